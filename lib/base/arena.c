@@ -1,0 +1,91 @@
+/* arena.c - bump allocation with deferred frees. */
+#include "base/arena.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct arena_block {
+    struct arena_block *next;
+    size_t used, size;
+    void (*free_fn)(void *); /* a deferred free instead of bytes */
+    void *free_arg;
+    _Alignas(max_align_t) unsigned char bytes[];
+};
+
+static struct arena_block *add_block(struct arena *a, size_t size)
+{
+    struct arena_block *b = xcalloc(1, sizeof *b + size);
+
+    b->size = size;
+    b->next = a->blocks;
+    a->blocks = b;
+    return b;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    const size_t align = _Alignof(max_align_t);
+    struct arena_block *b = a->blocks;
+
+    if (n > (a->max ? a->max : ARENA_MAX) - a->used) {
+        fprintf(stderr, "lvl=fatal ev=arena.full used=%zu asked=%zu\n", a->used, n);
+        abort();
+    }
+    n = (n + align - 1) & ~(align - 1);
+    a->used += n;
+    if (!b || b->free_fn || b->size - b->used < n)
+        b = add_block(a, MAX(n, KiB(4) - sizeof *b));
+    void *p = b->bytes + b->used;
+    b->used += n;
+    return p;
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n)
+{
+    size_t len = strnlen(s, n);
+    char *p = arena_alloc(a, len + 1);
+
+    memcpy(p, s, len);
+    return p;
+}
+
+char *arena_strdup(struct arena *a, const char *s)
+{
+    return s ? arena_strndup(a, s, strlen(s)) : NULL;
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *p = arena_alloc(a, (size_t)MAX(n, 0) + 1);
+    vsnprintf(p, (size_t)MAX(n, 0) + 1, fmt, again);
+    va_end(again);
+    return p;
+}
+
+void arena_defer(struct arena *a, void (*free_fn)(void *), void *p)
+{
+    struct arena_block *b = add_block(a, 0);
+
+    b->free_fn = free_fn;
+    b->free_arg = p;
+}
+
+void arena_release(struct arena *a)
+{
+    struct arena_block *next;
+
+    for (struct arena_block *b = a->blocks; b; b = next) {
+        next = b->next;
+        if (b->free_fn)
+            b->free_fn(b->free_arg);
+        free(b);
+    }
+    *a = (struct arena){.max = a->max};
+}

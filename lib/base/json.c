@@ -1,0 +1,207 @@
+/* json.c - checks before and after cJSON. */
+#include "base/json.h"
+#include "base/id.h"
+#include "base/text.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void delete_tree(void *p)
+{
+    cJSON_Delete(p);
+}
+
+/* Nesting without parsing: brackets outside strings. Malformed text may be counted wrongly, never too low for what
+ * cJSON would recurse into before it finds the fault. */
+static int depth_of(const char *s, size_t n)
+{
+    int depth = 0, deepest = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (in_string) {
+            if (s[i] == '\\')
+                i++;
+            else if (s[i] == '"')
+                in_string = false;
+        } else if (s[i] == '"') {
+            in_string = true;
+        } else if (s[i] == '{' || s[i] == '[') {
+            deepest = MAX(deepest, ++depth);
+        } else if (s[i] == '}' || s[i] == ']') {
+            depth--;
+        }
+    }
+    return deepest;
+}
+
+rc json_parse(struct cx *cx, const char *s, size_t n, size_t max_bytes, cJSON **ret)
+{
+    const char *end = NULL;
+
+    if (n > max_bytes)
+        return fail(cx, BODY_TOO_LARGE, "the JSON has %zu bytes, %zu are allowed", n, max_bytes);
+    if (!utf8_valid(s, n))
+        return fail(cx, BAD_UTF8, "the text is not valid UTF-8");
+    if (memchr(s, 0, n) || memmem(s, n, "\\u0000", 6))
+        return fail(cx, BAD_JSON, "the JSON contains U+0000, which is not accepted");
+    if (depth_of(s, n) > JSON_DEPTH)
+        return fail(cx, TOO_DEEP, "the JSON is nested more than %d levels deep", JSON_DEPTH);
+    cJSON *v = cJSON_ParseWithLengthOpts(s, n, &end, false);
+    if (!v)
+        return fail(cx, BAD_JSON, "not valid JSON near byte %zu of %zu",
+                    end ? (size_t)(end - s) : n, n);
+    arena_defer(&cx->arena, delete_tree, v);
+    while (end < s + n && (*end == ' ' || *end == '\t' || *end == '\r' || *end == '\n'))
+        end++;
+    if (end < s + n)
+        return fail(cx, BAD_JSON, "text after the end of the JSON at byte %zu", (size_t)(end - s));
+    *ret = v;
+    return OK;
+}
+
+static const char *pointer_to(const char *name, char out[64])
+{
+    snprintf(out, 64, "/%s", name);
+    return out;
+}
+
+static const cJSON *field(const cJSON *o, const char *name)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);
+
+    return cJSON_IsNull(v) ? NULL : v;
+}
+
+rc json_str_opt(struct cx *cx, const cJSON *o, const char *name, size_t max_chars, const char **ret)
+{
+    const cJSON *v = field(o, name);
+    char at[64];
+
+    *ret = NULL;
+    if (!v)
+        return OK;
+    if (!cJSON_IsString(v))
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s must be a string", name);
+    if (utf8_len(v->valuestring) > max_chars)
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at),
+                       "%s has more than %zu characters", name, max_chars);
+    for (const char *p = v->valuestring; *p; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return fail_at(cx, INVALID_FIELD, pointer_to(name, at),
+                           "%s contains a control character", name);
+    }
+    *ret = v->valuestring;
+    return OK;
+}
+
+rc json_str(struct cx *cx, const cJSON *o, const char *name, size_t max_chars, const char **ret)
+{
+    char at[64];
+
+    try(json_str_opt(cx, o, name, max_chars, ret));
+    if (!*ret)
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s is required", name);
+    if (!**ret)
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s must not be empty", name);
+    return OK;
+}
+
+rc json_id(struct cx *cx, const cJSON *o, const char *name, char ret[37])
+{
+    const char *s;
+    char at[64];
+
+    try(json_str(cx, o, name, 64, &s));
+    if (!id_parse(s, ret))
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s must be a UUID", name);
+    return OK;
+}
+
+rc json_int_opt(struct cx *cx, const cJSON *o, const char *name, int64_t min, int64_t max,
+                int64_t *ret)
+{
+    const cJSON *v = field(o, name);
+    char at[64];
+
+    if (!v)
+        return OK;
+    if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble) ||
+        v->valuedouble < (double)min || v->valuedouble > (double)max)
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at),
+                       "%s must be a whole number from %lld to %lld", name, (long long)min,
+                       (long long)max);
+    *ret = (int64_t)v->valuedouble;
+    return OK;
+}
+
+rc json_bool_opt(struct cx *cx, const cJSON *o, const char *name, bool *ret)
+{
+    const cJSON *v = field(o, name);
+    char at[64];
+
+    if (!v)
+        return OK;
+    if (!cJSON_IsBool(v))
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s must be true or false", name);
+    *ret = cJSON_IsTrue(v);
+    return OK;
+}
+
+rc json_only(struct cx *cx, const cJSON *o, const char *const *names)
+{
+    char at[64];
+
+    for (const cJSON *v = o->child; v; v = v->next) {
+        size_t i = 0;
+        while (names[i] && strcmp(names[i], v->string) != 0)
+            i++;
+        if (!names[i]) {
+            pointer_to(v->string, at);
+            at[utf8_cut(at, sizeof at - 1)] = 0;
+            return fail_at(cx, INVALID_FIELD, at, "there is no field of this name here");
+        }
+    }
+    return OK;
+}
+
+const cJSON *json_path(const cJSON *o, const char *path)
+{
+    char part[64];
+
+    if (starts_with(path, "$"))
+        path += path[1] == '.' ? 2 : 1;
+    while (o && *path) {
+        size_t n = strcspn(path, ".");
+        int64_t i;
+        if (n >= sizeof part)
+            return NULL;
+        memcpy(part, path, n);
+        part[n] = 0;
+        path += n + (path[n] == '.');
+        if (cJSON_IsArray(o) && parse_int(part, 0, 1000000, &i))
+            o = cJSON_GetArrayItem(o, (int)i);
+        else
+            o = cJSON_GetObjectItemCaseSensitive(o, part);
+    }
+    return o;
+}
+
+const char *json_text(struct cx *cx, const cJSON *v)
+{
+    if (cJSON_IsString(v))
+        return v->valuestring;
+    if (cJSON_IsNumber(v) || cJSON_IsBool(v))
+        return json_print(cx, v);
+    return NULL;
+}
+
+char *json_print(struct cx *cx, const cJSON *v)
+{
+    char *s = cJSON_PrintUnformatted(v);
+    char *p = arena_strdup(&cx->arena, s ? s : "null");
+
+    cJSON_free(s);
+    return p;
+}
