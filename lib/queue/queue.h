@@ -1,0 +1,168 @@
+/* queue.h - the job engine: enqueue, claim, end, mend.
+ *
+ *                      .------------- retry, snooze --------------.
+ *                      v                                          |
+ *   enqueue --> scheduled --due--> ready --claim--> leased --end--+--> completed | dead | cancelled
+ *        `--------------------------^                 |
+ *                                   `--lease expired--'
+ *
+ * Two kinds of job:
+ *   durable  a row in PostgreSQL (the truth) written in the caller's transaction, then pushed to Redis after the commit;
+ *            a push that never happens is mended by the reconciler
+ *   broker   Redis only: the fastest, and lost when Redis is lost
+ *
+ * The token. A claim puts "id:generation.claim.snoozes" into the queue's lease set, scored by its expiry. Holding exactly
+ * that member is the right to end the job: each end begins by removing it, so a worker that lost its lease is refused.
+ *   generation  written to PostgreSQL before the job is pushed again after Redis was lost; old holders are stale
+ *   claim       counts claims; PostgreSQL takes an end only while jobs.attempt < claim
+ *   snoozes     how many of the claims ended in a snooze: attempts used = claim - snoozes
+ *
+ * Everything of one queue lives under mw:{queue}: (one hash slot); names are made in keys.c. Times come from Redis TIME.
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/id.h"
+#include "pg/pg.h"
+#include "redis/redis.h"
+
+#define QUEUE_NAME_MAX 64      /* [a-z0-9_.-]+ */
+#define TASK_NAME_MAX  128     /* [A-Za-z0-9_.-]+ */
+#define UNIQUE_KEY_MAX 255     /* any UTF-8 without control characters */
+#define JOB_ARGS_MAX   KiB(256)
+#define QUEUE_BATCH    1000    /* jobs in one enqueue or claim */
+
+struct engine; /* the stores of one process */
+struct engine *engine_new(struct redis *r, struct pg *db); /* db NULL: broker jobs only. Borrows both. */
+struct engine *engine_free(struct engine *e);
+
+/* ---------------------------------------------------------------- enqueue */
+
+struct job_new {
+    char id[ID_LEN + 1];    /* "": made here (written back) */
+    const char *queue;      /* NULL: "default" */
+    const char *task;
+    const char *args;       /* JSON text; NULL: {} */
+    bool durable;
+    int priority;           /* 0..9, higher first; default 5 is written as JOB_PRIORITY */
+    int64_t run_at_ms;      /* wall; 0: now */
+    int64_t timeout_ms;     /* of one attempt; 0: the task's */
+    int max_attempts;       /* 0: the task's */
+    const char *unique_key; /* NULL: none. One live job per key: a second enqueue answers with the first's id */
+    const char *subject;    /* id of what it is about (an order), NULL: none */
+    const char *tenant_id;  /* NULL: none */
+    const char *trace;      /* traceparent, NULL: none */
+    bool existed;           /* out: unique_key or id was there already; id is the first job's */
+};
+#define JOB_PRIORITY 5
+
+/* Names and sizes; INVALID_FIELD with the pointer. Everything below assumes that it passed. */
+rc job_new_check(struct cx *cx, const struct job_new *j);
+
+/* Durable jobs inside the caller's transaction; call engine_push after its commit. Parks. */
+rc engine_insert(struct cx *cx, struct pg_tx *tx, struct job_new *jobs, size_t n) MW_PARKS;
+/* Make jobs known to Redis: durable ones after their commit (an id already there is left alone), broker ones at once.
+ * One round trip a queue. For durable jobs a failure may be logged and left to the reconciler. Parks. */
+rc engine_push(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n) MW_PARKS;
+/* insert in a transaction of its own + push; broker jobs are only pushed. Parks. */
+rc engine_enqueue(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n) MW_PARKS;
+
+/* ---------------------------------------------------------------- claim */
+
+struct lease {
+    char id[ID_LEN + 1];
+    int generation, claim, snoozes;
+};
+struct job {
+    struct lease lease;
+    const char *queue, *task; /* valid as long as the job */
+    const char *args;         /* JSON text, NUL-terminated */
+    size_t args_len;
+    bool durable;
+    int priority, max_attempts, attempt; /* attempt = claim - snoozes: 1 for the first */
+    int64_t timeout_ms, enqueued_ms;
+    const char *subject, *tenant_id, *trace; /* NULL: none */
+    struct job_run *run;                     /* the worker's own (worker/run.h), NULL outside */
+    void *storage;
+};
+struct claim_result {
+    size_t n;
+    struct job *jobs;    /* array of n; free with claim_result_release */
+    int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due; 0: none */
+    bool paused;
+    bool lost;           /* the epoch is missing or old: durable jobs were not handed out; call engine_recover */
+    void *storage;
+};
+/* One call: acks `acks` (may be 0; refused ones are counted in *ret_refused), promotes what is due, returns expired leases,
+ * claims up to max. lease_ms > 0. Parks (one round trip, does not wait for jobs). */
+rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
+                const struct lease *acks, size_t nacks, struct claim_result *ret,
+                size_t *ret_refused) MW_PARKS;
+void claim_result_release(struct claim_result *c);
+/* Sleeps until one of the queues has a marker, or until_ms (wall). Needs a Redis connection of its own. Parks. */
+rc engine_wait(struct cx *cx, struct redis *blocking, const char *const *queues, size_t n,
+               int64_t until_ms) MW_PARKS;
+
+/* ---------------------------------------------------------------- hold and end (Redis side) */
+
+/* Extends leases by lease_ms from now; ret_lost[i] is set for those no longer held, ret_cancel[i] for those whose cancel was
+ * asked for. One round trip. Parks. */
+rc engine_extend(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
+                 int64_t lease_ms, bool *ret_lost, bool *ret_cancel) MW_PARKS;
+rc engine_ack(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
+              size_t *ret_refused) MW_PARKS;
+/* Back to scheduled (run_at_ms, wall) with the next claim number; snooze = true counts it as a snooze. STALE_ATTEMPT when
+ * the lease is lost. Parks. */
+rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                     int64_t run_at_ms, bool snooze) MW_PARKS;
+/* Gives leases back untouched (drain): ready again at the head, as a snooze. Parks. */
+rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n) MW_PARKS;
+
+/* ---------------------------------------------------------------- end in PostgreSQL (durable) */
+
+enum job_outcome { JOB_COMPLETED, JOB_RETRY, JOB_SNOOZED, JOB_DEAD, JOB_CANCELLED };
+struct job_end {
+    enum job_outcome outcome;
+    int64_t run_at_ms;      /* RETRY, SNOOZED */
+    const char *error_code; /* RETRY, DEAD: stable word */
+    const char *error;      /* sentence, masked */
+    const char *result;     /* JSON text, NULL: none */
+    const char *worker;     /* "host:pid" */
+    int64_t started_ms;
+};
+/* Inside the transaction of the domain change: the job_attempts row, the fenced UPDATE of jobs, the dead letter. STALE_ATTEMPT when
+ * generation, claim or state moved: return it, so that everything rolls back. Parks. */
+rc engine_end_tx(struct cx *cx, struct pg_tx *tx, const struct job *j, const struct job_end *end) MW_PARKS;
+
+/* ---------------------------------------------------------------- control */
+
+/* Queued: cancelled at once (*ret_running = false). Running: the wish is stored, the holder sees it at its next lease
+ * extension or claim. NOT_FOUND, CONFLICT when it has ended. Parks. */
+rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_running) MW_PARKS;
+/* A dead or cancelled durable job becomes live again: attempts counted anew, generation + 1. CONFLICT otherwise. Parks. */
+rc engine_retry_now(struct cx *cx, struct engine *e, const char *job_id) MW_PARKS;
+rc engine_pause(struct cx *cx, struct engine *e, const char *queue, bool paused) MW_PARKS;
+/* Drops ready and scheduled jobs (durable ones become cancelled); leased ones go on. Parks. */
+rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_count) MW_PARKS;
+
+struct queue_stats {
+    char name[QUEUE_NAME_MAX + 1];
+    int64_t ready, leased, scheduled, dead;
+    int64_t done, retried, died, refused, expired; /* counted since Redis was emptied */
+    int64_t oldest_age_ms;                         /* of the oldest ready job; 0: none */
+    double rate_per_s;                             /* ends over the last minute */
+    bool paused;
+};
+/* All queues that were ever used; *ret is in cx's arena. Parks. */
+rc engine_queues(struct cx *cx, struct engine *e, struct queue_stats **ret, size_t *ret_n) MW_PARKS;
+
+/* ---------------------------------------------------------------- mend (reconcile.c) */
+
+/* The epoch: advanced by beat in both stores every few seconds (PostgreSQL first). Parks. */
+rc engine_epoch_advance(struct cx *cx, struct engine *e) MW_PARKS;
+/* After `lost`: under a lock, drops the durable keys, writes generation + 1 for every live job, pushes them all, sets the
+ * epoch. Safe to call from everywhere at once: one does it, the others wait and find it done. Parks. */
+rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs) MW_PARKS;
+/* The sweep for single losses: live jobs older than min_age_ms are compared with Redis in batches (keyset); missing ones
+ * are pushed (generation + 1), known-but-ended ones are dropped from Redis. Parks. */
+rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *ret_pushed,
+                int64_t *ret_dropped) MW_PARKS;
