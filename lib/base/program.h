@@ -1,0 +1,17 @@
+/* program.h - how mihwar-hub, -worker and -beat begin: the same options, the same answers.
+ *
+ *   --config FILE   settings from a file (the environment, then the command line win over it)
+ *   --NAME VALUE    any setting, with dashes for underscores: --hub-listen 127.0.0.1:0
+ *   --check-config  say whether the settings are right, and leave
+ *   --version, --help
+ */
+#pragma once
+#include "base/settings.h"
+
+/* Reads the command line into s, applies the log settings. Returns -1 when the program should go on
+ * (s is then the caller's to release), otherwise the exit status: 0 done, 2 usage or a wrong
+ * setting (said on stderr). `check` (may be NULL) looks at what only this program knows. */
+int program_begin(int argc, char **argv, const char *name, const char *what, struct settings *s,
+                  rc (*check)(struct cx *cx, const struct settings *s));
+/* "0.1.0" */
+const char *program_version(void);
