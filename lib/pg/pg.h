@@ -28,6 +28,7 @@ struct pg_arg {
     size_t len;
     char num[40];
     bool bytes;
+    bool too_big; /* an array that hit its ceiling (pg_array.h): the query that gets it fails with BUFFER_FULL */
 };
 struct pg_arg pg_s(const char *s);
 struct pg_arg pg_i(int64_t n);
