@@ -47,3 +47,5 @@ rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new 
  * this attempt's. Parks. */
 rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg),
           void *arg) MW_PARKS;
+/* What GET /v1/jobs/{id} shows as the result: JSON text, written with the job's end. Copied. */
+void job_result(struct job *job, const char *json);

@@ -1,0 +1,95 @@
+/* keys.c - names of keys and tokens; see keys.h. */
+#include "queue/keys.h"
+#include <ctype.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const words[QK_READY] = {
+    [QK_JOBS] = "jobs",     [QK_LEASE] = "lease",   [QK_SCHED] = "sched",   [QK_STATS] = "stats",
+    [QK_RATE] = "rate",     [QK_WAIT] = "wait",     [QK_PAUSED] = "paused", [QK_EPOCH] = "epoch",
+    [QK_CANCEL] = "cancel", [QK_UNIQUE] = "unique", [QK_UNIQUE_OF] = "unique_of",
+};
+
+static bool name_valid(const char *s, size_t max, bool upper)
+{
+    size_t n = 0;
+
+    if (!s || !*s)
+        return false;
+    for (; s[n]; n++) {
+        bool good = (s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') ||
+                    (upper && s[n] >= 'A' && s[n] <= 'Z') || strchr("_.-", s[n]);
+        if (!good || n == max)
+            return false;
+    }
+    return true;
+}
+
+bool queue_name_valid(const char *s)
+{
+    return name_valid(s, QUEUE_NAME_MAX, false);
+}
+
+bool task_name_valid(const char *s)
+{
+    return name_valid(s, TASK_NAME_MAX, true);
+}
+
+rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *k)
+{
+    if (!queue_name_valid(queue))
+        return fail_at(cx, INVALID_FIELD, "/queue",
+                       "a queue's name has 1 to %d characters of a-z 0-9 _ . -", QUEUE_NAME_MAX);
+    snprintf(k->queue, sizeof k->queue, "%s", queue);
+    for (int i = 0; i < QK_COUNT; i++) {
+        char ready[8];
+        snprintf(ready, sizeof ready, "ready%d", 9 - (i - QK_READY));
+        int n = snprintf(k->name[i], sizeof k->name[i], "mw:{%s}:%s", queue,
+                         i < QK_READY ? words[i] : ready);
+        k->len[i] = (size_t)n;
+    }
+    return OK;
+}
+
+char *token_format(const struct lease *l, char out[TOKEN_MAX])
+{
+    snprintf(out, TOKEN_MAX, "%s:%d.%d.%d", l->id, l->generation, l->claim, l->snoozes);
+    return out;
+}
+
+/* A number of digits only, without a leading zero, that fits an int; *p moves behind it. */
+static bool take_number(const char **p, const char *end, int *ret)
+{
+    const char *s = *p;
+    int64_t n = 0;
+
+    while (s < end && isdigit((unsigned char)*s) && n <= INT_MAX)
+        n = n * 10 + (*s++ - '0');
+    if (s == *p || n > INT_MAX || (**p == '0' && s - *p > 1))
+        return false;
+    *p = s;
+    *ret = (int)n;
+    return true;
+}
+
+bool token_parse(const char *s, size_t len, struct lease *ret)
+{
+    struct lease l = {0};
+    const char *end = s + len;
+    char id[ID_LEN + 1];
+
+    if (len < ID_LEN + 6 || s[ID_LEN] != ':')
+        return false;
+    memcpy(id, s, ID_LEN);
+    id[ID_LEN] = 0;
+    if (!id_parse(id, l.id) || memcmp(id, l.id, ID_LEN) != 0)
+        return false;
+    s += ID_LEN + 1;
+    if (!take_number(&s, end, &l.generation) || s == end || *s++ != '.' ||
+        !take_number(&s, end, &l.claim) || s == end || *s++ != '.' ||
+        !take_number(&s, end, &l.snoozes) || s != end)
+        return false;
+    *ret = l;
+    return true;
+}

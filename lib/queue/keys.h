@@ -1,0 +1,44 @@
+/* keys.h - every name that the engine uses in Redis, and the token. Nothing else spells a key.
+ *
+ *   mw:{QUEUE}:WORD    all of one queue in one hash slot
+ *   mw:queues          the names of the queues ever used (a set)
+ *
+ * A queue's name is [a-z0-9_.-]+: without a colon or a brace it can neither leave its braces nor spell another key. */
+#pragma once
+#include "queue/queue.h"
+
+#define KEY_QUEUES "mw:queues"
+
+enum queue_key {
+    QK_JOBS,      /* hash   id -> envelope; what is in here is known to Redis */
+    QK_LEASE,     /* zset   token -> expiry: who may end the job */
+    QK_SCHED,     /* zset   priority digit + token -> run_at */
+    QK_STATS,     /* hash   pushed done retried snoozed died refused expired */
+    QK_RATE,      /* hash   ten-second slot -> ends */
+    QK_WAIT,      /* zset   "m" while there may be something to claim; workers block on it */
+    QK_PAUSED,    /* string there while the queue is paused */
+    QK_EPOCH,     /* string the epoch that beat advances; missing: Redis was emptied */
+    QK_CANCEL,    /* set    ids of running jobs that somebody wants cancelled */
+    QK_UNIQUE,    /* hash   unique key -> id (broker jobs; durable ones are unique in PostgreSQL) */
+    QK_UNIQUE_OF, /* hash   id -> unique key */
+    QK_READY,     /* list   tokens, priority 9; the other nine follow, down to 0 */
+    QK_COUNT = QK_READY + 10,
+};
+
+struct queue_keys {
+    char queue[QUEUE_NAME_MAX + 1];
+    char name[QK_COUNT][QUEUE_NAME_MAX + 16];
+    size_t len[QK_COUNT];
+};
+
+/* [a-z0-9_.-]+, at most QUEUE_NAME_MAX. */
+bool queue_name_valid(const char *s);
+/* [A-Za-z0-9_.-]+, at most TASK_NAME_MAX. */
+bool task_name_valid(const char *s);
+/* INVALID_FIELD for a name that is none. */
+rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *ret);
+
+/* "id:generation.claim.snoozes" */
+#define TOKEN_MAX (ID_LEN + 3 * 11 + 4)
+char *token_format(const struct lease *l, char out[TOKEN_MAX]); /* returns out */
+bool token_parse(const char *s, size_t len, struct lease *ret);

@@ -1,0 +1,60 @@
+/* builtin.c - see builtin.h. */
+#include "worker/tasks/builtin.h"
+#include "base/json.h"
+#include "rt/fiber.h"
+
+static rc noop(struct cx *cx, struct job *job)
+{
+    return OK;
+}
+
+static rc echo(struct cx *cx, struct job *job)
+{
+    cJSON *args;
+    const char *word = NULL;
+
+    try(json_parse(cx, job->args, job->args_len, JOB_ARGS_MAX, &args));
+    if (cJSON_IsObject(args))
+        try(json_str_opt(cx, args, "fail", 64, &word));
+    if (word)
+        return fail_rc(cx, error_from_code(word), "asked to fail with %s", word);
+    job_result(job, job->args);
+    return OK;
+}
+
+static rc nap(struct cx *cx, struct job *job)
+{
+    cJSON *args;
+    int64_t ms = 0;
+
+    try(json_parse(cx, job->args, job->args_len, JOB_ARGS_MAX, &args));
+    try(json_int_opt(cx, args, "ms", 0, 24 * 3600 * 1000, &ms));
+    return fiber_sleep(cx, ms);
+}
+
+struct task task_noop = {
+    .name = "mihwar.noop",
+    .queue = "default",
+    .run = noop,
+    .max_attempts = 3,
+    .timeout_ms = 10 * 1000,
+    .backoff = {.base_ms = 1000, .cap_ms = 60 * 1000, .factor = 2, .jitter = JITTER_EQUAL},
+};
+
+struct task task_echo = {
+    .name = "mihwar.echo",
+    .queue = "default",
+    .run = echo,
+    .max_attempts = 3,
+    .timeout_ms = 10 * 1000,
+    .backoff = {.base_ms = 100, .cap_ms = 60 * 1000, .factor = 2, .jitter = JITTER_EQUAL},
+};
+
+struct task task_sleep = {
+    .name = "mihwar.sleep",
+    .queue = "default",
+    .run = nap,
+    .max_attempts = 3,
+    .timeout_ms = 24 * 3600 * 1000,
+    .backoff = {.base_ms = 1000, .cap_ms = 60 * 1000, .factor = 2, .jitter = JITTER_EQUAL},
+};
