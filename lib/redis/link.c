@@ -1,0 +1,471 @@
+/* link.c - the connection: bufferevents for TCP, unix sockets and TLS; hiredis's reader for the answers.
+ *
+ * Each new connection sends its greeting in one write:
+ *
+ *   HELLO 2 [AUTH user password] SETNAME mihwar      who we are; answers with the server's role
+ *   [SELECT db]
+ *   PING                                             -LOADING while a restarted Redis still reads its file
+ *
+ * A replica is not taken (everything we do writes), and a READONLY answer later means that the master became one: the
+ * connection is given up, and the next attempt may find the new master behind the same name. */
+#include "redis/link.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/inject.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "rt/loop.h"
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define OPEN_MS    3000 /* connect, TLS and greeting together */
+#define REST_MS    50
+#define REST_MAX   2000
+#define LIBEVENT_READ 4096      /* libevent 2.1 reads no more than this at once */
+#define CHUNK      KiB(32)      /* fed to the reader at once: it moves what is left after each reply */
+#define READER_MAX KiB(256)     /* the reader keeps a buffer of this size while idle */
+
+enum link_state { LINK_OFF, LINK_OPENING, LINK_GREETING, LINK_READY, LINK_RESTING };
+
+struct link {
+    struct redis_url url;
+    struct link_events on;
+    void *arg;
+    enum link_state state;
+    SSL_CTX *tls;
+    struct evdns_base *dns;
+    struct event *timer; /* ends an opening, ends a rest */
+    struct bufferevent *bev;
+    redisReader *reader;
+    int greetings;    /* answers still expected to the greeting */
+    unsigned tries;   /* since it was ready last */
+    bool demoted;     /* READONLY was read */
+    uint64_t written;
+    char why[200];
+    char logged[200]; /* the failure that was logged last: said once, not at each try */
+    char *chunk;
+};
+
+static void open_now(struct link *l);
+
+static void set_timer(struct link *l, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+    event_add(l->timer, &tv);
+}
+
+static void close_bev(struct link *l)
+{
+    if (l->bev)
+        bufferevent_free(l->bev);
+    l->bev = NULL;
+    if (l->reader)
+        redisReaderFree(l->reader);
+    l->reader = NULL;
+}
+
+/* The connection is no good: close it, tell the one who waits, try again after a rest. */
+static void _printf_(2, 3) give_up(struct link *l, const char *fmt, ...)
+{
+    bool was_ready = l->state == LINK_READY;
+    uint64_t taken = 0;
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(l->why, sizeof l->why, fmt, ap);
+    va_end(ap);
+    if (was_ready)
+        taken = l->written - evbuffer_get_length(bufferevent_get_output(l->bev));
+    close_bev(l);
+    l->state = LINK_RESTING;
+    int64_t rest = (int64_t)random_below(MIN(REST_MAX, (uint64_t)REST_MS << MIN(l->tries, 6u)) + 1);
+    l->tries++;
+    set_timer(l, rest);
+    if (was_ready || strcmp(l->why, l->logged) != 0) {
+        log_ev(LOG_WARN, was_ready ? "redis.lost" : "redis.unreachable", kv_str("redis", l->url.shown),
+               kv_str("why", l->why), kv_int("retry_ms", rest));
+        memcpy(l->logged, l->why, sizeof l->logged);
+    }
+    if (was_ready)
+        l->on.lost(l->arg, taken, l->why);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct link *l = arg;
+
+    (void)fd, (void)what;
+    if (l->state == LINK_RESTING)
+        open_now(l);
+    else
+        give_up(l, "no connection within %d ms", OPEN_MS);
+}
+
+/* ---------------------------------------------------------------- greeting */
+
+static void put(struct link *l, int argc, const char **argv)
+{
+    char *text = NULL;
+    int n = redisFormatCommandArgv(&text, argc, argv, NULL);
+
+    assert(n > 0);
+    bufferevent_write(l->bev, text, (size_t)n);
+    explicit_bzero(text, (size_t)n); /* it may hold the password */
+    free(text);
+    l->greetings++;
+}
+
+static void greet(struct link *l)
+{
+    const char *hello[7] = {"HELLO", "2"};
+    int n = 2;
+    char db[16];
+
+    l->state = LINK_GREETING;
+    l->greetings = 0;
+    if (l->url.password) {
+        hello[n++] = "AUTH";
+        hello[n++] = l->url.user;
+        hello[n++] = l->url.password;
+    }
+    hello[n++] = "SETNAME";
+    hello[n++] = "mihwar";
+    put(l, n, hello);
+    if (l->url.db) {
+        snprintf(db, sizeof db, "%d", l->url.db);
+        put(l, 2, (const char *[]){"SELECT", db});
+    }
+    put(l, 1, (const char *[]){"PING"});
+}
+
+/* HELLO answers with pairs of name and value. */
+static bool is_replica(const redisReply *hello)
+{
+    for (size_t i = 0; hello->type == REDIS_REPLY_ARRAY && i + 1 < hello->elements; i += 2) {
+        const redisReply *name = hello->element[i], *value = hello->element[i + 1];
+        if (str_eq(name->str, "role"))
+            return !str_eq(value->str, "master");
+    }
+    return false;
+}
+
+static void take_greeting(struct link *l, redisReply *reply)
+{
+    bool last = --l->greetings == 0;
+
+    if (reply->type == REDIS_REPLY_ERROR && !(last && starts_with(reply->str, "NOPERM"))) {
+        give_up(l, "%s", reply->str); /* NOPERM for PING alone: an answer is an answer */
+    } else if (is_replica(reply)) {
+        give_up(l, "it is a replica, not a master");
+    } else if (last) {
+        l->state = LINK_READY;
+        l->tries = 0;
+        l->written = 0;
+        event_del(l->timer);
+        log_ev(LOG_INFO, "redis.ready", kv_str("redis", l->url.shown));
+        l->logged[0] = 0;
+        l->on.ready(l->arg);
+    }
+    freeReplyObject(reply);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static void take_replies(struct link *l)
+{
+    const redisReader *mine = l->reader;
+
+    while (l->reader == mine) {
+        void *got = NULL;
+        if (redisReaderGetReply(l->reader, &got) != REDIS_OK) {
+            give_up(l, "not the Redis protocol: %s", l->reader->errstr);
+            return;
+        }
+        redisReply *reply = got;
+        if (!reply)
+            return;
+        if (l->state == LINK_GREETING) {
+            take_greeting(l, reply);
+            continue;
+        }
+        if (reply->type == REDIS_REPLY_ERROR && starts_with(reply->str, "READONLY"))
+            l->demoted = true;
+        l->on.reply(l->arg, reply);
+    }
+}
+
+/* Also from the socket itself, past libevent's 4 KiB a turn. False when the connection was given up. */
+static bool feed(struct link *l, const void *p, size_t n)
+{
+    const redisReader *mine = l->reader;
+
+    if (redisReaderFeed(l->reader, p, n) != REDIS_OK) {
+        give_up(l, "not the Redis protocol: %s", l->reader->errstr);
+        return false;
+    }
+    take_replies(l);
+    return l->reader == mine;
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+    struct link *l = arg;
+    struct evbuffer *in = bufferevent_get_input(bev);
+    size_t got = evbuffer_get_length(in);
+
+    if (l->state == LINK_READY && inject(REDIS_DROP_REPLY)) {
+        give_up(l, "cut on purpose");
+        return;
+    }
+    while (evbuffer_get_length(in) > 0) {
+        int n = evbuffer_remove(in, l->chunk, CHUNK);
+        if (n <= 0 || !feed(l, l->chunk, (size_t)n))
+            return;
+    }
+    if (got >= LIBEVENT_READ && !l->tls) {
+        ssize_t n = CHUNK;
+        while (n == (ssize_t)CHUNK) { /* end and errors come back as events */
+            n = recv(bufferevent_getfd(bev), l->chunk, CHUNK, MSG_DONTWAIT);
+            if (n > 0 && !feed(l, l->chunk, (size_t)n))
+                return;
+        }
+    }
+    if (l->demoted)
+        give_up(l, "the master became a replica");
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static void tune_socket(struct link *l)
+{
+    int fd = bufferevent_getfd(l->bev), on = 1, idle = 15, every = 5, times = 3, unsent_ms = 15000;
+
+    if (l->url.path)
+        return;
+    /* A peer that vanished without a word is noticed within 30 s, also by a connection that only waits. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unsent_ms, sizeof unsent_ms);
+}
+
+/* Why a socket or a handshake failed: the certificate, TLS, the name, or the system. */
+static void give_up_with_reason(struct link *l)
+{
+    int sys = EVUTIL_SOCKET_ERROR(), dns = bufferevent_socket_get_dns_error(l->bev);
+    unsigned long tls = l->tls ? bufferevent_get_openssl_error(l->bev) : 0;
+    SSL *ssl = l->tls ? bufferevent_openssl_get_ssl(l->bev) : NULL;
+    long verify = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
+
+    if (verify != X509_V_OK)
+        give_up(l, "certificate: %s", X509_verify_cert_error_string(verify));
+    else if (tls)
+        give_up(l, "TLS: %s", ERR_reason_error_string(tls) ? ERR_reason_error_string(tls) : "failed");
+    else if (dns)
+        give_up(l, "name: %s", evutil_gai_strerror(dns));
+    else if (sys)
+        give_up(l, "%s", evutil_socket_error_to_string(sys));
+    else
+        give_up(l, "the connection failed");
+    ERR_clear_error();
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct link *l = arg;
+
+    (void)bev;
+    if (what & BEV_EVENT_CONNECTED) {
+        tune_socket(l);
+        greet(l);
+    } else if (what & BEV_EVENT_ERROR) {
+        give_up_with_reason(l);
+    } else if (what & BEV_EVENT_EOF) {
+        give_up(l, "Redis closed the connection");
+    }
+}
+
+static bool make_bev(struct link *l)
+{
+    if (!l->tls) {
+        l->bev = bufferevent_socket_new(loop_base(), -1, BEV_OPT_CLOSE_ON_FREE);
+        return l->bev != NULL;
+    }
+    SSL *ssl = SSL_new(l->tls);
+    unsigned char address[16];
+    bool numeric = inet_pton(AF_INET, l->url.host, address) == 1 || inet_pton(AF_INET6, l->url.host, address) == 1;
+
+    if (!ssl)
+        return false;
+    if (numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), l->url.host) != 1
+                : SSL_set1_host(ssl, l->url.host) != 1 || SSL_set_tlsext_host_name(ssl, l->url.host) != 1) {
+        SSL_free(ssl);
+        return false;
+    }
+    l->bev = bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
+    if (!l->bev) {
+        SSL_free(ssl);
+        return false;
+    }
+    bufferevent_openssl_set_allow_dirty_shutdown(l->bev, 1); /* Redis closes without a goodbye */
+    return true;
+}
+
+/* Names are looked up without blocking; a machine without resolv.conf still has its hosts file. */
+static struct evdns_base *dns_for(struct link *l)
+{
+    unsigned char address[16];
+
+    if (inet_pton(AF_INET, l->url.host, address) == 1 || inet_pton(AF_INET6, l->url.host, address) == 1)
+        return NULL;
+    if (!l->dns)
+        l->dns = evdns_base_new(loop_base(), EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!l->dns) {
+        l->dns = evdns_base_new(loop_base(), EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        evdns_base_load_hosts(l->dns, "/etc/hosts");
+    }
+    return l->dns;
+}
+
+static int connect_bev(struct link *l)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+    if (l->url.path) {
+        snprintf(un.sun_path, sizeof un.sun_path, "%s", l->url.path);
+        return bufferevent_socket_connect(l->bev, (struct sockaddr *)&un, sizeof un);
+    }
+    struct evdns_base *dns = dns_for(l);
+    /* libevent takes the first address of a name only: families take turns. */
+    int family = !dns ? AF_UNSPEC : l->tries % 2 ? AF_INET6 : AF_INET;
+    return bufferevent_socket_connect_hostname(l->bev, dns, family, l->url.host, l->url.port);
+}
+
+static void open_now(struct link *l)
+{
+    l->state = LINK_OPENING;
+    l->demoted = false;
+    set_timer(l, OPEN_MS);
+    l->reader = redisReaderCreate();
+    l->reader->maxbuf = READER_MAX;
+    if (!make_bev(l)) {
+        give_up(l, "a connection cannot be made (memory or TLS settings)");
+        return;
+    }
+    bufferevent_setcb(l->bev, on_read, NULL, on_event, l);
+    bufferevent_enable(l->bev, EV_READ | EV_WRITE);
+    bufferevent_set_max_single_read(l->bev, MiB(1));
+    bufferevent_set_max_single_write(l->bev, MiB(1));
+    errno = 0;
+    if (connect_bev(l) != 0)
+        give_up_with_reason(l);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static rc make_tls(struct cx *cx, struct link *l)
+{
+    l->tls = SSL_CTX_new(TLS_client_method());
+    if (!l->tls || SSL_CTX_set_min_proto_version(l->tls, TLS1_2_VERSION) != 1)
+        return fail(cx, CONFIG, "redis_url: TLS cannot be set up");
+    SSL_CTX_set_verify(l->tls, SSL_VERIFY_PEER, NULL);
+    bool loaded = l->url.ca ? SSL_CTX_load_verify_file(l->tls, l->url.ca) == 1
+                            : SSL_CTX_set_default_verify_paths(l->tls) == 1;
+    ERR_clear_error();
+    if (!loaded)
+        return fail(cx, CONFIG, "redis_url: no certificate can be read from %s", l->url.ca ? l->url.ca : "the system");
+    return OK;
+}
+
+rc link_new(struct cx *cx, struct redis_url *u, const struct link_events *e, void *arg,
+            struct link **ret)
+{
+    struct link *l = xcalloc(1, sizeof *l);
+
+    l->url = *u;
+    *u = (struct redis_url){0};
+    l->on = *e;
+    l->arg = arg;
+    l->chunk = xmalloc(CHUNK);
+    snprintf(l->why, sizeof l->why, "not connected yet");
+    if (l->url.tls) {
+        rc r = make_tls(cx, l);
+        if (r != OK) {
+            link_free(l);
+            return r;
+        }
+    }
+    *ret = l;
+    return OK;
+}
+
+struct link *link_free(struct link *l)
+{
+    if (!l)
+        return NULL;
+    close_bev(l);
+    if (l->timer)
+        event_free(l->timer);
+    if (l->dns)
+        evdns_base_free(l->dns, 0);
+    SSL_CTX_free(l->tls);
+    redis_url_release(&l->url);
+    free(l->chunk);
+    free(l);
+    return NULL;
+}
+
+void link_start(struct link *l)
+{
+    if (l->state != LINK_OFF)
+        return;
+    l->timer = evtimer_new(loop_base(), on_timer, l);
+    l->state = LINK_RESTING;
+    set_timer(l, 0); /* opened on the loop's stack: resolvers and TLS want more than a fiber's */
+}
+
+bool link_ready(const struct link *l)
+{
+    return l->state == LINK_READY;
+}
+
+void link_write(struct link *l, const void *p, size_t n)
+{
+    assert(l->state == LINK_READY);
+    l->written += n;
+    bufferevent_write(l->bev, p, n);
+}
+
+uint64_t link_written(const struct link *l)
+{
+    return l->written;
+}
+
+const char *link_shown(const struct link *l)
+{
+    return l->url.shown;
+}
+
+const char *link_why(const struct link *l)
+{
+    return l->why;
+}
