@@ -1,0 +1,39 @@
+/* unit.h - the frame of a unit test: one suite, cases from tables, an exit status.
+ *
+ *     UNIT(base_text, { "utf8", utf8_reads, COUNT(cases) }, { "hex", hex_round_trip, 0 })
+ *
+ * Each row is one Check test; rows with a count run once per entry of their table (_i). Check forks
+ * for each, so a crash or a leak is that case's failure. */
+#pragma once
+#include "base/util.h"
+#include <check.h>
+#include <stdlib.h>
+
+struct unit_row {
+    const char *title;
+    const TTest *test;
+    size_t loops; /* 0: once */
+};
+
+static inline int unit_run(const char *name, const struct unit_row *rows, size_t n)
+{
+    Suite *s = suite_create(name);
+
+    for (size_t i = 0; i < n; i++) {
+        TCase *tc = tcase_create(rows[i].title);
+        tcase_add_loop_test(tc, rows[i].test, 0, rows[i].loops ? (int)rows[i].loops : 1);
+        suite_add_tcase(s, tc);
+    }
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_ENV);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+#define UNIT(name, ...)                                                                            \
+    int main(void)                                                                                 \
+    {                                                                                              \
+        const struct unit_row rows[] = {__VA_ARGS__};                                              \
+        return unit_run(#name, rows, COUNT(rows));                                                 \
+    }
