@@ -38,13 +38,16 @@ struct fiber *fiber_self(void); /* NULL on the loop's stack */
 
 /* The one primitive: give up the processor until fiber_wake(cx->fiber), the deadline or cancellation. OK only if woken.
  * At once DEADLINE or CANCELLED if that is already so. A wake that came before the park is not lost. */
-rc fiber_park(struct cx *cx) MW_PARKS;
+#define fiber_park(cx) fiber_park_in((cx), __func__)
+rc fiber_park_in(struct cx *cx, const char *where) MW_PARKS; /* where: shown by fiber_dump and in the error */
 /* May be called from callbacks and other fibers, any number of times; harmless on a running fiber (its next park returns
  * at once: waiters loop on their own condition). */
 void fiber_wake(struct fiber *f);
 
-/* Sleeps ms (0: lets the others run once). Ends early only with DEADLINE or CANCELLED. Parks. */
-rc fiber_sleep(struct cx *cx, int64_t ms) MW_PARKS;
+/* Sleeps ms (0: lets the others run once). Ends early only with DEADLINE or CANCELLED; a wake meanwhile is kept for the
+ * next park. Parks. */
+#define fiber_sleep(cx, ms) fiber_sleep_in((cx), (ms), __func__)
+rc fiber_sleep_in(struct cx *cx, int64_t ms, const char *where) MW_PARKS;
 #define fiber_yield(cx) fiber_sleep((cx), 0)
 
 size_t fiber_count(void); /* living fibers of this process */

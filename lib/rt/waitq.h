@@ -10,7 +10,8 @@ struct waitq_node;
 struct waitq {
     struct waitq_node *head, *tail;
 };
-rc waitq_wait(struct cx *cx, struct waitq *q) MW_PARKS;
+#define waitq_wait(cx, q) waitq_wait_in((cx), (q), __func__)
+rc waitq_wait_in(struct cx *cx, struct waitq *q, const char *where) MW_PARKS;
 void waitq_wake_one(struct waitq *q);
 void waitq_wake_all(struct waitq *q);
 bool waitq_empty(const struct waitq *q);

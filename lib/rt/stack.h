@@ -1,0 +1,26 @@
+/* stack.h - memory that fibers run on. Only fiber.c uses it.
+ *
+ *      map   |///////// guard, no access /////////|<-- the stack grows down ---  |
+ *            map                                   low                           low + size
+ *
+ * An overflow touches the guard: the process dies of SIGSEGV, after a line that names the fiber.
+ * Stacks of the usual size are kept for the next fiber, up to a ceiling. */
+#pragma once
+#include "base/util.h"
+
+struct stack {
+    char *low;
+    size_t size;
+    const char *name; /* the fiber's, for the line about an overflow */
+    unsigned valgrind_id;
+};
+
+/* size in bytes, 0: FIBER_STACK; more under sanitizers. Aborts when the kernel gives no memory. */
+void stack_get(struct stack *s, size_t size);
+void stack_put(struct stack *s);
+/* Tells the overflow handler who runs now; NULL: the loop's own stack. */
+void stack_running(const struct stack *s);
+/* Installs the overflow handler on an alternate stack; once is enough. */
+void stack_watch_overflow(void);
+/* Unmaps the kept stacks. */
+void stack_forget(void);
