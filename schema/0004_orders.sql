@@ -114,6 +114,7 @@ CREATE TABLE order_placements (
     external_id     text CHECK (length(external_id) <= 128),          -- the provider's own number for it, if it gave one
     external_status text CHECK (length(external_status) <= 64),
     note            text CHECK (length(note) <= 1000),
+    gave_up         boolean NOT NULL DEFAULT false,                   -- failed, and nobody else is tried for the unit
     cost_amount     numeric(18, 4),
     cost_currency   text CHECK (cost_currency ~ '^[A-Z]{3}$'),
     pin             text,                                             -- sealed
@@ -125,7 +126,8 @@ CREATE TABLE order_placements (
     CONSTRAINT placement_final_has_time CHECK ((status IN ('completed', 'failed')) = (ended_at IS NOT NULL)),
     CONSTRAINT placement_sent_has_time CHECK (status NOT IN ('sent', 'unconfirmed') OR sent_at IS NOT NULL),
     CONSTRAINT placement_pin_when_completed CHECK (status = 'completed' OR pin IS NULL),
-    CONSTRAINT placement_cost_has_currency CHECK ((cost_amount IS NULL) = (cost_currency IS NULL))
+    CONSTRAINT placement_cost_has_currency CHECK ((cost_amount IS NULL) = (cost_currency IS NULL)),
+    CONSTRAINT placement_gave_up_failed CHECK (status = 'failed' OR NOT gave_up)
 );
 -- The rule against buying twice: a unit has at most one placement that is not certainly failed.
 CREATE UNIQUE INDEX placement_one_live ON order_placements (order_id, unit) WHERE status <> 'failed';

@@ -37,12 +37,12 @@ struct order_new {
     int quantity;
     const char *callback_url, *reference, *idempotency_key, *trace; /* NULL: none */
     char body_hash[DIGEST_HEX_LEN + 1]; /* sha256_hex of the body; needed with idempotency_key */
+    struct arena *arena;                /* where the texts of `order` go (the request's); NULL: that of orders_insert's cx */
 
     /* out */
     enum order_made made;
     struct err err;     /* when refused: code, pointer, words */
-    struct order order; /* CREATED and REPLAYED: as it was accepted (pending). Texts: the arena of the cx of orders_insert, so copy
-                         * or render before that ends */
+    struct order order; /* CREATED and REPLAYED: as it was accepted (pending) */
     char id[ID_LEN + 1], job_id[ID_LEN + 1];
 };
 

@@ -14,7 +14,7 @@ enum placement_status {
     PLACEMENT_SENT,        /* the provider knows it */
     PLACEMENT_UNCONFIRMED, /* may or may not have arrived; being asked */
     PLACEMENT_COMPLETED,
-    PLACEMENT_FAILED,      /* certainly not delivered: refused, cancelled there, given up */
+    PLACEMENT_FAILED,      /* over: refused, cancelled there, given up */
     PLACEMENT_REVIEW,      /* a person must decide */
     PLACEMENT_STATUS_COUNT
 };
@@ -32,6 +32,7 @@ struct placement {
     const char *integration_id, *provider, *referans;
     enum placement_status status;
     int calls, asked; /* times sent under this reference; times asked about */
+    bool gave_up;     /* failed, and nobody else is tried for the unit */
     const char *external_id, *external_status, *note;   /* NULL: none */
     const char *cost_amount, *cost_currency, *pin_sealed; /* NULL: none */
     int64_t created_ms, sent_ms, asked_ms, ended_ms;    /* 0: not yet; sent_ms: accepted, or may have arrived */
@@ -39,7 +40,8 @@ struct placement {
 /* All of an order, by unit and try. Texts in cx's arena. Parks. */
 rc placement_list(struct cx *cx, struct pg *db, const char *order_id, struct placement **ret, size_t *ret_n) MW_PARKS;
 
-/* The order's status out of its units' (a unit's is that of its latest placement, pending without one):
+/* The order's status out of its units' (a unit's is that of its latest placement; pending without one, and while another
+ * provider can be tried: failed without gave_up):
  *
  *   any open unit:  sending, else unconfirmed, else sent (also when some are done and others wait), else pending
  *   all completed:  completed          any in review: review
