@@ -458,8 +458,8 @@ bool book_open(struct book *b, const char *file)
     if (f)
         fclose(f);
     b->reading = false;
-    b->fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (b->fd < 0 || ftruncate(b->fd, whole) != 0 || lseek(b->fd, 0, SEEK_END) < 0) {
+    b->fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (b->fd < 0 || ftruncate(b->fd, whole) != 0) {
         fprintf(stderr, "sim: %s: %s\n", file, strerror(errno));
         return false;
     }
