@@ -18,6 +18,8 @@ struct supervisor_opts {
 };
 /* Runs until told to stop; the exit status of the program (0 after a clean drain). */
 int supervisor_run(const struct supervisor_opts *o);
+/* The delay before a restart, without its jitter (up to a quarter more); last_delay_ms 0: never restarted before. */
+int64_t supervisor_delay_ms(int64_t last_delay_ms, int64_t alive_ms);
 
 /* In a child, after loop_init: what its signals do. on_stop runs once on the loop at SIGTERM/SIGINT (or when the parent is
  * gone), on_reload at SIGHUP. SIGQUIT dumps fibers. Raises RLIMIT_NOFILE to its hard limit and says so when that is < need. */
