@@ -19,3 +19,7 @@ rc migrate_check(struct cx *cx, struct pg *db) MW_PARKS;
 rc migrate_status(struct cx *cx, struct pg *db,
                   void (*row)(int number, const char *name, const char *state, const char *at, void *arg),
                   void *arg) MW_PARKS;
+
+/* For main(), before a supervisor forks: 0 when the schema fits, or cannot be asked for right now (a warning is logged); 1 when
+ * it is one that this program does not know; the reason and what to run are on stderr. Blocks for at most 5 s. */
+int migrate_gate(const char *database_url, const char *program);
