@@ -1,0 +1,46 @@
+/* api.h - the handlers behind the routes; each file is one noun of the API. The table that names
+ * them is routes.c. */
+#pragma once
+#include "hub/request.h"
+
+/* once.c: a POST that creates, answered once: with an Idempotency-Key seen before, the first answer
+ * is given again and fn does not run. fn replies into q. Not for orders, which carry their key in
+ * their row. Parks. */
+rc answer_once(struct cx *cx, struct request *q,
+               rc (*fn)(struct cx *cx, struct request *q, void *arg), void *arg) MW_PARKS;
+/* task_rule.c: FORBIDDEN for the tasks that the house starts itself (order.*, webhook.*,
+ * provider.*): a caller could otherwise set them on another's order. */
+rc task_allowed(struct cx *cx, const char *task);
+
+/* orders.c */
+rc orders_post(struct cx *cx, struct request *q) MW_PARKS;
+rc orders_post_dj(struct cx *cx, struct request *q) MW_PARKS;
+rc orders_list(struct cx *cx, struct request *q) MW_PARKS;
+rc orders_get(struct cx *cx, struct request *q) MW_PARKS;
+rc orders_cancel(struct cx *cx, struct request *q) MW_PARKS;
+/* order_events.c */
+rc orders_events(struct cx *cx, struct request *q) MW_PARKS;
+/* jobs.c */
+rc jobs_post(struct cx *cx, struct request *q) MW_PARKS;
+rc jobs_get(struct cx *cx, struct request *q) MW_PARKS;
+rc jobs_cancel(struct cx *cx, struct request *q) MW_PARKS;
+rc jobs_retry(struct cx *cx, struct request *q) MW_PARKS;
+/* queues.c */
+rc queues_list(struct cx *cx, struct request *q) MW_PARKS;
+rc queues_pause(struct cx *cx, struct request *q) MW_PARKS;
+rc queues_resume(struct cx *cx, struct request *q) MW_PARKS;
+rc queues_purge(struct cx *cx, struct request *q) MW_PARKS;
+/* dlq.c */
+rc dlq_list_get(struct cx *cx, struct request *q) MW_PARKS;
+rc dlq_replay_post(struct cx *cx, struct request *q) MW_PARKS;
+rc dlq_delete(struct cx *cx, struct request *q) MW_PARKS;
+/* schedules.c */
+rc schedules_get(struct cx *cx, struct request *q) MW_PARKS;
+rc schedules_post(struct cx *cx, struct request *q) MW_PARKS;
+rc schedules_patch(struct cx *cx, struct request *q) MW_PARKS;
+rc schedules_delete(struct cx *cx, struct request *q) MW_PARKS;
+/* health.c */
+rc health_get(struct cx *cx, struct request *q);
+rc ready_get(struct cx *cx, struct request *q) MW_PARKS;
+rc metrics_get(struct cx *cx, struct request *q) MW_PARKS;
+rc openapi_get(struct cx *cx, struct request *q);

@@ -1,0 +1,62 @@
+/* once.c - Idempotency-Key for what is not an order.
+ *
+ *   seen before, same body  -> the first answer again, Idempotency-Replayed: true
+ *   seen before, other body -> 422 idempotency_mismatch
+ *   not seen                -> do it, then keep the answer
+ *
+ * Doing and keeping are two transactions. A crash in between is covered by what is made: a job's id
+ * is derived from the key (jobs.c), a schedule's name is unique. */
+#include "domain/idempotency.h"
+#include "hub/api/api.h"
+#include "hub/hub.h"
+#include "hub/router.h"
+#include "secure/digest.h"
+
+struct keeping {
+    struct request *q;
+    const char *key, *hash;
+};
+
+static rc keep(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    struct keeping *k = arg;
+
+    return idempotency_store(cx, tx, k->q->who.tenant_id, k->q->route->id, k->key, k->hash,
+                             k->q->status, buf_str(&k->q->out));
+}
+
+static rc find(struct cx *cx, struct request *q, const struct keeping *k, bool *ret_found)
+{
+    struct idempotency_answer a;
+
+    try(idempotency_find(cx, q->hub->db, q->who.tenant_id, q->route->id, k->key, k->hash, ret_found,
+                         &a));
+    if (!*ret_found)
+        return OK;
+    buf_reset(&q->out);
+    buf_puts(&q->out, a.body);
+    reply_header(q, "Idempotency-Replayed", "true");
+    return reply_json(cx, q, a.http_status);
+}
+
+rc answer_once(struct cx *cx, struct request *q,
+               rc (*fn)(struct cx *cx, struct request *q, void *arg), void *arg)
+{
+    char hash[DIGEST_HEX_LEN + 1];
+    struct keeping k = {q, NULL, hash};
+    bool found = false;
+    rc r;
+
+    try(request_idempotency_key(cx, q, &k.key));
+    if (!k.key)
+        return fn(cx, q, arg);
+    sha256_hex(q->body, q->body_len, hash);
+    try(find(cx, q, &k, &found));
+    if (found)
+        return OK;
+    try(fn(cx, q, arg));
+    r = pg_tx_run(cx, q->hub->db, keep, &k);
+    if (r == E_CONFLICT) /* another request with this key was first: its answer is the answer */
+        r = find(cx, q, &k, &found);
+    return r;
+}

@@ -1,0 +1,177 @@
+/* main.c - mihwar-hub: the front end. A parent that watches, children that listen on one port
+ * (SO_REUSEPORT).
+ *
+ *   parent: settings, metrics, the address  --fork-->  child: loop, stores, listener, one fiber per
+ * request
+ *
+ * SIGTERM: no more connections, requests under way are answered, then the child ends
+ * (shutdown_grace at the latest). */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/program.h"
+#include "domain/keys.h"
+#include "hub/gather.h"
+#include "hub/metrics.h"
+#include "hub/realtime/order_feed.h"
+#include "hub/server.h"
+#include "pg/migrate.h"
+#include "rt/loop.h"
+#include "rt/offload.h"
+#include "rt/supervisor.h"
+#include "secure/seal.h"
+#include "secure/token.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct program {
+    struct settings settings;
+    struct metrics *metrics;
+    int reserved_fd, port;
+};
+
+/* ------------------------------------------------------------------ a child */
+
+static rc write_port_file(struct cx *cx, const char *path, int port)
+{
+    _cleanup_(freep) char *next = xasprintf("%s.next", path);
+    FILE *f = fopen(next, "we");
+
+    if (!f)
+        return fail(cx, OS, "port_file: %s cannot be written: %s", next, strerror(errno));
+    fprintf(f, "%d\n", port);
+    if (fclose(f) != 0 || rename(next, path) != 0)
+        return fail(cx, OS, "port_file: %s cannot be written: %s", path, strerror(errno));
+    return OK;
+}
+
+static rc drain(struct cx *cx, void *arg)
+{
+    struct hub *hub = arg;
+    int64_t grace = hub->settings->shutdown_grace;
+    rc r;
+
+    hub->draining = true;
+    server_stop(hub->server);
+    order_feed_wake(hub->feed);
+    r = server_drained(cx, hub->server, grace);
+    log_ev(r == OK ? LOG_INFO : LOG_WARN, "hub.drained",
+           kv_int("cut_off", (int64_t)server_in_flight(hub->server)));
+    fiber_cancel_all();
+    loop_stop();
+    return OK;
+}
+
+static void on_stop(void *arg)
+{
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "hub.drain"}, drain, arg));
+}
+
+static rc open_stores(struct cx *cx, struct hub *hub)
+{
+    const struct settings *s = hub->settings;
+
+    try(seal_keys_load(cx, s->seal_keys, &hub->keys));
+    try(redis_new(cx, s->redis_url, &hub->redis));
+    try(pg_new(cx, s->database_url, (int)s->database_pool, &hub->db));
+    hub->engine = engine_new(hub->redis, hub->db);
+    hub->tokens = token_cache_new(&(struct token_cache_opts){
+        .identity_size = sizeof(struct identity), .load = key_load, .arg = hub->db});
+    hub->feed = order_feed_new(hub->db);
+    return OK;
+}
+
+static void close_stores(struct hub *hub)
+{
+    hub->feed = order_feed_free(hub->feed);
+    hub->tokens = token_cache_free(hub->tokens);
+    hub->engine = engine_free(hub->engine);
+    hub->db = pg_free(hub->db);
+    hub->redis = redis_free(hub->redis);
+    hub->keys = seal_keys_free(hub->keys);
+}
+
+static int child_main(int index, void *arg)
+{
+    struct program *p = arg;
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("hub");
+    struct hub hub = {.settings = &p->settings, .metrics = p->metrics, .index = index};
+    rc r;
+
+    metrics_child(p->metrics, index);
+    child_raise_files((long)p->settings.hub_connections_max + 512);
+    r = loop_init(&cx);
+    if (r == OK)
+        r = open_stores(&cx, &hub);
+    if (r == OK)
+        hub.gather = gather_new(&hub);
+    if (r == OK)
+        r = server_open(&cx, &hub, p->reserved_fd, &hub.server);
+    if (r == OK && index == 0 && *p->settings.port_file)
+        r = write_port_file(&cx, p->settings.port_file, p->port);
+    if (r != OK) {
+        log_fail(LOG_ERROR, "hub.cannot_start", &cx, r);
+        return error_info(r)->exit_status;
+    }
+    child_signals(on_stop, NULL, &hub);
+    log_ev(LOG_INFO, "hub.listening", kv_int("port", p->port), kv_int("child", index));
+    loop_run();
+
+    hub.server = server_free(hub.server);
+    hub.gather = gather_free(hub.gather);
+    close_stores(&hub);
+    offload_free();
+    loop_free();
+    return 0;
+}
+
+/* ------------------------------------------------------------------ the parent */
+
+static rc check_settings(struct cx *cx, const struct settings *s)
+{
+    struct seal_keys *keys = NULL;
+
+    if (!*s->database_url)
+        return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
+    if (!*s->seal_keys)
+        return fail(cx, CONFIG, "seal_keys is not set; it opens PINs and provider credentials");
+    try(seal_keys_load(cx, s->seal_keys, &keys));
+    seal_keys_free(keys);
+    return OK;
+}
+
+int main(int argc, char **argv)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("hub");
+    struct program p = {.reserved_fd = -1};
+    int status =
+        program_begin(argc, argv, "mihwar-hub", "takes requests over HTTP and answers at once",
+                      &p.settings, check_settings);
+    rc r;
+
+    if (status >= 0)
+        return status;
+    status = migrate_gate(p.settings.database_url, "mihwar-hub");
+    if (status == 0) {
+        p.metrics = metrics_new();
+        r = server_reserve(&cx, p.settings.hub_listen, &p.reserved_fd, &p.port);
+        if (r == OK) {
+            status = supervisor_run(&(struct supervisor_opts){
+                .name = "hub",
+                .children = (int)p.settings.hub_processes,
+                .grace_ms = p.settings.shutdown_grace,
+                .child_main = child_main,
+                .arg = &p,
+            });
+        } else {
+            fprintf(stderr, "mihwar-hub: %s\n", cx_words(&cx, r));
+            status = error_info(r)->exit_status;
+        }
+        metrics_free(p.metrics);
+    }
+    closep(&p.reserved_fd);
+    settings_release(&p.settings);
+    return status;
+}

@@ -1,0 +1,196 @@
+/* request.c - reading what was asked, writing what is answered. Everything that comes in is
+ * hostile: sizes and characters are checked here, before a handler sees them. */
+#include "hub/request.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/text.h"
+#include "hub/hub.h"
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *request_header(const struct request *q, const char *name)
+{
+    return evhttp_find_header(evhttp_request_get_input_headers(q->ev), name);
+}
+
+const char *request_query(struct cx *cx, const struct request *q, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = q->query; *p;) {
+        size_t len = strcspn(p, "&");
+        if (len > n && strncmp(p, name, n) == 0 && p[n] == '=') {
+            char *raw = arena_strndup(&cx->arena, p + n + 1, len - n - 1);
+            size_t out_len = 0;
+            char *text = evhttp_uridecode(raw, /* decode_plus= */ 1, &out_len);
+            const char *value = NULL;
+            if (text && strlen(text) == out_len && utf8_valid(text, out_len))
+                value = arena_strdup(&cx->arena, text);
+            free(text);
+            return value;
+        }
+        p += len;
+        p += *p == '&';
+    }
+    return NULL;
+}
+
+rc request_limit(struct cx *cx, const struct request *q, int *ret)
+{
+    const char *s = request_query(cx, q, "limit");
+    int64_t n = 50;
+
+    if (s && !parse_int(s, 1, 500, &n))
+        return fail_at(cx, INVALID_FIELD, "/limit", "limit must be a whole number from 1 to 500");
+    *ret = (int)n;
+    return OK;
+}
+
+rc request_time(struct cx *cx, const struct request *q, const char *name, int64_t *ret_ms)
+{
+    const char *s = request_query(cx, q, name);
+
+    *ret_ms = 0;
+    if (s && !clock_parse(s, ret_ms))
+        return fail_at(cx, INVALID_FIELD, arena_printf(&cx->arena, "/%s", name),
+                       "%s must be a time such as 2026-01-05T10:11:12Z", name);
+    return OK;
+}
+
+rc request_id_query(struct cx *cx, const struct request *q, const char *name, char ret[ID_LEN + 1])
+{
+    const char *s = request_query(cx, q, name);
+
+    ret[0] = 0;
+    if (s && !id_parse(s, ret))
+        return fail_at(cx, INVALID_FIELD, arena_printf(&cx->arena, "/%s", name),
+                       "%s must be a UUID", name);
+    return OK;
+}
+
+static bool is_json_type(const char *type)
+{
+    size_t n = strcspn(type, "; \t");
+
+    return (n == 16 && strncasecmp(type, "application/json", n) == 0) ||
+           (n > 5 && strncasecmp(type, "application/", 12) == 0 &&
+            strncasecmp(type + n - 5, "+json", 5) == 0);
+}
+
+rc request_json(struct cx *cx, const struct request *q, cJSON **ret)
+{
+    const char *type = request_header(q, "Content-Type");
+
+    if (type && !is_json_type(type))
+        return fail(cx, UNSUPPORTED_MEDIA, "send the body as application/json");
+    if (q->body_len == 0)
+        return fail(cx, BAD_JSON, "the body is empty; send a JSON object");
+    return json_parse(cx, q->body, q->body_len, (size_t)q->hub->settings->hub_body_max, ret);
+}
+
+rc request_object(struct cx *cx, const struct request *q, cJSON **ret)
+{
+    try(request_json(cx, q, ret));
+    if (!cJSON_IsObject(*ret))
+        return fail(cx, BAD_JSON, "the body must be a JSON object");
+    return OK;
+}
+
+rc request_param_id(struct cx *cx, const struct request *q, int i, const char *what,
+                    char ret[ID_LEN + 1])
+{
+    if (!id_parse(q->params[i], ret))
+        return fail(cx, NOT_FOUND, "no %s has this id", what);
+    return OK;
+}
+
+rc request_idempotency_key(struct cx *cx, const struct request *q, const char **ret)
+{
+    const char *key = request_header(q, "Idempotency-Key");
+    size_t n = key ? strlen(key) : 0;
+
+    *ret = NULL;
+    if (!key)
+        return OK;
+    for (size_t i = 0; i < n; i++) {
+        if (key[i] < 0x20 || key[i] > 0x7e)
+            n = 0;
+    }
+    if (n == 0 || n > 255)
+        return fail(cx, INVALID_FIELD,
+                    "Idempotency-Key must have 1 to 255 printable ASCII characters");
+    *ret = key;
+    return OK;
+}
+
+const char *request_actor(struct cx *cx, const struct request *q)
+{
+    return arena_printf(&cx->arena, "key:%s", q->who.name);
+}
+
+rc reply_json(struct cx *cx, struct request *q, int status)
+{
+    if (!buf_ok(&q->out)) {
+        buf_reset(&q->out);
+        return fail(cx, BUFFER_FULL,
+                    "the answer is larger than %zu bytes; ask for less with ?limit=", q->out.max);
+    }
+    q->status = status;
+    q->content_type = "application/json";
+    return OK;
+}
+
+void reply_header(struct request *q, const char *name, const char *value)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(q->ev), name, value);
+}
+
+static const char *retry_after(rc r)
+{
+    switch (r) {
+    case E_OVERLOADED:
+    case E_STORE_DOWN:
+    case E_STORE_DOUBT:
+    case E_REDIS_LOST:
+    case E_PG_RETRY:
+        return "1";
+    case E_RATE_LIMITED:
+        return "5";
+    default:
+        return NULL;
+    }
+}
+
+void reply_problem(struct cx *cx, struct request *q, rc r)
+{
+    const struct error_info *e = error_info(r);
+    /* What failed inside is for the log; the visitor hears the table's sentence. */
+    const char *words = e->http == 500 ? e->text : cx_words(cx, r);
+    const char *wait = retry_after(r);
+
+    buf_reset(&q->out);
+    buf_printf(&q->out, "{\"type\":\"/docs/errors#%s\",\"title\":", e->code);
+    buf_json_str(&q->out, e->text);
+    buf_printf(&q->out, ",\"status\":%d,\"detail\":", e->http);
+    buf_json_str(&q->out, words);
+    buf_printf(&q->out, ",\"code\":\"%s\",\"errors\":[", e->code);
+    if (cx->err.code == r && cx->err.pointer[0]) {
+        buf_puts(&q->out, "{\"pointer\":");
+        buf_json_str(&q->out, cx->err.pointer);
+        buf_puts(&q->out, ",\"detail\":");
+        buf_json_str(&q->out, words);
+        buf_puts(&q->out, "}");
+    }
+    buf_puts(&q->out, "],\"request_id\":");
+    buf_json_str(&q->out, cx->request_id);
+    buf_puts(&q->out, "}");
+    q->status = e->http;
+    q->content_type = "application/problem+json";
+    if (wait)
+        reply_header(q, "Retry-After", wait);
+    if (e->http == 401)
+        reply_header(q, "WWW-Authenticate", "Bearer");
+}

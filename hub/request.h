@@ -1,0 +1,78 @@
+/* request.h - one HTTP request on its fiber: what was asked, who asks, what is answered.
+ *
+ *   evhttp --> server.c makes it --> interceptor --> handler --> reply --> evhttp
+ *
+ * A handler reads fields, calls the domain, and ends with one reply_…() or returns a failure, which
+ * server.c turns into problem+json (RFC 9457). Nothing leaves before the handler returned, save a
+ * stream (realtime/sse.h).
+ *
+ * The caller may hang up at any time; the handler does not notice and needs not: its work is
+ * finished and the reply dropped. */
+#pragma once
+#include "base/buf.h"
+#include "base/json.h"
+#include "domain/keys.h"
+
+struct evhttp_request;
+struct hub;
+struct route;
+
+enum method { M_GET = 1, M_POST = 2, M_PUT = 4, M_PATCH = 8, M_DELETE = 16 };
+
+#define REQUEST_PARAMS    3
+#define REQUEST_PARAM_MAX 160
+
+struct request {
+    unsigned magic;
+    struct evhttp_request *ev;
+    struct hub *hub;
+    const struct route *route; /* NULL: no such path */
+    enum method method;
+    const char *path; /* as sent, without the query */
+    char params[REQUEST_PARAMS][REQUEST_PARAM_MAX + 1];
+    const char *query; /* "" if none */
+    const char *body;  /* body_len bytes */
+    size_t body_len;
+    char peer[64];
+    struct identity who; /* set by the interceptor */
+    int64_t started_mono_us;
+    bool streaming; /* a stream has begun: a failure can no longer become problem+json */
+    struct fiber *streaming_fiber; /* whom a hang-up wakes */
+    int status;                    /* of the reply; 0: none yet */
+    const char *content_type;
+    struct buf out;
+};
+#define REQUEST_MAGIC 0x52455155u
+#define REPLY_MAX     MiB(16)
+
+/* The value of a header, NULL if it was not sent. Lives as long as the request. */
+const char *request_header(const struct request *q, const char *name);
+/* A decoded query value in cx's arena, NULL if it is not there or not UTF-8. */
+const char *request_query(struct cx *cx, const struct request *q, const char *name);
+/* ?limit= (1..500, default 50); INVALID_FIELD. */
+rc request_limit(struct cx *cx, const struct request *q, int *ret);
+/* ?name=RFC 3339; 0 if it is not there; INVALID_FIELD. */
+rc request_time(struct cx *cx, const struct request *q, const char *name, int64_t *ret_ms);
+/* ?name=UUID; "" if it is not there; INVALID_FIELD. */
+rc request_id_query(struct cx *cx, const struct request *q, const char *name, char ret[ID_LEN + 1]);
+/* The body as a JSON object. UNSUPPORTED_MEDIA when a Content-Type says otherwise, BAD_JSON and its
+ * family. */
+rc request_object(struct cx *cx, const struct request *q, cJSON **ret);
+/* The same, object or array. */
+rc request_json(struct cx *cx, const struct request *q, cJSON **ret);
+/* A path parameter as UUID, lower case; NOT_FOUND with `what` when it is none ("no order has this
+ * id"). */
+rc request_param_id(struct cx *cx, const struct request *q, int i, const char *what,
+                    char ret[ID_LEN + 1]);
+/* Idempotency-Key: NULL if not sent; INVALID_FIELD unless 1..255 visible ASCII characters. */
+rc request_idempotency_key(struct cx *cx, const struct request *q, const char **ret);
+
+/* "key:<name>": who the audit log says it was. */
+const char *request_actor(struct cx *cx, const struct request *q);
+
+/* The reply: `status` with q->out as JSON. Handlers write into q->out first. BUFFER_FULL when that
+ * hit its ceiling. */
+rc reply_json(struct cx *cx, struct request *q, int status);
+void reply_header(struct request *q, const char *name, const char *value);
+/* Turns the failure in cx into problem+json in q->out and q->status. */
+void reply_problem(struct cx *cx, struct request *q, rc r);

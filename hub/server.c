@@ -1,0 +1,340 @@
+/* server.c - evhttp in front, a fiber behind each request.
+ *
+ *   evhttp parses --on_request--> struct request --fiber--> serve(): route, interceptor, handler,
+ * reply
+ *
+ * evhttp disables reading while a request is under way, so one connection has one request at a
+ * time. When the caller has hung up, evhttp takes the request off its connection; replying then
+ * frees it and sends nothing.
+ *
+ * libevent 2.1 cannot refuse a connection at accept. Descriptors are handed out lowest first, so a
+ * connection with a number above the ceiling proves that so many are open: its request is answered
+ * 503 and the connection closed. */
+#include "hub/server.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "hub/interceptor.h"
+#include "hub/metrics.h"
+#include "hub/router.h"
+#include "rt/loop.h"
+#include "rt/waitq.h"
+#include <assert.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEADERS_MAX     KiB(16)
+#define DESCRIPTORS_OWN 256 /* stores, logs, listener, offload: not visitors */
+#define BACKLOG         1024
+
+struct server {
+    struct hub *hub;
+    struct evhttp *http;
+    struct evhttp_bound_socket *bound;
+    size_t in_flight;
+    struct waitq empty; /* who waits for in_flight to become 0 */
+};
+
+/* ------------------------------------------------------------------ a request */
+
+static void name_request(struct cx *cx, struct request *q)
+{
+    const char *id = request_header(q, "X-Request-Id");
+    const char *parent = request_header(q, "traceparent");
+    size_t n =
+        id ? strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") : 0;
+    unsigned char raw[16];
+
+    if (id && n > 0 && id[n] == 0 && n < sizeof cx->request_id)
+        memcpy(cx->request_id, id, n + 1);
+    else
+        id_new(cx->request_id);
+    /* W3C trace context: 00-<32 hex>-<16 hex>-<2 hex>, the trace id not all zeros */
+    if (parent && strlen(parent) == 55 && parent[2] == '-' && parent[35] == '-') {
+        char hex[33] = {0};
+        memcpy(hex, parent + 3, 32);
+        if (hex_decode(hex, raw, 16) && strspn(hex, "0") < 32)
+            memcpy(cx->trace, hex, 33);
+    }
+    if (!cx->trace[0]) {
+        random_bytes(raw, sizeof raw);
+        hex_encode(raw, sizeof raw, cx->trace);
+    }
+    reply_header(q, "X-Request-Id", cx->request_id);
+}
+
+static rc handle(struct cx *cx, struct request *q)
+{
+    char allow[64];
+    rc r;
+
+    if (q->body_len > (size_t)q->hub->settings->hub_body_max)
+        return fail(cx, BODY_TOO_LARGE, "the body has %zu bytes; at most %lld are accepted",
+                    q->body_len, (long long)q->hub->settings->hub_body_max);
+    if (q->method == 0)
+        return fail(cx, METHOD_NOT_ALLOWED, "this method is not taken here");
+    r = route_find(cx, q, allow, sizeof allow);
+    if (r == E_METHOD_NOT_ALLOWED)
+        reply_header(q, "Allow", allow);
+    try(r);
+    cx->name = q->route->id;
+    cx_deadline_within(cx, q->route->timeout_ms ? q->route->timeout_ms : REQUEST_TIMEOUT_MS);
+    try(intercept(cx, q));
+    return q->route->handle(cx, q);
+}
+
+static void note_end(struct cx *cx, struct request *q, rc r)
+{
+    struct metrics *m = q->hub->metrics;
+    int64_t took_us = clock_mono_us() - q->started_mono_us;
+
+    metrics_request(m, q->route ? (size_t)(q->route - routes) : route_count, q->status, took_us);
+    if (r == E_UNAUTHENTICATED)
+        metric_add(m, METRIC_REFUSED_AUTH, 1);
+    if (r == E_FORBIDDEN)
+        metric_add(m, METRIC_REFUSED_PERMISSION, 1);
+    if (r != OK && error_info(r)->http >= 500)
+        log_fail(LOG_ERROR, "request.failed", cx, r, kv_int("status", q->status),
+                 kv_str("request_id", cx->request_id), kv_int("took_us", took_us));
+    else if (r == E_UNAUTHENTICATED || r == E_FORBIDDEN)
+        log_fail(LOG_WARN, "request.refused", cx, r, kv_str("peer", q->peer),
+                 kv_str("path", q->path), kv_str("request_id", cx->request_id));
+    else
+        log_ev(LOG_DEBUG, "request.done", kv_int("status", q->status), kv_int("took_us", took_us),
+               kv_str("request_id", cx->request_id));
+}
+
+static void send_out(struct request *q)
+{
+    struct evbuffer *out = evbuffer_new();
+
+    if (out && q->out.len)
+        evbuffer_add(out, q->out.p, q->out.len);
+    if (q->content_type)
+        reply_header(q, "Content-Type", q->content_type);
+    reply_header(q, "Cache-Control", "no-store");
+    reply_header(q, "X-Content-Type-Options", "nosniff");
+    if (q->hub->draining)
+        reply_header(q, "Connection", "close");
+    evhttp_send_reply(q->ev, q->status, NULL, out);
+    if (out)
+        evbuffer_free(out);
+}
+
+static rc serve(struct cx *cx, void *arg)
+{
+    struct request *q = arg;
+    struct server *s = q->hub->server;
+    rc r;
+
+    CHECK_MAGIC(q, REQUEST_MAGIC);
+    name_request(cx, q);
+    r = handle(cx, q);
+    if (q->streaming) {
+        evhttp_send_reply_end(q->ev);
+    } else {
+        if (r != OK)
+            reply_problem(cx, q, r);
+        send_out(q);
+    }
+    note_end(cx, q, r);
+    metric_add(q->hub->metrics, METRIC_IN_FLIGHT, -1);
+    if (--s->in_flight == 0)
+        waitq_wake_all(&s->empty);
+    buf_release(&q->out);
+    free(q);
+    return OK;
+}
+
+static enum method method_of(struct evhttp_request *ev)
+{
+    switch (evhttp_request_get_command(ev)) {
+    case EVHTTP_REQ_GET:
+        return M_GET;
+    case EVHTTP_REQ_POST:
+        return M_POST;
+    case EVHTTP_REQ_PUT:
+        return M_PUT;
+    case EVHTTP_REQ_PATCH:
+        return M_PATCH;
+    case EVHTTP_REQ_DELETE:
+        return M_DELETE;
+    default:
+        return 0;
+    }
+}
+
+/* Before anything was accepted: no fiber, no parsing. */
+static void refuse(struct server *s, struct evhttp_request *ev, enum metric why, bool close)
+{
+    struct evkeyvalq *h = evhttp_request_get_output_headers(ev);
+    struct evbuffer *out = evbuffer_new();
+
+    evhttp_add_header(h, "Content-Type", "application/problem+json");
+    evhttp_add_header(h, "Retry-After", "1");
+    if (close)
+        evhttp_add_header(h, "Connection", "close");
+    if (out)
+        evbuffer_add_printf(
+            out, "{\"type\":\"/docs/errors#overloaded\",\"title\":\"too much is under way, "
+                 "try again shortly\",\"status\":503,\"code\":\"overloaded\",\"errors\":[]}");
+    evhttp_send_reply(ev, 503, NULL, out);
+    if (out)
+        evbuffer_free(out);
+    metric_add(s->hub->metrics, why, 1);
+}
+
+static void on_request(struct evhttp_request *ev, void *arg)
+{
+    struct server *s = arg;
+    const struct settings *set = s->hub->settings;
+    struct evhttp_connection *conn = evhttp_request_get_connection(ev);
+    struct evbuffer *in = evhttp_request_get_input_buffer(ev);
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(ev);
+    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
+    struct request *q;
+    char *peer = NULL;
+    ev_uint16_t port = 0;
+
+    if (fd > set->hub_connections_max + DESCRIPTORS_OWN) {
+        refuse(s, ev, METRIC_CONNECTION_REFUSED, /* close= */ true);
+        return;
+    }
+    if (s->in_flight >= (size_t)set->hub_queue_max) {
+        refuse(s, ev, METRIC_OVERLOADED, /* close= */ false);
+        return;
+    }
+    q = xcalloc(1, sizeof *q);
+    q->magic = REQUEST_MAGIC;
+    q->ev = ev;
+    q->hub = s->hub;
+    q->method = method_of(ev);
+    q->path = uri && evhttp_uri_get_path(uri) ? evhttp_uri_get_path(uri) : "/";
+    q->query = uri && evhttp_uri_get_query(uri) ? evhttp_uri_get_query(uri) : "";
+    q->body_len = evbuffer_get_length(in);
+    q->body = q->body_len ? (const char *)evbuffer_pullup(in, -1) : "";
+    q->started_mono_us = clock_mono_us();
+    q->out = BUF(REPLY_MAX);
+    evhttp_connection_get_peer(conn, &peer, &port);
+    snprintf(q->peer, sizeof q->peer, "%s", peer ? peer : "");
+    s->in_flight++;
+    metric_add(s->hub->metrics, METRIC_IN_FLIGHT, 1);
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "request"}, serve, q));
+}
+
+/* ------------------------------------------------------------------ the listener */
+
+static rc make_socket(struct cx *cx, const struct sockaddr *sa, socklen_t len, int *ret_fd)
+{
+    _cleanup_(closep) int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1;
+
+    if (fd < 0)
+        return fail(cx, OS, "no socket: %s", strerror(errno));
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        return fail(cx, OS, "the socket cannot be shared: %s", strerror(errno));
+    if (bind(fd, sa, len) < 0)
+        return fail(cx, CONFIG, "hub_listen: the address cannot be bound: %s", strerror(errno));
+    *ret_fd = fd;
+    fd = -1;
+    return OK;
+}
+
+rc server_reserve(struct cx *cx, const char *listen, int *ret_fd, int *ret_port)
+{
+    struct sockaddr_storage sa = {0};
+    int len = sizeof sa;
+    socklen_t got = sizeof sa;
+
+    if (evutil_parse_sockaddr_port(listen, (struct sockaddr *)&sa, &len) < 0)
+        return fail(cx, CONFIG,
+                    "hub_listen: '%s' is not an address such as 127.0.0.1:8080 or [::1]:0", listen);
+    try(make_socket(cx, (struct sockaddr *)&sa, (socklen_t)len, ret_fd));
+    if (getsockname(*ret_fd, (struct sockaddr *)&sa, &got) < 0)
+        return fail(cx, OS, "the port cannot be read: %s", strerror(errno));
+    *ret_port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                               : ((struct sockaddr_in *)&sa)->sin_port);
+    return OK;
+}
+
+rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **ret)
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t len = sizeof sa;
+    struct server *s;
+    int fd, on = 1;
+
+    if (getsockname(reserved_fd, (struct sockaddr *)&sa, &len) < 0)
+        return fail(cx, OS, "the reserved address is gone: %s", strerror(errno));
+    try(make_socket(cx, (struct sockaddr *)&sa, len, &fd));
+    /* inherited by accepted connections: replies are small and must not wait for an ACK */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (listen(fd, BACKLOG) < 0) {
+        close(fd);
+        return fail(cx, OS, "cannot listen: %s", strerror(errno));
+    }
+    s = xcalloc(1, sizeof *s);
+    s->hub = hub;
+    s->http = evhttp_new(loop_base());
+    s->bound = s->http ? evhttp_accept_socket_with_handle(s->http, fd) : NULL;
+    if (!s->bound) {
+        close(fd);
+        if (s->http)
+            evhttp_free(s->http);
+        free(s);
+        return fail(cx, OS, "the listener cannot be made");
+    }
+    struct timeval idle = {hub->settings->hub_idle_timeout / 1000,
+                           hub->settings->hub_idle_timeout % 1000 * 1000};
+    evhttp_set_timeout_tv(s->http, &idle);
+    evhttp_set_max_headers_size(s->http, HEADERS_MAX);
+    /* room above the ceiling, so that a body a little too large is answered in our own words */
+    evhttp_set_max_body_size(s->http, (ev_ssize_t)hub->settings->hub_body_max + (ev_ssize_t)MiB(3));
+    evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
+                                            EVHTTP_REQ_PATCH | EVHTTP_REQ_DELETE);
+    evhttp_set_default_content_type(s->http, NULL);
+    evhttp_set_gencb(s->http, on_request, s);
+    *ret = s;
+    return OK;
+}
+
+void server_stop(struct server *s)
+{
+    if (s->bound)
+        evhttp_del_accept_socket(s->http, s->bound);
+    s->bound = NULL;
+}
+
+rc server_drained(struct cx *cx, struct server *s, int64_t grace_ms)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, grace_ms);
+
+    while (s->in_flight > 0)
+        try(waitq_wait(cx, &s->empty));
+    return OK;
+}
+
+size_t server_in_flight(const struct server *s)
+{
+    return s->in_flight;
+}
+
+struct server *server_free(struct server *s)
+{
+    if (s) {
+        evhttp_free(s->http);
+        free(s);
+    }
+    return NULL;
+}
