@@ -1,7 +1,6 @@
 /* fiber.c - fibers, their ready list and their timers.
  *
- *      loop's stack:   fibers_run --switch--> fiber --park: switch--> fibers_run --switch--> next
- * fiber ...
+ *      fibers_run --switch--> fiber --park: switch--> fibers_run --switch--> the next fiber ...
  *
  * Switches always go through the loop's stack, so there is one place where a fiber is entered and
  * left. The ready list is FIFO; a fiber is in it at most once (`queued`).
@@ -71,9 +70,7 @@ static struct {
 #endif
 } rt = {.ready_tail = &rt.ready};
 
-/* --- switching
- * --------------------------------------------------------------------------------------------------
- */
+/* --- switching --- */
 
 #ifdef MW_ASAN
 static void entering(struct fiber *f)
@@ -137,8 +134,7 @@ static void first_frame(void)
     abort(); /* an ended fiber was entered */
 }
 
-/* --- ready list, timer
- * ------------------------------------------------------------------------------------------ */
+/* --- ready list, timer --- */
 
 static void make_ready(struct fiber *f)
 {
@@ -181,9 +177,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         make_ready(f);
 }
 
-/* --- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 struct fiber *fiber_spawn(const struct fiber_opts *o, fiber_fn fn, void *arg)
 {
@@ -319,9 +313,7 @@ size_t fiber_count(void)
     return rt.living;
 }
 
-/* --- waiting
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- waiting --- */
 
 static rc given_up(struct cx *cx, const struct fiber *f, const char *where)
 {
@@ -377,9 +369,7 @@ rc fiber_sleep_in(struct cx *cx, int64_t ms, const char *where)
     return OK;
 }
 
-/* --- looking
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- looking --- */
 
 void fiber_dump(void)
 {

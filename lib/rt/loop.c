@@ -1,8 +1,7 @@
 /* loop.c - turns of the loop.
  *
- *      .-> run the fibers that are ready (a bounded number) -> run what loop_soon() gathered ->
- * poll (libevent) --.
- *      `--------------------------------------------------------------------------------------------------------´
+ *      .-> run ready fibers (a bounded number) -> run what loop_soon() gathered -> poll --.
+ *      `----------------------------------------------------------------------------------'
  *
  * The poll blocks only when nobody is ready. Callbacks of libevent run inside it, on this stack,
  * and wake fibers; these run in the next turn, so that a callback never meets the code that it

@@ -1,9 +1,8 @@
 /* offload.c - a queue, some threads, and a bell that the loop listens to.
  *
- *      fiber --work--> waiting --> thread: fn(arg) --> done --eventfd--> loop: wake the fiber, or
- * drop(arg)
- *        `- gave up: waiter = NULL                       (work not begun yet is taken out and
- * dropped at once)
+ *      fiber --work--> waiting --> thread: fn(arg) --> done --eventfd--> loop: wake the fiber
+ *        `- gave up: waiter = NULL                                         or drop(arg)
+ *           (work not begun yet is taken out and dropped at once)
  *
  * `pool.lock` guards the two lists and the state of each piece of work; no fiber parks while it is
  * held. */

@@ -1,5 +1,4 @@
-/* sanitize.h - what the sanitizers and valgrind want to hear about stacks; nothing in other builds.
- */
+/* sanitize.h - what sanitizers and valgrind want to hear about stacks; nothing in other builds. */
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -1,6 +1,6 @@
 /* stack.c - stacks with a guard below, kept and reused.
  *
- * 64 KiB are reserved, but only the pages that a fiber touched are resident: 8 KiB for most. The
+ * 64 KiB are reserved, but only the pages that a fiber touched are resident: 4 KiB for most. The
  * guard is wider than a page because libraries that were built without -fstack-clash-protection can
  * step over one page with a single frame. Each stack is two mappings of the kernel's 65530
  * (vm.max_map_count): 30 000 fibers in one process are the limit there.

@@ -1,8 +1,7 @@
 /* supervisor.c - the parent: forks, watches, restarts, drains. It has no loop and no fibers, only
  * sigtimedwait().
  *
- *      slot: [down, due at T] --fork--> [up, pid] --died--> [down, due now + delay]      while not
- * stopping
+ *      slot: [down, due at T] --fork--> [up, pid] --died--> [down, due now + delay]
  *                                         `--stopping: TERM, after grace KILL--> [down for good]
  *
  * Signals are blocked in the parent and taken one at a time, so nothing happens inside a handler. A
@@ -212,9 +211,7 @@ int supervisor_run(const struct supervisor_opts *o)
     return s.status;
 }
 
-/* --- in a child
- * -------------------------------------------------------------------------------------------------
- */
+/* --- in a child --- */
 
 static struct {
     struct event term, intr, hup, quit;

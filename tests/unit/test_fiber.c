@@ -1,23 +1,13 @@
-/* test_fiber.c - switch, wait, wake, cancel, deadline, join, overflow, and ten thousand at once. */
+/* test_fiber.c - switch, wait, wake, cancel, deadline, join, and the loop around it. */
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/id.h"
 #include "base/log.h"
 #include "rt/waitq.h"
 #include "tests/support/on_fiber.h"
 #include "unit.h"
 #include <event2/event.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
 
 static struct fiber *spawn(const char *name, fiber_fn fn, void *arg)
 {
@@ -29,9 +19,7 @@ static rc nothing(struct cx *cx, void *arg)
     return OK;
 }
 
-/* --- switching
- * --------------------------------------------------------------------------------------------------
- */
+/* --- switching --- */
 
 static rc write_letter(struct cx *cx, void *arg)
 {
@@ -143,8 +131,7 @@ START_TEST(log_lines_carry_the_fiber)
 }
 END_TEST
 
-/* --- every way of waiting, cancelled and too late
- * ------------------------------------------------------------------ */
+/* --- every way of waiting, cancelled and too late --- */
 
 struct scene {
     struct waitq q;
@@ -339,9 +326,7 @@ START_TEST(an_old_timer_ends_nothing)
 }
 END_TEST
 
-/* --- sleep, wake
- * ------------------------------------------------------------------------------------------------
- */
+/* --- sleep, wake --- */
 
 static rc sleeps(struct cx *cx, void *arg)
 {
@@ -391,222 +376,7 @@ START_TEST(wakes_are_kept_not_counted)
 }
 END_TEST
 
-/* Consumers and producers over a ring of one place: a single lost wake would hang it. */
-struct ring {
-    int place; /* 0: empty */
-    int64_t sum;
-    int produced, consumed;
-    struct waitq not_full, not_empty;
-};
-enum { ITEMS = SANITIZED ? 20000 : 200000, HANDS = 7 };
-
-static rc produce(struct cx *cx, void *arg)
-{
-    struct ring *r = arg;
-
-    while (r->produced < ITEMS) {
-        if (r->place) {
-            try(waitq_wait(cx, &r->not_full));
-            continue;
-        }
-        r->place = ++r->produced;
-        waitq_wake_one(&r->not_empty);
-        if (random_below(3) == 0)
-            try(fiber_yield(cx));
-    }
-    waitq_wake_all(&r->not_full);
-    return OK;
-}
-
-static rc consume(struct cx *cx, void *arg)
-{
-    struct ring *r = arg;
-
-    while (r->consumed < ITEMS) {
-        if (!r->place) {
-            try(waitq_wait(cx, &r->not_empty));
-            continue;
-        }
-        r->sum += r->place;
-        r->place = 0;
-        r->consumed++;
-        waitq_wake_one(&r->not_full);
-        if (random_below(3) == 0)
-            try(fiber_yield(cx));
-    }
-    waitq_wake_all(&r->not_empty);
-    return OK;
-}
-
-static rc produce_and_consume(struct cx *cx, void *arg)
-{
-    struct ring ring = {0};
-    struct fiber *f[2 * HANDS];
-    rc r;
-
-    cx_deadline_within(cx, 30000);
-    for (int i = 0; i < 2 * HANDS; i++)
-        f[i] = fiber_spawn(&(struct fiber_opts){.name = "hand", .inherit = cx},
-                           i % 2 ? produce : consume, &ring);
-    for (int i = 0; i < 2 * HANDS; i++) {
-        try(fiber_join(cx, f[i], &r));
-        ck_assert_int_eq(r, OK);
-    }
-    ck_assert_int_eq(ring.sum, (int64_t)ITEMS * (ITEMS + 1) / 2);
-    return OK;
-}
-
-START_TEST(no_wake_is_lost)
-{
-    ck_assert_int_eq(on_fiber(produce_and_consume, NULL), OK);
-}
-END_TEST
-
-/* --- queues and gates
- * --------------------------------------------------------------------------------------------- */
-
-struct line {
-    struct waitq q;
-    struct buf seen;
-};
-
-static rc stand_in_line(struct cx *cx, void *arg)
-{
-    struct line *l = arg;
-
-    try(waitq_wait(cx, &l->q));
-    buf_puts(&l->seen, cx->name);
-    return OK;
-}
-
-static rc queue_order(struct cx *cx, void *arg)
-{
-    struct line l = {.seen = BUF(16)};
-    struct fiber *f[4];
-    static const char *const names[] = {"a", "b", "c", "d"};
-    rc r;
-
-    for (int i = 0; i < 4; i++)
-        f[i] = spawn(names[i], stand_in_line, &l);
-    waitq_wake_one(&l.q); /* nobody there yet: not kept */
-    try(fiber_yield(cx));
-    ck_assert(!waitq_empty(&l.q));
-    waitq_wake_one(&l.q); /* chooses a, which is cancelled before it runs: b gets it */
-    fiber_cancel(f[0]);
-    try(fiber_sleep(cx, 2));
-    ck_assert_str_eq(buf_str(&l.seen), "b");
-    waitq_wake_all(&l.q);
-    ck_assert(waitq_empty(&l.q));
-    for (int i = 0; i < 4; i++) {
-        try(fiber_join(cx, f[i], &r));
-        ck_assert_int_eq(r, i ? OK : E_CANCELLED);
-    }
-    ck_assert_str_eq(buf_str(&l.seen), "bcd");
-    buf_release(&l.seen);
-    return OK;
-}
-
-START_TEST(queue_is_fifo_and_hands_wakes_on)
-{
-    ck_assert_int_eq(on_fiber(queue_order, NULL), OK);
-}
-END_TEST
-
-struct door {
-    struct gate gate;
-    size_t inside, most, passed;
-};
-
-static rc pass(struct cx *cx, void *arg)
-{
-    struct door *d = arg;
-
-    for (int i = 0; i < 20; i++) {
-        try(gate_enter(cx, &d->gate));
-        d->inside++;
-        d->most = MAX(d->most, d->inside);
-        rc r = fiber_sleep(cx, (int64_t)random_below(2));
-        d->inside--;
-        d->passed++;
-        gate_leave(&d->gate);
-        try(r);
-    }
-    return OK;
-}
-
-static rc gate_bounds(struct cx *cx, void *arg)
-{
-    struct door d = {.gate = {.limit = 5}};
-    struct fiber *f[40];
-    size_t cancelled = 0;
-    rc r;
-
-    for (size_t i = 0; i < COUNT(f); i++)
-        f[i] = spawn("guest", pass, &d);
-    try(fiber_sleep(cx, 5));
-    for (size_t i = 0; i < COUNT(f); i += 4)
-        fiber_cancel(f[i]);
-    for (size_t i = 0; i < COUNT(f); i++) {
-        try(fiber_join(cx, f[i], &r));
-        cancelled += r == E_CANCELLED;
-    }
-    ck_assert_uint_eq(d.most, 5);
-    ck_assert_uint_eq(d.gate.held, 0);
-    ck_assert_uint_gt(cancelled, 0);
-    ck_assert_uint_ge(d.passed, 30 * 20);
-    ck_assert(waitq_empty(&d.gate.q));
-    return OK;
-}
-
-START_TEST(gate_bounds_its_holders)
-{
-    ck_assert_int_eq(on_fiber(gate_bounds, NULL), OK);
-}
-END_TEST
-
-static rc hold_place(struct cx *cx, void *arg)
-{
-    struct gate *g = arg;
-
-    try(gate_enter(cx, g));
-    rc r = fiber_park(cx);
-    gate_leave(g);
-    return r;
-}
-
-/* A place handed to a fiber that is cancelled before it runs goes to the next one. */
-static rc gate_hands_on(struct cx *cx, void *arg)
-{
-    struct gate g = {.limit = 1};
-    struct fiber *f[3];
-    rc r;
-
-    for (int i = 0; i < 3; i++)
-        f[i] = spawn("holder", hold_place, &g);
-    try(fiber_yield(cx));
-    fiber_wake(f[0]);
-    try(fiber_yield(cx)); /* f[0] has left, f[1] holds the place and has not run */
-    fiber_cancel(f[1]);
-    try(fiber_sleep(cx, 2));
-    ck_assert_uint_eq(g.held, 1);
-    ck_assert(waitq_empty(&g.q));
-    fiber_wake(f[2]);
-    for (int i = 0; i < 3; i++) {
-        try(fiber_join(cx, f[i], &r));
-        ck_assert_int_eq(r, i == 1 ? E_CANCELLED : OK);
-    }
-    ck_assert_uint_eq(g.held, 0);
-    return OK;
-}
-
-START_TEST(gate_hands_a_place_on)
-{
-    ck_assert_int_eq(on_fiber(gate_hands_on, NULL), OK);
-}
-END_TEST
-
-/* --- join, detach, end
- * -------------------------------------------------------------------------------------------- */
+/* --- join, detach, end --- */
 
 static rc fails_with_words(struct cx *cx, void *arg)
 {
@@ -737,9 +507,7 @@ START_TEST(soon_runs_in_order_and_before_the_end)
 }
 END_TEST
 
-/* --- fairness, dump
- * ------------------------------------------------------------------------------------------------
- */
+/* --- fairness, dump --- */
 
 static void set_flag(evutil_socket_t fd, short what, void *arg)
 {
@@ -803,159 +571,12 @@ START_TEST(dump_names_what_waits)
 }
 END_TEST
 
-/* --- stacks
- * -------------------------------------------------------------------------------------------------------
- */
-
-static __attribute__((noinline)) int dig(int depth)
-{
-    volatile char hole[512];
-
-    hole[0] = (char)depth;
-    return depth == 0 ? 0 : dig(depth - 1) + hole[0];
-}
-
-static rc overflow(struct cx *cx, void *arg)
-{
-    return dig(1 << 20) ? OK : OK;
-}
-
-static rc run_into_the_guard(struct cx *cx, void *arg)
-{
-    return fiber_join(cx, spawn("deep.task", overflow, NULL), NULL);
-}
-
-START_TEST(overflow_dies_by_name)
-{
-    int fds[2], status;
-    char text[4096] = "";
-    size_t n = 0;
-    ssize_t got;
-
-    ck_assert_int_eq(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fds[1], STDERR_FILENO);
-        on_fiber(run_into_the_guard, NULL);
-        _exit(0);
-    }
-    close(fds[1]);
-    while (n < sizeof text - 1 && (got = read(fds[0], text + n, sizeof text - 1 - n)) > 0)
-        n += (size_t)got;
-    close(fds[0]);
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_msg(strstr(text, "stack overflow in fiber deep.task"), "stderr: %s", text);
-    if (SANITIZED) /* its handler comes after ours, reports and exits */
-        ck_assert(!(WIFEXITED(status) && WEXITSTATUS(status) == 0));
-    else
-        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-}
-END_TEST
-
-static rc use_large_stack(struct cx *cx, void *arg)
-{
-    return dig(600) ? OK : OK; /* over 300 KiB of frames */
-}
-
-static rc large_stack(struct cx *cx, void *arg)
-{
-    rc r;
-
-    try(fiber_join(cx,
-                   fiber_spawn(&(struct fiber_opts){.name = "large", .stack_bytes = MiB(1)},
-                               use_large_stack, NULL),
-                   &r));
-    return r;
-}
-
-START_TEST(a_larger_stack_can_be_asked_for)
-{
-    ck_assert_int_eq(on_fiber(large_stack, NULL), OK);
-}
-END_TEST
-
-static long resident_kib(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = -1;
-
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "VmRSS: %ld", &kib) == 1)
-            break;
-    }
-    if (f)
-        fclose(f);
-    return kib;
-}
-
-enum { CROWD = 10000 };
-
-static rc ten_thousand(struct cx *cx, void *arg)
-{
-    _cleanup_(freep) struct fiber **f = xcalloc(CROWD, sizeof *f);
-    long before = resident_kib();
-    rc r;
-
-    for (int i = 0; i < CROWD; i++)
-        f[i] = fiber_spawn(&(struct fiber_opts){.name = "crowd", .timeout_ms = 60000 + i},
-                           sleep_for_ever, NULL);
-    try(fiber_sleep(cx, 1));
-    ck_assert_uint_eq(fiber_count(), CROWD + 1);
-    long taken = resident_kib() - before;
-    if (!SANITIZED) /* shadow memory and larger frames would be measured there */
-        ck_assert_int_lt(taken, 200 * 1024);
-    fprintf(stderr, "%d parked fibers: %ld KiB resident\n", CROWD, taken);
-    int64_t start = clock_mono_ms();
-    fiber_cancel_all();
-    cx->cancelled = false;
-    for (int i = 0; i < CROWD; i++) {
-        try(fiber_join(cx, f[i], &r));
-        ck_assert_int_eq(r, E_CANCELLED);
-    }
-    ck_assert_int_lt(clock_mono_ms() - start, 20000);
-    ck_assert_uint_eq(fiber_count(), 1);
-    return OK;
-}
-
-START_TEST(ten_thousand_parked)
-{
-    ck_assert_int_eq(on_fiber(ten_thousand, NULL), OK);
-}
-END_TEST
-
-static rc many(struct cx *cx, void *arg)
-{
-    rc r;
-
-    for (int i = 0; i < (SANITIZED ? 5000 : 100000); i++) {
-        try(fiber_join(cx, spawn("short", nothing, NULL), &r));
-        ck_assert_int_eq(r, OK);
-    }
-    long before = resident_kib();
-    for (int i = 0; i < (SANITIZED ? 5000 : 100000); i++)
-        try(fiber_join(cx, spawn("short", nothing, NULL), &r));
-    if (!SANITIZED)
-        ck_assert_int_lt(resident_kib() - before, 1024); /* stacks and structs are used again */
-    return OK;
-}
-
-START_TEST(spawn_and_join_many)
-{
-    ck_assert_int_eq(on_fiber(many, NULL), OK);
-}
-END_TEST
-
 UNIT(fiber, {"turns", fibers_take_turns}, {"registers", registers_survive_a_switch},
      {"log", log_lines_carry_the_fiber}, {"cancel", cancel_ends_every_wait, COUNT(waits)},
      {"cancel first", cancel_before_the_first_run, COUNT(waits)},
      {"deadline", deadline_ends_every_wait, COUNT(waits)},
      {"inherit", deadlines_come_from_the_context}, {"lazy timer", an_old_timer_ends_nothing},
      {"sleep", sleep_is_never_short}, {"wake", wakes_are_kept_not_counted},
-     {"lost wakes", no_wake_is_lost}, {"waitq", queue_is_fifo_and_hands_wakes_on},
-     {"gate", gate_bounds_its_holders}, {"gate hands on", gate_hands_a_place_on},
      {"join", join_tells_how_it_ended}, {"loop end", the_loop_waits_for_its_fibers},
      {"cancel all", cancel_all_reaches_everybody}, {"soon", soon_runs_in_order_and_before_the_end},
-     {"fairness", a_busy_fiber_does_not_starve_the_poll}, {"dump", dump_names_what_waits},
-     {"overflow", overflow_dies_by_name}, {"large stack", a_larger_stack_can_be_asked_for},
-     {"crowd", ten_thousand_parked}, {"churn", spawn_and_join_many})
+     {"fairness", a_busy_fiber_does_not_starve_the_poll}, {"dump", dump_names_what_waits})

@@ -29,9 +29,7 @@ static void say(const char *what, int index)
         abort();
 }
 
-/* --- children
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- children --- */
 
 static void stop(void *arg)
 {
@@ -85,9 +83,7 @@ static void on_exit_told(int index, int status, void *arg)
     say(WIFSIGNALED(status) ? "killed" : WEXITSTATUS(status) == 0 ? "clean" : "failed", index);
 }
 
-/* --- the test's side
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the test's side --- */
 
 static pid_t start(int children, int (*child_main)(int, void *), int64_t grace_ms)
 {
