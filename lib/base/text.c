@@ -133,6 +133,37 @@ char *base64url_encode(const void *p, size_t n, char *out)
     return out;
 }
 
+static int base64url_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+bool base64url_decode(const char *s, size_t n, void *out)
+{
+    unsigned char *o = out;
+    uint32_t bits = 0;
+    int have = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        int v = base64url_value(s[i]);
+        if (v < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)v;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            *o++ = (unsigned char)(bits >> have);
+        }
+    }
+    return have < 6 && (bits & ((1u << have) - 1)) == 0;
+}
+
 bool parse_int(const char *s, int64_t min, int64_t max, int64_t *ret)
 {
     char *end;

@@ -14,6 +14,8 @@ char *hex_encode(const void *p, size_t n, char *out);
 bool hex_decode(const char *s, void *out, size_t n);
 /* Unpadded (RFC 4648 §5); out holds (4n + 2) / 3 + 1 bytes; returns out. */
 char *base64url_encode(const void *p, size_t n, char *out);
+/* The one spelling of it only (no padding, no stray bits); n characters give n * 3 / 4 bytes into out. */
+bool base64url_decode(const char *s, size_t n, void *out);
 
 /* Whole string must be a number in [min, max]. */
 bool parse_int(const char *s, int64_t min, int64_t max, int64_t *ret);

@@ -16,15 +16,16 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "rt/loop.h"
+#include "rt/offload.h"
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
-#include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/util.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -49,7 +50,7 @@ struct link {
     void *arg;
     enum link_state state;
     SSL_CTX *tls;
-    struct evdns_base *dns;
+    struct lookup *lookup; /* under way */
     struct event *timer; /* ends an opening, ends a rest */
     struct bufferevent *bev;
     redisReader *reader;
@@ -268,10 +269,10 @@ static void tune_socket(struct link *l)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unsent_ms, sizeof unsent_ms);
 }
 
-/* Why a socket or a handshake failed: the certificate, TLS, the name, or the system. */
+/* Why a socket or a handshake failed: the certificate, TLS, or the system. */
 static void give_up_with_reason(struct link *l)
 {
-    int sys = EVUTIL_SOCKET_ERROR(), dns = bufferevent_socket_get_dns_error(l->bev);
+    int sys = EVUTIL_SOCKET_ERROR();
     unsigned long tls = l->tls ? bufferevent_get_openssl_error(l->bev) : 0;
     SSL *ssl = l->tls ? bufferevent_openssl_get_ssl(l->bev) : NULL;
     long verify = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
@@ -280,8 +281,6 @@ static void give_up_with_reason(struct link *l)
         give_up(l, "certificate: %s", X509_verify_cert_error_string(verify));
     else if (tls)
         give_up(l, "TLS: %s", ERR_reason_error_string(tls) ? ERR_reason_error_string(tls) : "failed");
-    else if (dns)
-        give_up(l, "name: %s", evutil_gai_strerror(dns));
     else if (sys)
         give_up(l, "%s", evutil_socket_error_to_string(sys));
     else
@@ -330,34 +329,111 @@ static bool make_bev(struct link *l)
     return true;
 }
 
-/* Names are looked up without blocking; a machine without resolv.conf still has its hosts file. */
-static struct evdns_base *dns_for(struct link *l)
-{
-    unsigned char address[16];
+/* --- names: getaddrinfo on the offload, awaited by a fiber that may outlive the connection's interest */
 
-    if (inet_pton(AF_INET, l->url.host, address) == 1 || inet_pton(AF_INET6, l->url.host, address) == 1)
-        return NULL;
-    if (!l->dns)
-        l->dns = evdns_base_new(loop_base(), EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!l->dns) {
-        l->dns = evdns_base_new(loop_base(), EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-        evdns_base_load_hosts(l->dns, "/etc/hosts");
-    }
-    return l->dns;
+struct lookup {
+    struct link *link; /* NULL: nobody wants it any more */
+    struct fiber *fiber;
+};
+
+struct resolve { /* the thread's while it works */
+    struct addrinfo *found;
+    int error;
+    char port[8];
+    char host[];
+};
+
+static void resolve(void *arg)
+{
+    struct resolve *r = arg;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+
+    r->error = getaddrinfo(r->host, r->port, &hints, &r->found);
 }
 
-static int connect_bev(struct link *l)
+static void resolve_free(void *arg)
+{
+    struct resolve *r = arg;
+
+    if (r->found)
+        freeaddrinfo(r->found);
+    free(r);
+}
+
+static struct resolve *resolve_new(const struct link *l)
+{
+    struct resolve *r = xcalloc(1, sizeof *r + strlen(l->url.host) + 1);
+
+    strcpy(r->host, l->url.host);
+    snprintf(r->port, sizeof r->port, "%d", l->url.port);
+    return r;
+}
+
+/* Each try takes the next address of the name. */
+static void connect_to(struct link *l, const struct addrinfo *found)
+{
+    const struct addrinfo *a = found;
+
+    for (unsigned i = 0; i < l->tries % 64; i++)
+        a = a->ai_next ? a->ai_next : found;
+    errno = 0;
+    if (bufferevent_socket_connect(l->bev, a->ai_addr, (int)a->ai_addrlen) != 0)
+        give_up_with_reason(l);
+}
+
+static rc look_up(struct cx *cx, void *arg)
+{
+    struct lookup *k = arg;
+
+    if (!k->link) { /* closed before this began */
+        free(k);
+        return OK;
+    }
+    struct resolve *work = resolve_new(k->link);
+    rc r = offload_run(cx, resolve, work, resolve_free);
+    struct link *l = k->link;
+
+    free(k);
+    if (l)
+        l->lookup = NULL;
+    if (l && l->state == LINK_OPENING) {
+        if (r != OK)
+            give_up(l, "name: %s", cx_words(cx, r));
+        else if (work->error)
+            give_up(l, "name: %s", gai_strerror(work->error));
+        else
+            connect_to(l, work->found);
+    }
+    if (r == OK || r == E_OVERLOADED) /* else the thread's to free */
+        resolve_free(work);
+    return OK;
+}
+
+static void connect_by_name(struct link *l)
+{
+    struct addrinfo numeric = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
+    char port[8];
+
+    snprintf(port, sizeof port, "%d", l->url.port);
+    if (getaddrinfo(l->url.host, port, &numeric, &found) == 0) {
+        connect_to(l, found);
+        freeaddrinfo(found);
+    } else if (!l->lookup) { /* one that is still on its way serves this try too */
+        l->lookup = xcalloc(1, sizeof *l->lookup);
+        l->lookup->link = l;
+        l->lookup->fiber = fiber_spawn(&(struct fiber_opts){.name = "redis.lookup"}, look_up, l->lookup);
+        fiber_detach(l->lookup->fiber);
+    }
+}
+
+static void connect_by_path(struct link *l)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
 
-    if (l->url.path) {
-        snprintf(un.sun_path, sizeof un.sun_path, "%s", l->url.path);
-        return bufferevent_socket_connect(l->bev, (struct sockaddr *)&un, sizeof un);
-    }
-    struct evdns_base *dns = dns_for(l);
-    /* libevent takes the first address of a name only: families take turns. */
-    int family = !dns ? AF_UNSPEC : l->tries % 2 ? AF_INET6 : AF_INET;
-    return bufferevent_socket_connect_hostname(l->bev, dns, family, l->url.host, l->url.port);
+    snprintf(un.sun_path, sizeof un.sun_path, "%s", l->url.path);
+    errno = 0;
+    if (bufferevent_socket_connect(l->bev, (struct sockaddr *)&un, sizeof un) != 0)
+        give_up_with_reason(l);
 }
 
 static void open_now(struct link *l)
@@ -375,9 +451,10 @@ static void open_now(struct link *l)
     bufferevent_enable(l->bev, EV_READ | EV_WRITE);
     bufferevent_set_max_single_read(l->bev, MiB(1));
     bufferevent_set_max_single_write(l->bev, MiB(1));
-    errno = 0;
-    if (connect_bev(l) != 0)
-        give_up_with_reason(l);
+    if (l->url.path)
+        connect_by_path(l);
+    else
+        connect_by_name(l);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -422,11 +499,13 @@ struct link *link_free(struct link *l)
 {
     if (!l)
         return NULL;
+    if (l->lookup) {
+        l->lookup->link = NULL;
+        fiber_cancel(l->lookup->fiber);
+    }
     close_bev(l);
     if (l->timer)
         event_free(l->timer);
-    if (l->dns)
-        evdns_base_free(l->dns, 0);
     SSL_CTX_free(l->tls);
     redis_url_release(&l->url);
     free(l->chunk);

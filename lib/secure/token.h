@@ -21,7 +21,7 @@
 /* A new key; prefix holds TOKEN_PREFIX_LEN + 1 bytes, text TOKEN_TEXT_LEN + 1. Wipe text after showing it. */
 void token_make(char *prefix, char *text);
 /* False if it does not have the form of a key. */
-bool token_parse(const char *text, char *prefix);
+bool token_read(const char *text, char *prefix);
 
 /* Argon2id, encoded form ("$argon2id$v=19$…"); out holds TOKEN_HASH_MAX bytes. Also for passwords. Runs on the offload; in a
  * plain context (no fiber) on the spot. Parks. Errors: CRYPTO, OVERLOADED, DEADLINE, CANCELLED. */
@@ -40,6 +40,7 @@ struct token_cache_opts {
     int64_t fresh_ms;     /* 0: 60 s: a revoked key may work this long in other processes */
     token_load_fn load;
     void *arg;
+    int64_t (*now_ms)(void); /* NULL: clock_mono_ms; tests own the clock */
 };
 struct token_cache; /* one per process; nothing of it is shared or stored */
 struct token_cache *token_cache_new(const struct token_cache_opts *o);

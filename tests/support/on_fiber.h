@@ -6,6 +6,7 @@
 #pragma once
 #include "rt/fiber.h"
 #include "rt/loop.h"
+#include "rt/offload.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,6 +38,7 @@ static inline rc on_fiber(fiber_fn fn, void *arg)
         abort();
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "test"}, on_fiber_body, &o));
     loop_run();
+    offload_free();
     loop_free();
     return o.result;
 }

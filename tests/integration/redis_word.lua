@@ -1,0 +1,3 @@
+local function word()
+  return 'mihwar'
+end
