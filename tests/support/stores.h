@@ -20,8 +20,9 @@
  * What cannot be started ends the program with a sentence: a test without its stores tells nothing.
  */
 #pragma once
+#include "base/cx.h"
 #include "tests/support/proc.h"
-#include <check.h>
+#include <check.h> /* last: it has a macro fail() of its own, silently */
 
 struct stores_opts {
     bool durable;  /* fsync on (PostgreSQL), append-only file (Redis): a killed server keeps what it
