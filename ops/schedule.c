@@ -1,0 +1,138 @@
+/* schedule.c - what is started by the clock: the house's own and the tenants'. */
+#include "base/json.h"
+#include "base/text.h"
+#include "domain/audit.h"
+#include "domain/schedules.h"
+#include "ops/table.h"
+#include "ops/tenant.h"
+#include "ops/verbs.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char *rhythm(struct cx *cx, const struct schedule *s)
+{
+    int64_t ms = s->every_ms;
+
+    if (s->cron)
+        return s->cron;
+    if (ms % 3600000 == 0)
+        return arena_printf(&cx->arena, "every %lldh", (long long)(ms / 3600000));
+    if (ms % 60000 == 0)
+        return arena_printf(&cx->arena, "every %lldm", (long long)(ms / 60000));
+    if (ms % 1000 == 0)
+        return arena_printf(&cx->arena, "every %llds", (long long)(ms / 1000));
+    return arena_printf(&cx->arena, "every %lldms", (long long)ms);
+}
+
+static struct table *schedule_table(struct cx *cx, const struct schedule *s, size_t n)
+{
+    struct table *t = table_new("name", "when", "timezone", "task", "queue", "args{}", "enabled?",
+                                "misfire", "next_at", "last_at", "tenant_id", "id", NULL);
+
+    for (size_t i = 0; i < n; i++)
+        table_row(t, s[i].name, rhythm(cx, &s[i]), s[i].timezone, s[i].task, s[i].queue, s[i].args,
+                  s[i].enabled ? "yes" : "no", s[i].misfire, when(cx, s[i].next_due_ms),
+                  when(cx, s[i].last_fired_ms), s[i].tenant_id, s[i].id);
+    return t;
+}
+
+rc verb_schedule_ls(struct cx *cx, struct ops *o)
+{
+    const char *tenant;
+    struct schedule *s;
+    size_t n;
+
+    try(tenant_if_named(cx, o, &tenant));
+    try(schedule_list(cx, o->db, tenant, opt(o, "after"), 500, &s, &n));
+    table_print(schedule_table(cx, s, n), o->json);
+    return OK;
+}
+
+rc verb_schedule_add(struct cx *cx, struct ops *o)
+{
+    const char *every = opt(o, "every");
+    struct schedule s = {.name = o->argv[0],
+                         .task = o->argv[1],
+                         .cron = opt(o, "cron"),
+                         .args = opt(o, "args"),
+                         .queue = opt(o, "queue"),
+                         .timezone = opt(o, "timezone"),
+                         .misfire = opt(o, "misfire"),
+                         .priority = JOB_PRIORITY,
+                         .enabled = true};
+    struct schedule made;
+    cJSON *args;
+
+    if ((every != NULL) == (s.cron != NULL))
+        return fail(cx, USAGE,
+                    "say either --every DURATION or --cron \"MIN HOUR DAY MONTH WEEKDAY\"");
+    if (every && (!parse_duration_ms(every, &s.every_ms) || s.every_ms == 0))
+        return fail(cx, USAGE, "--every must be a duration such as 30s, 5m, 2h or 1d");
+    if (s.args)
+        try(json_parse(cx, s.args, strlen(s.args), JOB_ARGS_MAX, &args));
+    try(tenant_if_named(cx, o, &s.tenant_id));
+    try(schedule_add(cx, o->db, o->actor, &s, &made));
+    table_print_one(schedule_table(cx, &made, 1), o->json);
+    return OK;
+}
+
+static rc set_enabled(struct cx *cx, struct ops *o, bool enabled)
+{
+    struct schedule s, changed;
+
+    try(schedule_get(cx, o->db, NULL, o->argv[0], &s));
+    s.enabled = enabled;
+    try(schedule_change(cx, o->db, o->actor, &s, &changed));
+    table_print_one(schedule_table(cx, &changed, 1), o->json);
+    return OK;
+}
+
+rc verb_schedule_pause(struct cx *cx, struct ops *o)
+{
+    return set_enabled(cx, o, false);
+}
+
+rc verb_schedule_resume(struct cx *cx, struct ops *o)
+{
+    return set_enabled(cx, o, true);
+}
+
+/* Now, besides its times: an ordinary job, not a firing. */
+rc verb_schedule_run(struct cx *cx, struct ops *o)
+{
+    struct schedule s;
+    struct job_new j;
+
+    try(schedule_get(cx, o->db, NULL, o->argv[0], &s));
+    j = (struct job_new){.queue = s.queue,
+                         .task = s.task,
+                         .args = s.args,
+                         .durable = true,
+                         .priority = s.priority,
+                         .tenant_id = s.tenant_id};
+    try(job_new_check(cx, &j));
+    try(engine_enqueue(cx, o->engine, &j, 1));
+    try(audit_note(cx, o->db,
+                   &(struct audit){.actor = o->actor,
+                                   .action = "schedule.run",
+                                   .object_type = "schedule",
+                                   .object_id = s.id}));
+    if (o->json)
+        printf("{\"job_id\":\"%s\"}\n", j.id);
+    else
+        printf("job %s\n", j.id);
+    return OK;
+}
+
+rc verb_schedule_rm(struct cx *cx, struct ops *o)
+{
+    struct schedule s;
+
+    try(schedule_get(cx, o->db, NULL, o->argv[0], &s));
+    try(schedule_remove(cx, o->db, o->actor, s.id));
+    if (o->json)
+        printf("{\"removed\":true}\n");
+    else
+        printf("%s is removed\n", s.name);
+    return OK;
+}

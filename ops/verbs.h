@@ -1,0 +1,63 @@
+/* verbs.h - the functions behind the rows of verbs.c, by file. */
+#pragma once
+#include "ops/verb.h"
+
+/* RFC 3339 in cx's arena; NULL for 0. tenant.c */
+const char *when(struct cx *cx, int64_t ms);
+/* "12" in cx's arena. verbs.c */
+const char *number(struct cx *cx, int64_t n);
+/* Waits until a durable job has ended, at most wait_ms; its result (JSON, arena) or its failure.
+ * job.c. Parks. */
+rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
+            const char **ret_result) MW_PARKS;
+
+#define VERB(name) rc verb_##name(struct cx *cx, struct ops *o) MW_PARKS
+VERB(db_migrate);
+VERB(db_status);
+VERB(tenant_add);
+VERB(tenant_ls);
+VERB(key_add);
+VERB(key_ls);
+VERB(key_revoke);
+VERB(product_add);
+VERB(product_ls);
+VERB(package_add);
+VERB(package_ls);
+VERB(package_show);
+VERB(provider_add);
+VERB(provider_ls);
+VERB(provider_test);
+VERB(provider_pause);
+VERB(provider_resume);
+VERB(provider_breaker);
+VERB(catalogue_import);
+VERB(catalogue_ls);
+VERB(route_ls);
+VERB(route_map);
+VERB(route_set);
+VERB(order_ls);
+VERB(order_show);
+VERB(order_resolve);
+VERB(order_cancel);
+VERB(queue_ls);
+VERB(queue_pause);
+VERB(queue_resume);
+VERB(queue_purge);
+VERB(job_add);
+VERB(job_show);
+VERB(job_cancel);
+VERB(job_retry);
+VERB(dlq_ls);
+VERB(dlq_show);
+VERB(dlq_replay);
+VERB(dlq_drop);
+VERB(dlq_export);
+VERB(schedule_ls);
+VERB(schedule_add);
+VERB(schedule_pause);
+VERB(schedule_resume);
+VERB(schedule_run);
+VERB(schedule_rm);
+VERB(audit_ls);
+VERB(top);
+#undef VERB
