@@ -20,6 +20,7 @@ rc cx_fail(struct cx *cx, rc code, const char *pointer, const char *file, int li
     cx->err.file = file;
     cx->err.line = line;
     memcpy(cx->err.text, text, sizeof text);
+    cx->err.rule[0] = 0;
     snprintf(cx->err.pointer, sizeof cx->err.pointer, "%s", pointer ? pointer : "");
     return code;
 }

@@ -19,6 +19,7 @@ struct err {
     int line;
     const char *file;
     char pointer[64]; /* JSON pointer of the field at fault, or "" */
+    char rule[64];    /* the database's constraint that refused, or "" (pg_constraint) */
     char text[320];   /* one sentence, no secrets */
 };
 

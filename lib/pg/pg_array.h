@@ -9,9 +9,10 @@
  *     }
  *     try(pg_do(cx, db, SQL_ORDER_INSERT, &res, pg_a(&ids), pg_a(&notes)));
  *
- * Text is always quoted, so that no value can end its element, become another one, or read as NULL. The element type is
- * what the statement's cast says; jsonb, uuid, numeric, enums go in through pg_array_s. An array past its ceiling makes the
- * query that gets it fail with BUFFER_FULL: nothing needs to be checked in between. */
+ * Text is always quoted, so that no value can end its element, become another one, or read as NULL.
+ * The element type is what the statement's cast says; jsonb, uuid, numeric, enums go in through
+ * pg_array_s. An array past its ceiling makes the query that gets it fail with BUFFER_FULL: nothing
+ * needs to be checked in between. */
 #pragma once
 #include "base/buf.h"
 #include "pg/pg.h"
@@ -27,10 +28,10 @@ void pg_array_s(struct pg_array *a, const char *s); /* UTF-8; NULL is NULL */
 void pg_array_sn(struct pg_array *a, const char *s, size_t n);
 void pg_array_i(struct pg_array *a, int64_t n);
 void pg_array_b(struct pg_array *a, bool b);
-void pg_array_t(struct pg_array *a, int64_t ms); /* timestamptz; 0: NULL */
+void pg_array_t(struct pg_array *a, int64_t ms);                  /* timestamptz; 0: NULL */
 void pg_array_bytes(struct pg_array *a, const void *p, size_t n); /* bytea; p NULL: NULL */
 void pg_array_null(struct pg_array *a);
 
-/* The array as a parameter; borrows a's memory until the query has returned. May be called again. */
+/* The array as a parameter; borrows a's memory. May be called again. */
 struct pg_arg pg_a(struct pg_array *a);
 void pg_array_release(struct pg_array *a); /* for _cleanup_ */

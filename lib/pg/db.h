@@ -1,0 +1,48 @@
+/* db.h - the connections of one process, inside lib/pg only.
+ *
+ *   lanes   reads  [ ][ ]    statements that stand alone, pipelined, many fibers on each
+ *           writes [ ][ ]    apart from the reads, so that a row lock which a write waits for does
+ * not hold up a read pool    [ ][ ][ ][ ]     one transaction each; fibers queue in front of the
+ * gate */
+#pragma once
+#include "pg/conn.h"
+
+#define LANE_WIDTH 2
+#define LANE_INFLIGHT                                                                              \
+    256 /* requests on one connection; more wait outside, where they can still be withdrawn */
+#define CONNECT_WAIT_MS 5000  /* how long a caller waits for a connection that is not there */
+#define POOL_WAIT_MS    30000 /* how long for its turn, when its context has no deadline */
+#define TRIES           5
+
+enum lane { LANE_READS, LANE_WRITES, LANES };
+
+struct pg {
+    char *conninfo;
+    struct pg_conn lanes[LANES][LANE_WIDTH];
+    struct waitq lane_wait[LANES];
+    struct pg_conn *pool;
+    struct gate gate; /* limit: connections in pool */
+    bool down;        /* the last attempt to connect failed */
+    int64_t down_since_mono_ms;
+    char why[200]; /* its words */
+};
+
+/* A READY connection of the lane with room. STORE_DOWN, OVERLOADED, CANCELLED. Parks. */
+rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret) MW_PARKS;
+/* A READY connection that nobody else uses until pool_give. STORE_DOWN, OVERLOADED, CANCELLED.
+ * Parks. */
+rc pool_take(struct cx *cx, struct pg *db, struct pg_conn **ret) MW_PARKS;
+void pool_give(struct pg *db, struct pg_conn *c);
+/* Before running something again: grows with the number of tries, with full jitter. Parks. */
+rc retry_pause(struct cx *cx, int tries) MW_PARKS;
+
+/* What to do about an error that the server reported: nothing of the transaction was kept in any
+ * case. */
+enum verdict {
+    VERDICT_FINAL, /* the caller's */
+    VERDICT_AGAIN, /* serialization failure or deadlock: run it again */
+    VERDICT_STALE, /* this connection is not fit (a statement is unknown, a plan outdated, a
+                      standby): again on another */
+};
+/* Writes the failure into cx->err with code, words and constraint; q may be NULL. */
+rc pg_failure(struct cx *cx, const PGresult *error, const struct sql *q, enum verdict *ret);

@@ -1,0 +1,182 @@
+/* pool.c - which connection serves whom (drawn in db.h), and what happens while there is none. */
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/text.h"
+#include "pg/db.h"
+#include <assert.h>
+#include <stdlib.h>
+
+static void lane_changed(struct pg_conn *c)
+{
+    struct pg *db = c->db;
+    enum lane lane = c < db->lanes[LANE_WRITES] ? LANE_READS : LANE_WRITES;
+
+    if (waitq_empty(&db->lane_wait[lane]))
+        return;
+    if (c->state != CONN_READY || c->inflight == 0)
+        waitq_wake_all(&db->lane_wait[lane]);
+    else if (c->inflight < LANE_INFLIGHT)
+        waitq_wake_one(&db->lane_wait[lane]);
+}
+
+static void pool_changed(struct pg_conn *c)
+{
+    (void)c; /* who waits for it waits in c->ready */
+}
+
+rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret)
+{
+    char *words = NULL;
+    PQconninfoOption *parsed;
+
+    if (str_empty(conninfo))
+        return fail(cx, CONFIG, "database_url is not set");
+    parsed = PQconninfoParse(conninfo, &words);
+    PQfreemem(words); /* they may quote a password */
+    if (!parsed)
+        return fail(cx, CONFIG,
+                    "database_url is neither a postgresql:// URI nor keyword=value pairs");
+    PQconninfoFree(parsed);
+    assert(pool > 0);
+
+    struct pg *db = xcalloc(1, sizeof *db);
+    db->conninfo = xstrdup(conninfo);
+    db->gate.limit = (size_t)pool;
+    db->pool = xcalloc((size_t)pool, sizeof *db->pool);
+    for (int i = 0; i < pool; i++)
+        conn_init(&db->pool[i], db, pool_changed);
+    for (int lane = 0; lane < LANES; lane++) {
+        for (int i = 0; i < LANE_WIDTH; i++)
+            conn_init(&db->lanes[lane][i], db, lane_changed);
+    }
+    *ret = db;
+    return OK;
+}
+
+struct pg *pg_free(struct pg *db)
+{
+    if (!db)
+        return NULL;
+    for (int lane = 0; lane < LANES; lane++) {
+        assert(waitq_empty(&db->lane_wait[lane]));
+        for (int i = 0; i < LANE_WIDTH; i++)
+            conn_release(&db->lanes[lane][i]);
+    }
+    for (size_t i = 0; i < db->gate.limit; i++) {
+        assert(!db->pool[i].taken);
+        conn_release(&db->pool[i]);
+    }
+    free(db->pool);
+    free(db->conninfo);
+    free(db);
+    return NULL;
+}
+
+/* Nothing is sent for somebody who has already given up: a write would end in doubt for no reason.
+ */
+static rc still_wanted(struct cx *cx)
+{
+    if (cx->cancelled)
+        return fail(cx, CANCELLED, "cancelled before PostgreSQL was asked");
+    if (cx_left_ms(cx) == 0)
+        return fail(cx, DEADLINE, "the time was over before PostgreSQL was asked");
+    return OK;
+}
+
+/* The connection with the fewest requests; wants another one when all that are open have work. */
+static struct pg_conn *lane_best(struct pg_conn lane[LANE_WIDTH], bool *ret_open)
+{
+    struct pg_conn *best = NULL;
+
+    *ret_open = false;
+    for (int i = 0; i < LANE_WIDTH; i++) {
+        struct pg_conn *c = &lane[i];
+
+        if (c->state != CONN_READY || c->stale)
+            continue;
+        *ret_open = true;
+        if (c->inflight < LANE_INFLIGHT && (!best || c->inflight < best->inflight))
+            best = c;
+    }
+    for (int i = 0; i < LANE_WIDTH && (!best || best->inflight > 0); i++) {
+        if (lane[i].state == CONN_CLOSED) {
+            conn_want(&lane[i]);
+            break;
+        }
+    }
+    return best;
+}
+
+rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
+{
+    struct pg_conn *c;
+    bool open;
+
+    assert(cx->fiber);
+    try(still_wanted(cx));
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, CONNECT_WAIT_MS);
+    while (!(c = lane_best(db->lanes[lane], &open))) {
+        rc r = waitq_wait(cx, &db->lane_wait[lane]);
+
+        if (r == E_DEADLINE && open)
+            return fail(cx, OVERLOADED, "all PostgreSQL connections have too much to do");
+        if (r == E_DEADLINE)
+            return fail(cx, STORE_DOWN, "PostgreSQL cannot be reached: %s",
+                        db->why[0] ? db->why : "no answer yet");
+        try(r);
+    }
+    *ret = c;
+    return OK;
+}
+
+static rc take_turn(struct cx *cx, struct pg *db)
+{
+    struct cx_deadline d = {cx, cx->deadline_mono_ms};
+
+    if (cx->deadline_mono_ms == 0)
+        d = cx_deadline_within(cx, POOL_WAIT_MS);
+    rc r = gate_enter(cx, &db->gate);
+    cx_deadline_restore(&d);
+    if (r == E_DEADLINE)
+        return fail(cx, OVERLOADED, "all %zu PostgreSQL connections for transactions are taken",
+                    db->gate.limit);
+    return r;
+}
+
+rc pool_take(struct cx *cx, struct pg *db, struct pg_conn **ret)
+{
+    struct pg_conn *c = NULL;
+    rc r;
+
+    assert(cx->fiber);
+    try(still_wanted(cx));
+    try(take_turn(cx, db));
+    for (size_t i = 0; i < db->gate.limit; i++) {
+        struct pg_conn *it = &db->pool[i];
+
+        if (!it->taken && (!c || (it->state == CONN_READY && !it->stale)))
+            c = it;
+        if (c && c->state == CONN_READY && !c->stale)
+            break;
+    }
+    assert(c); /* the gate counts what the slots hold */
+    c->taken = true;
+    r = conn_ready(cx, c, CONNECT_WAIT_MS);
+    if (r != OK) {
+        pool_give(db, c);
+        return r;
+    }
+    *ret = c;
+    return OK;
+}
+
+void pool_give(struct pg *db, struct pg_conn *c)
+{
+    c->taken = false;
+    gate_leave(&db->gate);
+}
+
+rc retry_pause(struct cx *cx, int tries)
+{
+    return fiber_sleep(cx, 1 + (int64_t)random_below(10ull << MIN(tries, 6)));
+}
