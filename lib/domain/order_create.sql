@@ -1,0 +1,57 @@
+-- name: orders_insert
+-- One statement for a batch: judges each row, inserts those that may be and are new, each with its order.dispatch job, and
+-- tells for every row what became of it. Rows go in in one order everywhere, so that two batches with the same keys wait for each
+-- other instead of deadlocking. A row that was skipped is looked up by orders_first.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::int[],
+                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY
+        AS t (id, job_id, tenant_id, package_id, product_id, user_identifier, extra_field, quantity, callback_url, reference,
+              idempotency_key, body_hash, trace, ord)
+), goods AS MATERIALIZED (
+    SELECT p.tenant_id, p.id AS package_id, p.product_id,
+           EXISTS (SELECT FROM package_routing r JOIN integrations i ON i.id IN (r.primary_id, r.fallback_id)
+                    WHERE r.package_id = p.id AND i.enabled) AS routed
+      FROM packages p JOIN products d ON d.id = p.product_id
+     WHERE p.id = ANY ($4::uuid[]) AND p.enabled AND d.enabled
+), judged AS MATERIALIZED (
+    SELECT i.*, g.product_id AS good_product_id,
+           CASE WHEN g.package_id IS NULL THEN 'unknown'
+                WHEN i.product_id <> g.product_id THEN 'product'
+                WHEN NOT g.routed THEN 'unrouted'
+                ELSE 'ok' END AS verdict
+      FROM input i LEFT JOIN goods g ON g.tenant_id = i.tenant_id AND g.package_id = i.package_id
+), made AS (
+    INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, extra_field, quantity, callback_url,
+                                reference, idempotency_key, body_hash)
+    SELECT id, tenant_id, good_product_id, package_id, user_identifier, extra_field, quantity, callback_url, reference,
+           idempotency_key, body_hash
+      FROM judged
+     WHERE verdict = 'ok'
+     ORDER BY tenant_id, idempotency_key, reference, ord
+    ON CONFLICT DO NOTHING
+    RETURNING id, created_at
+), queued AS (
+    INSERT INTO jobs (id, queue, task, args, unique_key, subject, tenant_id, trace)
+    SELECT j.job_id, 'orders', 'order.dispatch', json_build_object('order_id', j.id), 'order.dispatch:' || j.id, j.id::text,
+           j.tenant_id, j.trace
+      FROM made m JOIN judged j ON j.id = m.id
+)
+SELECT j.ord, j.verdict, j.good_product_id, m.created_at
+  FROM judged j LEFT JOIN made m ON m.id = j.id
+ ORDER BY j.ord;
+
+-- name: orders_first
+-- The order that a skipped row lost to: itself (an earlier try of ours was committed), the one with its key, the one with its
+-- reference.
+SELECT i.ord, f.how, f.id, f.product_id, f.package_id, f.user_identifier, f.extra_field, f.quantity, f.callback_url,
+       f.reference, f.body_hash, f.created_at
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY
+           AS i (id, tenant_id, idempotency_key, reference, ord),
+       LATERAL (SELECT 1 AS how, o.* FROM product_orders o WHERE o.id = i.id
+                UNION ALL
+                SELECT 2, o.* FROM product_orders o
+                 WHERE o.tenant_id = i.tenant_id AND o.idempotency_key = i.idempotency_key
+                UNION ALL
+                SELECT 3, o.* FROM product_orders o WHERE o.tenant_id = i.tenant_id AND o.reference = i.reference
+                 ORDER BY 1 LIMIT 1) AS f
+ ORDER BY i.ord;
