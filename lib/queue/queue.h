@@ -34,6 +34,7 @@
 struct engine; /* the stores of one process */
 struct engine *engine_new(struct redis *r, struct pg *db); /* db NULL: broker jobs only. Borrows both. */
 struct engine *engine_free(struct engine *e);
+struct pg *engine_db(struct engine *e); /* NULL: broker jobs only */
 
 /* ---------------------------------------------------------------- enqueue */
 
@@ -71,6 +72,7 @@ rc engine_enqueue(struct cx *cx, struct engine *e, struct job_new *jobs, size_t 
 struct lease {
     char id[ID_LEN + 1];
     int generation, claim, snoozes;
+    bool died; /* set before its ack: counted among the dead */
 };
 struct job {
     struct lease lease;
@@ -82,15 +84,16 @@ struct job {
     int64_t timeout_ms, enqueued_ms;
     const char *subject, *tenant_id, *trace; /* NULL: none */
     struct job_run *run;                     /* the worker's own (worker/run.h), NULL outside */
-    void *storage;
+    void *storage;                           /* what the texts point into; one job's own (job_release) */
 };
+/* Frees the storage of a job that was copied out of a claim_result (which then must not have it any more). */
+void job_release(struct job *j);
 struct claim_result {
     size_t n;
-    struct job *jobs;    /* array of n; free with claim_result_release */
-    int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due; 0: none */
+    struct job *jobs;    /* array of n; free with claim_result_release. To keep one: copy it and set its storage to NULL */
+    int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due; 0: none, or n = max */
     bool paused;
-    bool lost;           /* the epoch is missing or old: durable jobs were not handed out; call engine_recover */
-    void *storage;
+    bool lost;           /* the epoch is missing or old: nothing was handed out; call engine_recover */
 };
 /* One call: acks `acks` (may be 0; refused ones are counted in *ret_refused), promotes what is due, returns expired leases,
  * claims up to max. lease_ms > 0. Parks (one round trip, does not wait for jobs). */
@@ -98,9 +101,12 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
                 const struct lease *acks, size_t nacks, struct claim_result *ret,
                 size_t *ret_refused) MW_PARKS;
 void claim_result_release(struct claim_result *c);
-/* Sleeps until one of the queues has a marker, or until_ms (wall). Needs a Redis connection of its own. Parks. */
-rc engine_wait(struct cx *cx, struct redis *blocking, const char *const *queues, size_t n,
-               int64_t until_ms) MW_PARKS;
+/* Sleeps until one of the queues has a marker (*ret_which; taken away with this call), or until_ms (wall; *ret_which = n).
+ * Needs a Redis connection of its own; do not cancel the waiting fiber but for good, a marker may be on its way. Parks. */
+rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues, size_t n,
+               int64_t until_ms, size_t *ret_which) MW_PARKS;
+/* Sets the marker: for whoever took it and cannot claim now. Parks. */
+rc engine_wake(struct cx *cx, struct engine *e, const char *queue) MW_PARKS;
 
 /* ---------------------------------------------------------------- hold and end (Redis side) */
 
@@ -116,6 +122,9 @@ rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const s
                      int64_t run_at_ms, bool snooze) MW_PARKS;
 /* Gives leases back untouched (drain): ready again at the head, as a snooze. Parks. */
 rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n) MW_PARKS;
+/* The same for a process that died: the claim counts as an attempt. *ret_held: how many were still its. Parks. */
+rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
+                 size_t *ret_held) MW_PARKS;
 
 /* ---------------------------------------------------------------- end in PostgreSQL (durable) */
 
@@ -157,10 +166,12 @@ rc engine_queues(struct cx *cx, struct engine *e, struct queue_stats **ret, size
 
 /* ---------------------------------------------------------------- mend (reconcile.c) */
 
-/* The epoch: advanced by beat in both stores every few seconds (PostgreSQL first). Parks. */
+/* The epoch: advanced by beat in both stores every few seconds (PostgreSQL first, and only while Redis answers). Finds queues
+ * that must not be trusted and recovers them. Parks. */
 rc engine_epoch_advance(struct cx *cx, struct engine *e) MW_PARKS;
-/* After `lost`: under a lock, drops the durable keys, writes generation + 1 for every live job, pushes them all, sets the
- * epoch. Safe to call from everywhere at once: one does it, the others wait and find it done. Parks. */
+/* After `lost`, for each queue that is: under a lock, drops the durable keys, writes generation + 1 for every live job, pushes
+ * them all, sets the epoch. Safe to call from everywhere at once: one does it, the others wait and find it done. ret_jobs
+ * may be NULL. Parks. */
 rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs) MW_PARKS;
 /* The sweep for single losses: live jobs older than min_age_ms are compared with Redis in batches (keyset); missing ones
  * are pushed (generation + 1), known-but-ended ones are dropped from Redis. Parks. */

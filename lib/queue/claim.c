@@ -1,0 +1,177 @@
+/* claim.c - one round trip that ends what was finished and hands out the next; and the sleep when there is nothing.
+ *
+ *      acks ----.                             .---- jobs, each under its lease
+ *               v                             |
+ *          [ claim.lua: ack, expire, promote, pop ]
+ *
+ * An envelope says of which generation it is. A token of another one (its job was cancelled and brought back while the token
+ * still lay in a long list) is forgotten here: its job waits under a token of its own. */
+#include "queue/envelope.h"
+#include "queue/internal.h"
+#include "queue/queue.sql.h"
+#include "queue/reconcile.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void claim_result_release(struct claim_result *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        job_release(&c->jobs[i]);
+    free(c->jobs);
+    *c = (struct claim_result){0};
+}
+
+void job_release(struct job *j)
+{
+    free(j->storage);
+    j->storage = NULL;
+}
+
+static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, const struct lease *l, size_t n)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(call_release) struct call c = {0};
+
+    call_begin(&c, e, &SCRIPT_FORGET, k, KEYS_OF(QK_LEASE), false, n);
+    for (size_t i = 0; i < n; i++)
+        call_token(&c, &l[i]);
+    return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
+}
+
+/* What is no envelope was not written by us: kept in the dead letters with its reason, gone from the queue. */
+static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, struct lease *l, const char *body)
+{
+    size_t refused;
+
+    log_ev(LOG_ERROR, "job.malformed", kv_str("queue", queue), kv_str("job", l->id));
+    if (e->db)
+        try(pg_do(cx, e->db, SQL_DEAD_BROKER_INSERT, NULL, pg_s(l->id), pg_i(l->generation), pg_s(queue),
+                  pg_s("unknown"), pg_s(body), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0), pg_s(NULL), pg_s(NULL),
+                  pg_s(NULL), pg_i(l->claim - l->snoozes), pg_s("bad_request"),
+                  pg_s("the envelope in Redis cannot be read"), pg_s(NULL)));
+    l->died = true;
+    return engine_ack(cx, e, queue, l, 1, &refused);
+}
+
+static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k, redisReply *tokens,
+                    redisReply *bodies, struct claim_result *ret)
+{
+    _cleanup_(freep) struct lease *foreign = NULL;
+    size_t nforeign = 0;
+
+    if (tokens->type != REDIS_REPLY_ARRAY || bodies->type != REDIS_REPLY_ARRAY ||
+        (tokens->elements > 0 && tokens->elements != bodies->elements))
+        return fail(cx, REDIS, "claim.lua answered with lists that do not match");
+    ret->jobs = tokens->elements ? xcalloc(tokens->elements, sizeof *ret->jobs) : NULL;
+    for (size_t i = 0; i < tokens->elements; i++) {
+        const redisReply *t = tokens->element[i];
+        redisReply *b = bodies->element[i];
+        struct job *j = &ret->jobs[ret->n];
+        struct lease l;
+        int generation;
+
+        if (b->type != REDIS_REPLY_STRING)
+            continue; /* a token without a job */
+        if (t->type != REDIS_REPLY_STRING || !token_parse(t->str, t->len, &l)) {
+            log_ev(LOG_ERROR, "token.malformed", kv_str("queue", k->queue), kv_str("token", t->str));
+            continue;
+        }
+        if (!envelope_read(b->str, b->len, j, &generation)) {
+            try(bury_malformed(cx, e, k->queue, &l, b->str));
+            continue;
+        }
+        if (generation != l.generation) {
+            foreign = xrealloc(foreign, (nforeign + 1) * sizeof *foreign);
+            foreign[nforeign++] = l;
+            continue;
+        }
+        j->lease = l;
+        j->queue = k->queue;
+        j->attempt = l.claim - l.snoozes;
+        j->run = NULL;
+        j->storage = TAKE_PTR(b->str); /* the reader allocated it for this element alone */
+        ret->n++;
+    }
+    return nforeign ? forget(cx, e, k, foreign, nforeign) : OK;
+}
+
+rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
+                const struct lease *acks, size_t nacks, struct claim_result *ret, size_t *ret_refused)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(call_release) struct call c = {0};
+    const struct queue_keys *k;
+    int64_t died = 0;
+
+    *ret = (struct claim_result){0};
+    *ret_refused = 0;
+    if (e->db && e->epoch < 0)
+        try(engine_epoch_read(cx, e));
+    try(engine_keys(cx, e, queue, &k));
+    call_begin(&c, e, &SCRIPT_CLAIM, k,
+               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH, QK_CANCEL,
+                       QK_UNIQUE, QK_UNIQUE_OF),
+               true, 5 + nacks);
+    for (size_t i = 0; i < nacks; i++)
+        died += acks[i].died;
+    call_now(&c);
+    call_int(&c, (int64_t)MIN(max, (size_t)QUEUE_BATCH));
+    call_int(&c, lease_ms);
+    call_int(&c, e->db ? MAX(e->epoch - 1, 0) : -1);
+    call_int(&c, died);
+    for (size_t i = 0; i < nacks; i++)
+        call_token(&c, &acks[i]);
+    try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
+    if (!reply_has(reply, 7))
+        return fail(cx, REDIS, "claim.lua answered with %zu elements", reply->elements);
+    ret->lost = reply_int(reply, 0) == 1;
+    ret->paused = reply_int(reply, 0) == 2;
+    e->epoch = MAX(e->epoch, reply_int(reply, 2));
+    *ret_refused = (size_t)reply_int(reply, 3);
+    if (reply_int(reply, 4)) /* Redis' clock -> ours */
+        ret->next_due_ms = reply_int(reply, 4) + (clock_ms() - reply_int(reply, 1));
+    rc r = take_jobs(cx, e, k, reply->element[5], reply->element[6], ret);
+    if (r != OK)
+        claim_result_release(ret); /* leased, and back when the lease expires */
+    return r;
+}
+
+rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues, size_t n,
+               int64_t until_ms, size_t *ret_which)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(freep) const char **argv = xmalloc((n + 2) * sizeof *argv);
+    int64_t left = MAX(until_ms - clock_ms(), 1);
+    /* The server ends the wait; ours ends only when it does not. */
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, left + 5000);
+    char seconds[32];
+
+    snprintf(seconds, sizeof seconds, "%" PRId64 ".%03d", left / 1000, (int)(left % 1000));
+    argv[0] = "BZPOPMIN";
+    argv[n + 1] = seconds;
+    for (size_t i = 0; i < n; i++) {
+        const struct queue_keys *k;
+        try(engine_keys(cx, e, queues[i], &k));
+        argv[i + 1] = k->name[QK_WAIT];
+    }
+    *ret_which = n;
+    try(redis_argv(cx, blocking, &reply, (int)n + 2, argv, NULL));
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
+        return OK;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(reply->element[0]->str, argv[i + 1]) == 0)
+            *ret_which = i;
+    return OK;
+}
+
+rc engine_wake(struct cx *cx, struct engine *e, const char *queue)
+{
+    const struct queue_keys *k;
+
+    try(engine_keys(cx, e, queue, &k));
+    return redis_cmd(cx, e->redis, NULL, "ZADD %s 0 m", k->name[QK_WAIT]);
+}

@@ -1,0 +1,141 @@
+/* control.c - cancel, bring back, pause, purge.
+ *
+ * Redis decides whether a job runs: cancel.lua takes a waiting job out (from then on nobody can claim it) or notes the wish for a
+ * leased one. PostgreSQL is told after that. A crash in between leaves a live row that Redis does not know, and the sweep brings
+ * the job back: the cancel did not happen, and whoever asked for it was not told that it had. */
+#include "queue/internal.h"
+#include "queue/control.sql.h"
+#include "queue/names.h"
+#include "queue/retry.h"
+#include "queue/rows.h"
+#include "pg/pg_array.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum taken { NOT_KNOWN, TAKEN_OUT, LEASED };
+
+static rc take_out(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably, enum taken *ret)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(call_release) struct call c = {0};
+    const struct queue_keys *k;
+
+    try(engine_keys(cx, e, queue, &k));
+    call_begin(&c, e, &SCRIPT_CANCEL, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF),
+               true, 2);
+    call_bytes(&c, probably->id, ID_LEN);
+    call_token(&c, probably);
+    try(call_run(cx, &c, REDIS_REPLY_INTEGER, &reply));
+    *ret = (enum taken)reply->integer;
+    return OK;
+}
+
+/* Only Redis knows a broker job, and only its queue knows it there. */
+static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *first, bool *ret_running)
+{
+    _cleanup_(names_release) struct names q = {0};
+
+    try(names_of_queues(cx, e, &q));
+    for (size_t i = 0; i < q.n; i++) {
+        enum taken t;
+        try(take_out(cx, e, q.name[i], first, &t));
+        *ret_running = t == LEASED;
+        if (t != NOT_KNOWN)
+            return OK;
+    }
+    return fail(cx, NOT_FOUND, "job %s does not exist, or has ended", first->id);
+}
+
+rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_running)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL, *moved = NULL;
+    struct lease probably = {.claim = 1};
+    enum taken t;
+
+    *ret_running = false;
+    if (!id_parse(job_id, probably.id))
+        return fail(cx, NOT_FOUND, "there is no such job");
+    if (e->db)
+        try(pg_do(cx, e->db, SQL_JOB_STATE, &res, pg_s(probably.id)));
+    if (!e->db || pg_rows(res) == 0)
+        return cancel_broker(cx, e, &probably, ret_running);
+    if (!pg_bool(res, 0, 2))
+        return fail(cx, CONFLICT, "job %s has ended: %s", probably.id, pg_text(res, 0, 1));
+    probably.generation = (int)pg_int(res, 0, 3);
+    probably.claim = (int)pg_int(res, 0, 4) + 1;
+    probably.snoozes = (int)pg_int(res, 0, 5);
+    try(take_out(cx, e, pg_text(res, 0, 0), &probably, &t));
+    if (t == LEASED)
+        try(pg_do(cx, e->db, SQL_JOB_CANCEL_WISH, &moved, pg_s(probably.id)));
+    else
+        try(pg_do(cx, e->db, SQL_JOB_CANCEL, &moved, pg_s(probably.id)));
+    if (pg_rows(moved) == 0)
+        return fail(cx, CONFLICT, "job %s has ended", probably.id);
+    *ret_running = t == LEASED;
+    return OK;
+}
+
+rc engine_retry_at(struct cx *cx, struct engine *e, const char *job_id, int64_t run_at_ms)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL, *state = NULL;
+    char id[ID_LEN + 1];
+    int64_t pushed;
+
+    if (!id_parse(job_id, id))
+        return fail(cx, NOT_FOUND, "there is no such job");
+    rc r = pg_do(cx, e->db, SQL_JOB_REVIVE, &res, pg_s(id), pg_i(run_at_ms));
+    if (r == E_PG_UNIQUE)
+        return fail(cx, CONFLICT, "another live job has the unique key of job %s", id);
+    try(r);
+    if (pg_rows(res) == 1)
+        return engine_push_result(cx, e, res, /* rebuild= */ false, &pushed);
+    try(pg_do(cx, e->db, SQL_JOB_STATE, &state, pg_s(id)));
+    if (pg_rows(state) == 0)
+        return fail(cx, NOT_FOUND, "job %s does not exist", id);
+    return fail(cx, CONFLICT, "job %s is %s: only dead and cancelled jobs can be tried again", id, pg_text(state, 0, 1));
+}
+
+rc engine_retry_now(struct cx *cx, struct engine *e, const char *job_id)
+{
+    return engine_retry_at(cx, e, job_id, 0);
+}
+
+rc engine_pause(struct cx *cx, struct engine *e, const char *queue, bool paused)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(call_release) struct call c = {0};
+    const struct queue_keys *k;
+
+    try(engine_keys(cx, e, queue, &k));
+    if (e->db) /* outlives Redis */
+        try(pg_do(cx, e->db, SQL_QUEUE_PAUSE, NULL, pg_s(queue), pg_b(paused)));
+    call_begin(&c, e, &SCRIPT_PAUSE, k, KEYS_OF(QK_PAUSED, QK_WAIT), false, 1);
+    call_int(&c, paused);
+    return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
+}
+
+rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_count)
+{
+    const struct queue_keys *k;
+
+    *ret_count = 0;
+    try(engine_keys(cx, e, queue, &k));
+    for (;;) {
+        _cleanup_(pg_array_release) struct pg_array durable = PG_ARRAY(MiB(4));
+        _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+        _cleanup_(call_release) struct call c = {0};
+        call_begin(&c, e, &SCRIPT_PURGE, k, KEYS_OF(QK_JOBS, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), true, 1);
+        call_int(&c, QUEUE_BATCH);
+        try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
+        if (!reply_has(reply, 2))
+            return fail(cx, REDIS, "purge.lua answered with %zu elements", reply->elements);
+        for (size_t i = 2; i < reply->elements; i++)
+            pg_array_s(&durable, reply->element[i]->str);
+        if (durable.n > 0 && e->db)
+            try(pg_do(cx, e->db, SQL_JOBS_CANCEL, NULL, pg_a(&durable)));
+        *ret_count += reply_int(reply, 1);
+        if (reply_int(reply, 0) == 0)
+            return OK;
+    }
+}

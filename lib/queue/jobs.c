@@ -1,0 +1,254 @@
+/* jobs.c - a job as it is shown; see jobs.h. PostgreSQL tells of durable jobs, Redis adds whether one is leased just now;
+ * of broker jobs only Redis and the dead letters know. */
+#include "queue/jobs.h"
+#include "queue/dlq.h"
+#include "queue/envelope.h"
+#include "queue/internal.h"
+#include "queue/names.h"
+#include "queue/view.sql.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- Redis */
+
+struct found {
+    enum { UNKNOWN, READY, LEASED, SCHEDULED } where;
+    int64_t due_ms;
+    struct job job; /* valid while reply lives */
+    redisReply *reply;
+};
+
+static void found_release(struct found *f)
+{
+    redis_reply_freep(&f->reply);
+}
+
+static rc look_up(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably, struct found *f)
+{
+    _cleanup_(call_release) struct call c = {0};
+    const struct queue_keys *k;
+    int generation;
+
+    found_release(f);
+    f->where = UNKNOWN;
+    try(engine_keys(cx, e, queue, &k));
+    call_begin(&c, e, &SCRIPT_LOOKUP, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED), false, 2);
+    call_bytes(&c, probably->id, ID_LEN);
+    call_token(&c, probably);
+    try(call_run(cx, &c, REDIS_REPLY_ARRAY, &f->reply));
+    if (!reply_has(f->reply, 3))
+        return OK;
+    const redisReply *body = f->reply->element[1];
+    if (body->type != REDIS_REPLY_STRING || !envelope_read(body->str, body->len, &f->job, &generation))
+        return fail(cx, REDIS, "the envelope of job %s cannot be read", probably->id);
+    f->where = reply_int(f->reply, 0);
+    f->due_ms = reply_int(f->reply, 2);
+    return OK;
+}
+
+static const char *copy(struct cx *cx, const char *s)
+{
+    return arena_strdup(&cx->arena, s);
+}
+
+static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, struct job_info *ret)
+{
+    _cleanup_(found_release) struct found f = {0};
+    _cleanup_(names_release) struct names q = {0};
+    static const char *const words[] = {[READY] = "ready", [LEASED] = "leased", [SCHEDULED] = "scheduled"};
+    struct lease first = {.claim = 1};
+
+    memcpy(first.id, ret->id, sizeof first.id);
+    try(names_of_queues(cx, e, &q));
+    for (size_t i = 0; i < q.n; i++) {
+        try(look_up(cx, e, q.name[i], &first, &f));
+        if (f.where == UNKNOWN || (tenant_id && !str_eq(tenant_id, f.job.tenant_id)))
+            continue;
+        ret->queue = copy(cx, q.name[i]);
+        ret->task = copy(cx, f.job.task);
+        ret->args = copy(cx, f.job.args);
+        ret->state = words[f.where];
+        ret->durable = f.job.durable;
+        ret->priority = f.job.priority;
+        ret->max_attempts = f.job.max_attempts;
+        ret->timeout_ms = f.job.timeout_ms;
+        ret->created_ms = f.job.enqueued_ms;
+        ret->run_at_ms = f.due_ms ? f.due_ms : f.job.enqueued_ms;
+        ret->subject = copy(cx, f.job.subject);
+        ret->tenant_id = copy(cx, f.job.tenant_id);
+        ret->trace = copy(cx, f.job.trace);
+        return OK;
+    }
+    return fail(cx, NOT_FOUND, "job %s does not exist, or it was a broker job and has ended", ret->id);
+}
+
+static rc load_dead(struct cx *cx, struct engine *e, const char *letter, struct job_info *ret)
+{
+    struct dead_letter d;
+
+    try(dlq_get(cx, e->db, letter, &d));
+    ret->queue = d.queue;
+    ret->task = d.task;
+    ret->args = d.args;
+    ret->state = "dead";
+    ret->priority = d.priority;
+    ret->attempts_used = d.attempts;
+    ret->created_ms = ret->run_at_ms = ret->finished_ms = d.died_ms;
+    ret->subject = d.subject;
+    ret->tenant_id = d.tenant_id;
+    ret->trace = d.trace;
+    ret->last_error_code = d.error_code;
+    ret->last_error = d.error;
+    return OK;
+}
+
+/* ---------------------------------------------------------------- PostgreSQL */
+
+static void read_job(struct cx *cx, const struct pg_result *res, struct job_info *j)
+{
+    const struct {
+        const char **to, *column;
+    } texts[] = {
+        {&j->queue, "queue"},           {&j->task, "task"},         {&j->args, "args"},
+        {&j->state, "state"},           {&j->subject, "subject"},   {&j->unique_key, "unique_key"},
+        {&j->tenant_id, "tenant_id"},   {&j->trace, "trace"},       {&j->progress, "progress"},
+        {&j->result, "result"},         {&j->last_error, "last_error"},
+        {&j->last_error_code, "last_error_code"},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++)
+        *texts[i].to = copy(cx, pg_col(res, 0, texts[i].column));
+    j->durable = true;
+    j->generation = (int)pg_int(res, 0, 6);
+    j->attempts_used = (int)(pg_int(res, 0, 7) - pg_int(res, 0, 8));
+    j->max_attempts = (int)pg_int(res, 0, 9);
+    j->priority = (int)pg_int(res, 0, 10);
+    j->run_at_ms = pg_ms(res, 0, 11);
+    j->timeout_ms = pg_int(res, 0, 12);
+    j->cancel_requested = pg_bool(res, 0, 17);
+    j->created_ms = pg_ms(res, 0, 22);
+    j->finished_ms = pg_ms(res, 0, 23);
+}
+
+static rc load_attempts(struct cx *cx, struct engine *e, struct job_info *j)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    try(pg_do(cx, e->db, SQL_JOB_ATTEMPTS_LIST, &res, pg_s(j->id)));
+    j->nattempts = (size_t)pg_rows(res);
+    j->attempts = arena_alloc(&cx->arena, (j->nattempts + 1) * sizeof *j->attempts);
+    for (int r = 0; r < pg_rows(res); r++)
+        j->attempts[r] = (struct job_attempt){
+            .generation = (int)pg_int(res, r, 0),
+            .attempt = (int)pg_int(res, r, 1),
+            .outcome = copy(cx, pg_text(res, r, 2)),
+            .error_code = copy(cx, pg_text(res, r, 3)),
+            .error = copy(cx, pg_text(res, r, 4)),
+            .worker = copy(cx, pg_text(res, r, 5)),
+            .started_ms = pg_ms(res, r, 6),
+            .finished_ms = pg_ms(res, r, 7),
+        };
+    return OK;
+}
+
+/* A live job may be under way: only Redis knows. When it cannot be asked, PostgreSQL's word stands. */
+static void add_lease(struct cx *cx, struct engine *e, int attempt, int snoozes, struct job_info *j)
+{
+    _cleanup_(found_release) struct found f = {0};
+    struct lease probably = {.generation = j->generation, .claim = attempt + 1, .snoozes = snoozes};
+
+    memcpy(probably.id, j->id, sizeof probably.id);
+    if (look_up(cx, e, j->queue, &probably, &f) == OK && f.where == LEASED)
+        j->state = "leased";
+}
+
+rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id, struct job_info *ret)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL, *dead = NULL;
+    struct job_info j = {0};
+
+    if (!id_parse(id, j.id))
+        return fail(cx, NOT_FOUND, "there is no such job");
+    if (e->db)
+        try(pg_do(cx, e->db, SQL_JOB_GET, &res, pg_s(j.id), pg_s(tenant_id)));
+    if (e->db && pg_rows(res) == 0)
+        try(pg_do(cx, e->db, SQL_DEAD_OF_JOB, &dead, pg_s(j.id), pg_s(tenant_id)));
+    if (res && pg_rows(res) == 1) {
+        read_job(cx, res, &j);
+        if (pg_bool(res, 0, 5))
+            add_lease(cx, e, (int)pg_int(res, 0, 7), (int)pg_int(res, 0, 8), &j);
+        try(load_attempts(cx, e, &j));
+    } else {
+        rc r = load_broker(cx, e, tenant_id, &j);
+        if (r == E_NOT_FOUND && dead && pg_rows(dead) == 1)
+            r = load_dead(cx, e, pg_text(dead, 0, 0), &j);
+        try(r);
+    }
+    *ret = j;
+    return OK;
+}
+
+/* ---------------------------------------------------------------- JSON */
+
+static void put_str(struct buf *out, const char *name, const char *s)
+{
+    buf_printf(out, ",\"%s\":", name);
+    buf_json_str(out, s);
+}
+
+static void put_raw(struct buf *out, const char *name, const char *json)
+{
+    buf_printf(out, ",\"%s\":%s", name, json ? json : "null");
+}
+
+static void put_time(struct buf *out, const char *name, int64_t ms)
+{
+    char text[CLOCK_TEXT_LEN + 1];
+
+    put_str(out, name, ms ? clock_format(ms, text) : NULL);
+}
+
+static void put_attempt(struct buf *out, const struct job_attempt *a)
+{
+    buf_printf(out, "{\"generation\":%d,\"attempt\":%d", a->generation, a->attempt);
+    put_str(out, "outcome", a->outcome);
+    put_str(out, "error_code", a->error_code);
+    put_str(out, "error", a->error);
+    put_str(out, "worker", a->worker);
+    put_time(out, "started_at", a->started_ms);
+    put_time(out, "finished_at", a->finished_ms);
+    buf_putc(out, '}');
+}
+
+void job_info_json(const struct job_info *j, struct buf *out)
+{
+    buf_printf(out, "{\"id\":\"%s\"", j->id);
+    put_str(out, "state", j->state);
+    put_str(out, "task", j->task);
+    put_str(out, "queue", j->queue);
+    put_raw(out, "args", j->args);
+    buf_printf(out, ",\"durable\":%s,\"priority\":%d,\"max_attempts\":%d,\"attempts_used\":%d,\"timeout_ms\":%" PRId64,
+               j->durable ? "true" : "false", j->priority, j->max_attempts, j->attempts_used, j->timeout_ms);
+    put_str(out, "unique_key", j->unique_key);
+    put_str(out, "subject", j->subject);
+    put_str(out, "tenant_id", j->tenant_id);
+    put_str(out, "trace", j->trace);
+    buf_printf(out, ",\"cancel_requested\":%s", j->cancel_requested ? "true" : "false");
+    put_time(out, "created_at", j->created_ms);
+    put_time(out, "run_at", j->run_at_ms);
+    put_time(out, "finished_at", j->finished_ms);
+    put_str(out, "error_code", j->last_error_code);
+    put_str(out, "error", j->last_error);
+    put_raw(out, "progress", j->progress);
+    put_raw(out, "result", j->result);
+    buf_puts(out, ",\"attempts\":[");
+    for (size_t i = 0; i < j->nattempts; i++) {
+        if (i)
+            buf_putc(out, ',');
+        put_attempt(out, &j->attempts[i]);
+    }
+    buf_puts(out, "]}");
+}

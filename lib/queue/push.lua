@@ -1,0 +1,85 @@
+-- push.lua: make jobs known. An id that is known already is left alone, unless the new one has a higher generation.
+-- KEYS: 17
+-- KEYS[1] jobs  KEYS[2] sched  KEYS[3] stats  KEYS[4] wait  KEYS[5] epoch  KEYS[6] unique  KEYS[7] unique_of
+-- KEYS[8..17] ready9 .. ready0
+-- ARGV[1] now, ms ('': Redis TIME)
+-- ARGV[2] '1': take durable jobs although there is no epoch (the rebuild itself does that)
+-- ARGV[3..] per job: id, "generation.claim.snoozes", priority, run_at ms (0: now), unique key or '', envelope
+-- returns {jobs ever pushed here, index, id, index, id ...}: those that are not new, with the id that stands for them
+--   A durable job offered to a Redis without an epoch is answered with the id '': the rebuild will bring it.
+-- include: now
+-- include: token
+local jobs, sched, stats, wait, unique, unique_of = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[7]
+local now = clock(ARGV[1])
+local closed = ARGV[2] ~= '1' and redis.call('EXISTS', KEYS[5]) == 0
+local count = (#ARGV - 2) / 6
+
+local ids = {}
+for i = 1, count do
+    ids[i] = ARGV[i * 6 - 3]
+end
+local known = redis.call('HMGET', jobs, unpack(ids))
+
+local answer, fields, later, ready, seen, fresh = {0}, {}, {}, {}, {}, 0
+local function stands_for(i, id)
+    answer[#answer + 1] = i
+    answer[#answer + 1] = id
+end
+for i = 1, count do
+    local at = i * 6 - 3
+    local id, numbers, p, run_at, key, body =
+        ids[i], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5]
+    local broker = string.sub(numbers, 1, 2) == '0.'
+    local first = key ~= '' and redis.call('HGET', unique, key)
+
+    if closed and not broker then
+        stands_for(i, '')
+    elseif seen[id] or (known[i] and (broker or envelope_generation(known[i]) >= envelope_generation(body))) then
+        stands_for(i, id)
+    elseif first then
+        stands_for(i, first)
+    else
+        if key ~= '' then
+            redis.call('HSET', unique, key, id)
+            redis.call('HSET', unique_of, id, key)
+        end
+        seen[id] = true
+        fresh = fresh + 1
+        fields[fresh * 2 - 1] = id
+        fields[fresh * 2] = body
+        if run_at > now then
+            later[#later + 1] = run_at
+            later[#later + 1] = p .. id .. ':' .. numbers
+        else
+            local list = ready[p]
+            if not list then
+                list = {}
+                ready[p] = list
+            end
+            list[#list + 1] = id .. ':' .. numbers
+        end
+    end
+end
+
+if fresh > 0 then
+    redis.call('HSET', jobs, unpack(fields))
+    answer[1] = redis.call('HINCRBY', stats, 'pushed', fresh)
+    local wake = false
+    for p, tokens in pairs(ready) do
+        redis.call('RPUSH', KEYS[17 - p], unpack(tokens))
+        wake = true
+    end
+    if #later > 0 then
+        -- Sleepers know the old first due time only.
+        local before = redis.call('ZRANGE', sched, 0, 0)[1]
+        redis.call('ZADD', sched, unpack(later))
+        wake = wake or redis.call('ZRANGE', sched, 0, 0)[1] ~= before
+    end
+    if wake then
+        redis.call('ZADD', wait, 0, 'm')
+    end
+end
+if closed then
+    redis.call('ZADD', wait, 0, 'm') -- a worker that looks finds Redis without an epoch, and mends it
+end
+return answer

@@ -1,0 +1,22 @@
+-- release.lua: give leases back; the jobs are ready again at the head of their lists, in the order of the tokens.
+-- KEYS: 14
+-- KEYS[1] jobs  KEYS[2] lease  KEYS[3] stats  KEYS[4] wait  KEYS[5..14] ready9 .. ready0
+-- ARGV[1] 1: as a snooze (a drain: no attempt used), 0: as an attempt (its process died)  ARGV[2..] tokens
+-- returns how many leases were still held
+-- include: token
+local held = 0
+for i = #ARGV, 2, -1 do
+    local token = ARGV[i]
+    if redis.call('ZREM', KEYS[2], token) == 1 then
+        held = held + 1
+        local body = redis.call('HGET', KEYS[1], id_of(token))
+        if body then
+            redis.call('LPUSH', KEYS[14 - envelope_priority(body)], next_token(token, tonumber(ARGV[1])))
+        end
+    end
+end
+if held > 0 then
+    redis.call('HINCRBY', KEYS[3], 'released', held)
+    redis.call('ZADD', KEYS[4], 0, 'm')
+end
+return held
