@@ -1,6 +1,7 @@
 /* tenant.c - verbs about shops. */
 #include "ops/tenant.h"
 #include "base/clock.h"
+#include "domain/audit.h"
 #include "ops/table.h"
 #include "ops/verbs.h"
 
@@ -66,5 +67,26 @@ rc verb_tenant_ls(struct cx *cx, struct ops *o)
 
     try(tenant_list(cx, o->db, &t, &n));
     print_tenants(cx, t, n, o->json, false);
+    return OK;
+}
+
+/* The receiver of callbacks needs it to check signatures. Whoever looked is on record. */
+rc verb_tenant_secret(struct cx *cx, struct ops *o)
+{
+    struct tenant t;
+    struct table *tab;
+    const char *secret;
+
+    try(tenant_named(cx, o, &t));
+    try(tenant_webhook_secret(cx, o->db, o->keys, t.id, &secret));
+    try(audit_note(cx, o->db,
+                   &(struct audit){.tenant_id = t.id,
+                                   .actor = o->actor,
+                                   .action = "tenant.secret",
+                                   .object_type = "tenant",
+                                   .object_id = t.id}));
+    tab = table_new("tenant", "webhook_secret", NULL);
+    table_row(tab, t.name, secret);
+    table_print_one(tab, o->json);
     return OK;
 }

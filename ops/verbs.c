@@ -12,6 +12,8 @@ const struct verb verbs[] = {
 
     {"tenant add", 1, 1, SEALED, "NAME", "", "make a shop", verb_tenant_add},
     {"tenant ls", 0, 0, PG, "", "", "the shops", verb_tenant_ls},
+    {"tenant secret", 0, 0, SEALED, "", "tenant=", "the secret that signs a shop's callbacks",
+     verb_tenant_secret},
 
     {"key add", 1, 1, PG, "NAME",
      "tenant= permissions= expires=", "make an API key; it is shown once", verb_key_add},

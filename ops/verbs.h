@@ -16,6 +16,7 @@ VERB(db_migrate);
 VERB(db_status);
 VERB(tenant_add);
 VERB(tenant_ls);
+VERB(tenant_secret);
 VERB(key_add);
 VERB(key_ls);
 VERB(key_revoke);

@@ -167,7 +167,8 @@ static void set_up_shop(struct house *h)
     snprintf(h->tenant, sizeof(h->tenant), "%s",
              house_cli_field(h, "id", "tenant", "add", "demo", "--json", NULL));
     snprintf(h->key, sizeof(h->key), "%s",
-             house_cli_field(h, "key", "key", "add", "front", "--tenant", "demo", "--json", NULL));
+             house_cli_field(h, "key", "key", "add", "front", "--tenant", "demo",
+                             "--permissions", "*", "--json", NULL));
     const char *const names[] = {"znet-a", "znet-b"}, *const kods[] = {"5551112233", "5554445566"};
     char *const ids[] = {h->znet_a, h->znet_b};
     for (size_t i = 0; i < COUNT(names); i++)
