@@ -1,13 +1,14 @@
-/* link.c - the connection: bufferevents for TCP, unix sockets and TLS; hiredis's reader for the answers.
+/* link.c - the connection: bufferevents for TCP, unix sockets, TLS; hiredis's reader for answers.
  *
  * Each new connection sends its greeting in one write:
  *
  *   HELLO 2 [AUTH user password] SETNAME mihwar      who we are; answers with the server's role
  *   [SELECT db]
- *   PING                                             -LOADING while a restarted Redis still reads its file
+ *   PING                                             -LOADING while Redis still reads its file
  *
- * A replica is not taken (everything we do writes), and a READONLY answer later means that the master became one: the
- * connection is given up, and the next attempt may find the new master behind the same name. */
+ * A replica is not taken (everything we do writes), and a READONLY answer later means that the
+ * master became one: the connection is given up, and the next attempt may find the new master
+ * behind the same name. */
 #include "redis/link.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -35,12 +36,12 @@
 #include <string.h>
 #include <sys/un.h>
 
-#define OPEN_MS    3000 /* connect, TLS and greeting together */
-#define REST_MS    50
-#define REST_MAX   2000
-#define LIBEVENT_READ 4096      /* libevent 2.1 reads no more than this at once */
-#define CHUNK      KiB(32)      /* fed to the reader at once: it moves what is left after each reply */
-#define READER_MAX KiB(256)     /* the reader keeps a buffer of this size while idle */
+#define OPEN_MS       3000 /* connect, TLS and greeting together */
+#define REST_MS       50
+#define REST_MAX      2000
+#define LIBEVENT_READ 4096    /* libevent 2.1 reads no more than this at once */
+#define CHUNK         KiB(32) /* fed to the reader at once: it moves what is left after each reply */
+#define READER_MAX    KiB(256) /* the reader keeps a buffer of this size while idle */
 
 enum link_state { LINK_OFF, LINK_OPENING, LINK_GREETING, LINK_READY, LINK_RESTING };
 
@@ -51,12 +52,15 @@ struct link {
     enum link_state state;
     SSL_CTX *tls;
     struct lookup *lookup; /* under way */
-    struct event *timer; /* ends an opening, ends a rest */
+    struct event *timer;   /* ends an opening, ends a rest */
     struct bufferevent *bev;
     redisReader *reader;
-    int greetings;    /* answers still expected to the greeting */
-    unsigned tries;   /* since it was ready last */
-    bool demoted;     /* READONLY was read */
+    int greetings;        /* answers still expected to the greeting */
+    unsigned tries;       /* since it was ready last */
+    bool demoted;         /* READONLY was read */
+    bool flushing;        /* a flush is due this turn */
+    bool dead;            /* freed by that flush */
+    struct evbuffer *out; /* of this turn */
     uint64_t written;
     char why[200];
     char logged[200]; /* the failure that was logged last: said once, not at each try */
@@ -80,6 +84,7 @@ static void close_bev(struct link *l)
     if (l->reader)
         redisReaderFree(l->reader);
     l->reader = NULL;
+    evbuffer_drain(l->out, evbuffer_get_length(l->out));
 }
 
 /* The connection is no good: close it, tell the one who waits, try again after a rest. */
@@ -93,15 +98,16 @@ static void _printf_(2, 3) give_up(struct link *l, const char *fmt, ...)
     vsnprintf(l->why, sizeof l->why, fmt, ap);
     va_end(ap);
     if (was_ready)
-        taken = l->written - evbuffer_get_length(bufferevent_get_output(l->bev));
+        taken = l->written - evbuffer_get_length(l->out) -
+                evbuffer_get_length(bufferevent_get_output(l->bev));
     close_bev(l);
     l->state = LINK_RESTING;
     int64_t rest = (int64_t)random_below(MIN(REST_MAX, (uint64_t)REST_MS << MIN(l->tries, 6u)) + 1);
     l->tries++;
     set_timer(l, rest);
     if (was_ready || strcmp(l->why, l->logged) != 0) {
-        log_ev(LOG_WARN, was_ready ? "redis.lost" : "redis.unreachable", kv_str("redis", l->url.shown),
-               kv_str("why", l->why), kv_int("retry_ms", rest));
+        log_ev(LOG_WARN, was_ready ? "redis.lost" : "redis.unreachable",
+               kv_str("redis", l->url.shown), kv_str("why", l->why), kv_int("retry_ms", rest));
         memcpy(l->logged, l->why, sizeof l->logged);
     }
     if (was_ready)
@@ -212,7 +218,8 @@ static void take_replies(struct link *l)
     }
 }
 
-/* Also from the socket itself, past libevent's 4 KiB a turn. False when the connection was given up. */
+/* Also from the socket itself, past libevent's 4 KiB a turn. False when the connection was given
+ * up. */
 static bool feed(struct link *l, const void *p, size_t n)
 {
     const redisReader *mine = l->reader;
@@ -260,7 +267,8 @@ static void tune_socket(struct link *l)
 
     if (l->url.path)
         return;
-    /* A peer that vanished without a word is noticed within 30 s, also by a connection that only waits. */
+    /* A peer that vanished without a word is noticed within 30 s, also by a connection that only
+     * waits. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
@@ -280,7 +288,8 @@ static void give_up_with_reason(struct link *l)
     if (verify != X509_V_OK)
         give_up(l, "certificate: %s", X509_verify_cert_error_string(verify));
     else if (tls)
-        give_up(l, "TLS: %s", ERR_reason_error_string(tls) ? ERR_reason_error_string(tls) : "failed");
+        give_up(l, "TLS: %s",
+                ERR_reason_error_string(tls) ? ERR_reason_error_string(tls) : "failed");
     else if (sys)
         give_up(l, "%s", evutil_socket_error_to_string(sys));
     else
@@ -311,16 +320,19 @@ static bool make_bev(struct link *l)
     }
     SSL *ssl = SSL_new(l->tls);
     unsigned char address[16];
-    bool numeric = inet_pton(AF_INET, l->url.host, address) == 1 || inet_pton(AF_INET6, l->url.host, address) == 1;
+    bool numeric = inet_pton(AF_INET, l->url.host, address) == 1 ||
+                   inet_pton(AF_INET6, l->url.host, address) == 1;
 
     if (!ssl)
         return false;
     if (numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), l->url.host) != 1
-                : SSL_set1_host(ssl, l->url.host) != 1 || SSL_set_tlsext_host_name(ssl, l->url.host) != 1) {
+                : SSL_set1_host(ssl, l->url.host) != 1 ||
+                      SSL_set_tlsext_host_name(ssl, l->url.host) != 1) {
         SSL_free(ssl);
         return false;
     }
-    l->bev = bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
+    l->bev = bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                            BEV_OPT_CLOSE_ON_FREE);
     if (!l->bev) {
         SSL_free(ssl);
         return false;
@@ -329,7 +341,7 @@ static bool make_bev(struct link *l)
     return true;
 }
 
-/* --- names: getaddrinfo on the offload, awaited by a fiber that may outlive the connection's interest */
+/* --- names: getaddrinfo on the offload, awaited by a fiber that may outlive our interest */
 
 struct lookup {
     struct link *link; /* NULL: nobody wants it any more */
@@ -411,7 +423,9 @@ static rc look_up(struct cx *cx, void *arg)
 
 static void connect_by_name(struct link *l)
 {
-    struct addrinfo numeric = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
+    struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
+                               .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV},
+                    *found;
     char port[8];
 
     snprintf(port, sizeof port, "%d", l->url.port);
@@ -421,7 +435,8 @@ static void connect_by_name(struct link *l)
     } else if (!l->lookup) { /* one that is still on its way serves this try too */
         l->lookup = xcalloc(1, sizeof *l->lookup);
         l->lookup->link = l;
-        l->lookup->fiber = fiber_spawn(&(struct fiber_opts){.name = "redis.lookup"}, look_up, l->lookup);
+        l->lookup->fiber =
+            fiber_spawn(&(struct fiber_opts){.name = "redis.lookup"}, look_up, l->lookup);
         fiber_detach(l->lookup->fiber);
     }
 }
@@ -469,7 +484,8 @@ static rc make_tls(struct cx *cx, struct link *l)
                             : SSL_CTX_set_default_verify_paths(l->tls) == 1;
     ERR_clear_error();
     if (!loaded)
-        return fail(cx, CONFIG, "redis_url: no certificate can be read from %s", l->url.ca ? l->url.ca : "the system");
+        return fail(cx, CONFIG, "redis_url: no certificate can be read from %s",
+                    l->url.ca ? l->url.ca : "the system");
     return OK;
 }
 
@@ -483,6 +499,7 @@ rc link_new(struct cx *cx, struct redis_url *u, const struct link_events *e, voi
     l->on = *e;
     l->arg = arg;
     l->chunk = xmalloc(CHUNK);
+    l->out = evbuffer_new();
     snprintf(l->why, sizeof l->why, "not connected yet");
     if (l->url.tls) {
         rc r = make_tls(cx, l);
@@ -508,8 +525,12 @@ struct link *link_free(struct link *l)
         event_free(l->timer);
     SSL_CTX_free(l->tls);
     redis_url_release(&l->url);
+    evbuffer_free(l->out);
     free(l->chunk);
-    free(l);
+    if (l->flushing)
+        l->dead = true;
+    else
+        free(l);
     return NULL;
 }
 
@@ -527,11 +548,36 @@ bool link_ready(const struct link *l)
     return l->state == LINK_READY;
 }
 
+/* Once a turn, after the fibers ran: all that they wrote leaves in one call. libevent would ask the
+ * kernel first whether the socket can be written, which costs a lone command three more system
+ * calls; it gets what the socket did not take. */
+static void flush(void *arg)
+{
+    struct link *l = arg;
+
+    l->flushing = false;
+    if (l->dead) {
+        free(l);
+        return;
+    }
+    if (l->state != LINK_READY)
+        return;
+    struct evbuffer *later = bufferevent_get_output(l->bev);
+    if (!l->tls && evbuffer_get_length(later) == 0)
+        evbuffer_write(l->out,
+                       bufferevent_getfd(l->bev)); /* a failure shows again in libevent's own */
+    if (evbuffer_get_length(l->out) > 0)
+        evbuffer_add_buffer(later, l->out);
+}
+
 void link_write(struct link *l, const void *p, size_t n)
 {
     assert(l->state == LINK_READY);
     l->written += n;
-    bufferevent_write(l->bev, p, n);
+    evbuffer_add(l->out, p, n);
+    if (!l->flushing)
+        loop_soon(flush, l);
+    l->flushing = true;
 }
 
 uint64_t link_written(const struct link *l)

@@ -6,17 +6,18 @@
  *                     |                      v
  *                     `----- timer ------ resting     random in [0, 50 ms · 2^n], at most 2 s
  *
- * It turns bytes into replies and knows nothing of who waits for which. All of it runs on the loop's stack; link_start and
- * link_write may be called from fibers. */
+ * It turns bytes into replies and knows nothing of who waits for which. All of it runs on the
+ * loop's stack; link_start and link_write may be called from fibers. */
 #pragma once
 #include "redis/url.h"
 #include <hiredis/hiredis.h>
 
 struct link;
 struct link_events {
-    void (*ready)(void *arg);                 /* greeted: link_write works from here on */
-    void (*reply)(void *arg, redisReply *r);  /* the taker's from now on */
-    /* It was ready and is no more. taken: of the bytes given to link_write since then, so many have left for Redis. */
+    void (*ready)(void *arg);                /* greeted: link_write works from here on */
+    void (*reply)(void *arg, redisReply *r); /* the taker's from now on */
+    /* It was ready and is no more. taken: of the bytes given to link_write since then, so many have
+     * left for Redis. */
     void (*lost)(void *arg, uint64_t taken, const char *why);
 };
 

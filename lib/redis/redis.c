@@ -1,18 +1,20 @@
 /* redis.c - who waits for which reply.
  *
  *   unsent: [D][E]             no connection yet: kept until there is one, or until their deadline
- *   sent:   [A: 1][B: 3][C: 1]   in the order of the wire; the next reply is A's, the next three are B's
+ *   sent:   [A: 1][B: 3][C: 1]   in the order of the wire; the next reply is A's, the next three
+ * are B's
  *
- * A fiber that gives up while unsent takes its command back. While sent it cannot (bytes are on their way): the wait stays in
- * line without a fiber, and its replies are dropped as they come; so a wait lives on the heap, and what it points to (command,
- * replies) lives on the fiber and is let go with it.
+ * A fiber that gives up while unsent takes its command back. While sent it cannot (bytes are on
+ * their way): the wait stays in line without a fiber, and its replies are dropped as they come; so
+ * a wait lives on the heap, and what it points to (command, replies) lives on the fiber and is let
+ * go with it.
  *
- * When the connection is lost, bytes tell: a command of which nothing left the output buffer waits for the next connection; one that
- * began to leave may have run, and ends as STORE_DOUBT. */
+ * When the connection is lost, bytes tell: a command of which nothing left the output buffer waits
+ * for the next connection; one that began to leave may have run, and ends as STORE_DOUBT. */
 #include "redis/redis.h"
-#include "redis/link.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "redis/link.h"
 #include "rt/fiber.h"
 #include <assert.h>
 #include <stdarg.h>
@@ -155,8 +157,11 @@ static rc give_up(struct cx *cx, struct redis *r, struct wait *w, rc code, bool 
     if (code == E_CANCELLED)
         return fail(cx, CANCELLED, "cancelled while Redis worked; the command may have run");
     if (patience)
-        return fail(cx, STORE_DOUBT, "Redis at %s did not answer within %d ms; the command may have run", shown, PATIENCE_MS);
-    return fail(cx, DEADLINE, "Redis at %s did not answer in time; the command may have run", shown);
+        return fail(cx, STORE_DOUBT,
+                    "Redis at %s did not answer within %d ms; the command may have run", shown,
+                    PATIENCE_MS);
+    return fail(cx, DEADLINE, "Redis at %s did not answer in time; the command may have run",
+                shown);
 }
 
 static rc finish(struct cx *cx, struct wait *w)
@@ -165,8 +170,11 @@ static rc finish(struct cx *cx, struct wait *w)
 
     if (w->state == WAIT_LOST) {
         drop_replies(w->replies, w->got);
-        r = fail_rc(cx, w->code, w->code == E_STORE_DOUBT ? "Redis was lost before it answered (%s); the command may have run"
-                                                          : "Redis cannot be reached (%s)", w->why);
+        r = fail_rc(cx, w->code,
+                    w->code == E_STORE_DOUBT
+                        ? "Redis was lost before it answered (%s); the command may have run"
+                        : "Redis cannot be reached (%s)",
+                    w->why);
     }
     wait_free(w);
     return r;
@@ -177,7 +185,8 @@ static rc call(struct cx *cx, struct redis *r, const char *resp, size_t len, siz
                redisReply **replies)
 {
     bool patience = cx->deadline_mono_ms == 0;
-    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, patience ? PATIENCE_MS : INT32_MAX);
+    _cleanup_(cx_deadline_restore) struct cx_deadline d =
+        cx_deadline_within(cx, patience ? PATIENCE_MS : INT32_MAX);
 
     assert(cx->fiber && cx->fiber == fiber_self());
     if (cx->cancelled)
@@ -258,7 +267,8 @@ void redis_reply_freep(redisReply **p)
 
 rc redis_new(struct cx *cx, const char *url, struct redis **ret)
 {
-    static const struct link_events events = {.ready = on_ready, .reply = on_reply, .lost = on_lost};
+    static const struct link_events events = {
+        .ready = on_ready, .reply = on_reply, .lost = on_lost};
     _cleanup_(redis_url_release) struct redis_url u;
     struct redis *r;
 

@@ -1,16 +1,24 @@
 /* redis.h - Redis over our own bufferevents, with hiredis's formatter and reader.
  *
- *   fiber A --cmd--\                       /--reply--> A
- *   fiber B --cmd---> [ one connection ] -<---reply--> B        pipelined; replies come back in order
- *   fiber C --cmd--/                       \--reply--> C
+ *   fiber A --cmd--.                        .--reply--> A
+ *   fiber B --cmd--+--> [one connection] ---+--reply--> B     pipelined, answered in order
+ *   fiber C --cmd--'                        '--reply--> C
  *
- * A struct redis is one logical connection that reconnects by itself (50 ms doubling to 2 s, full jitter). Commands wait
- * for a connection until their context's deadline (5 s when it has none); a command that was written and whose reply was
- * lost is STORE_DOUBT (it may have run), one never written is STORE_DOWN. A fiber that gives up leaves its slot behind: its
- * late reply is dropped. Blocking commands (BLPOP, BZPOPMIN) need a struct redis of their own.
+ * A struct redis is one logical connection that reconnects by itself (50 ms doubling to 2 s, full
+ * jitter). How a command can end, besides with its reply:
  *
- * URLs: unix:/path[?db=1], redis://[user[:password]@]host[:port][/db], rediss://… (TLS, peer verified against the system's
- * CAs or ?ca=FILE). HELLO/AUTH/SELECT are sent first on every new connection.
+ *   STORE_DOWN   never written: no connection until the context's deadline (5 s when it has none)
+ *   STORE_DOUBT  written, and the reply was lost with the connection (or did not come within those
+ *                5 s): it may have run
+ *   DEADLINE     written, and the context's deadline came first: it may have run
+ *   CANCELLED    the words say whether it may have run
+ *
+ * A fiber that gives up leaves its slot behind: its late reply is dropped. Blocking commands (BLPOP,
+ * BZPOPMIN) need a struct redis of their own, and a deadline beyond their own timeout.
+ *
+ * URLs: unix:/path[?db=1], redis://[user[:password]@]host[:port][/db], rediss://… (TLS, peer
+ * verified against the system's CAs or ?ca=FILE). HELLO/AUTH/SELECT are sent first on every new
+ * connection.
  */
 #pragma once
 #include "base/cx.h"
@@ -18,32 +26,39 @@
 
 struct redis;
 
-/* Opens nothing yet; CONFIG for a URL that is none. Free with redis_free (fails everything that waits). */
+/* Opens nothing yet; CONFIG for a URL that is none. Free with redis_free (fails everything that
+ * waits). */
 rc redis_new(struct cx *cx, const char *url, struct redis **ret);
 struct redis *redis_free(struct redis *r);
 
-/* Send and wait. *ret is the caller's (freeReplyObject / redis_reply_freep). A reply of type ERROR is returned as failure
- * REDIS with Redis' words (also OOM, READONLY, LOADING: words begin with that code), *ret untouched. ret may be NULL. Parks. */
+/* Send and wait. *ret is the caller's (freeReplyObject / redis_reply_freep). A reply of type ERROR
+ * is returned as failure REDIS with Redis' words (also OOM, READONLY, LOADING: words begin with
+ * that code), *ret untouched. ret may be NULL. Parks. */
 rc redis_argv(struct cx *cx, struct redis *r, redisReply **ret, int argc, const char **argv,
               const size_t *lens) MW_PARKS;
 /* hiredis format: "SET %s %b". */
 rc redis_cmd(struct cx *cx, struct redis *r, redisReply **ret, const char *fmt, ...) MW_PARKS;
-/* Pre-formatted RESP with n replies expected; replies[n] are the caller's; errors stay in them. For bulk work. Parks. */
+/* Pre-formatted RESP with n replies expected; replies[n] are the caller's; errors stay in them. For
+ * bulk work. Parks. */
 rc redis_pipeline(struct cx *cx, struct redis *r, const char *resp, size_t len, size_t n,
                   redisReply **replies) MW_PARKS;
 void redis_reply_freep(redisReply **p); /* for _cleanup_ */
 
 bool redis_connected(const struct redis *r);
-/* Counts connections made: a caller that sees another number than before has lost server-side state. */
+/* Counts connections made: a caller that sees another number than before has lost server-side
+ * state. */
 uint64_t redis_generation(const struct redis *r);
-/* Called from the loop after each (re)connection is ready, before waiting commands go out; may be NULL. */
+/* Called from the loop after each (re)connection is ready, before waiting commands go out; may be
+ * NULL. */
 void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg);
 
-/* A Lua script: made by the build from NAME.lua (SCRIPT_NAME). KEYS count is in the file's first lines ("-- KEYS: 3"). */
+/* A Lua script: made by the build from NAME.lua (SCRIPT_NAME). KEYS count is in the file's first
+ * lines ("-- KEYS: 3"). */
 struct script {
     const char *name, *body, *sha1; /* hex */
     int keys;
 };
-/* EVALSHA; on NOSCRIPT the script is loaded and the call repeated once. keys first, then args, in argv (argc of both). */
+/* EVALSHA; on NOSCRIPT the script is loaded and the call repeated once. keys first, then args, in
+ * argv (argc of both). */
 rc redis_eval(struct cx *cx, struct redis *r, redisReply **ret, const struct script *s, int argc,
               const char **argv, const size_t *lens) MW_PARKS;

@@ -2,11 +2,11 @@
  *
  *   EVALSHA sha keys… args… --NOSCRIPT--> SCRIPT LOAD body + EVALSHA again, in one write
  *
- * NOSCRIPT means that nothing ran, so the repetition is safe. Redis forgets scripts when it restarts, fails over or is told to
- * (SCRIPT FLUSH): nothing here remembers what was loaded. */
-#include "redis/redis.h"
+ * NOSCRIPT means that nothing ran, so the repetition is safe. Redis forgets scripts when it
+ * restarts, fails over or is told to (SCRIPT FLUSH): nothing here remembers what was loaded. */
 #include "base/buf.h"
 #include "base/text.h"
+#include "redis/redis.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -111,7 +111,9 @@ rc redis_url_parse(struct cx *cx, const char *text, struct redis_url *ret)
 
     *ret = (struct redis_url){0};
     if (!uri)
-        return fail(cx, CONFIG, "redis_url cannot be read (are special characters in the password written as %%XX?)");
+        return fail(
+            cx, CONFIG,
+            "redis_url cannot be read (are special characters in the password written as %%XX?)");
     try(set_place(cx, ret, uri));
     if (evhttp_uri_get_userinfo(uri))
         try(set_userinfo(cx, ret, evhttp_uri_get_userinfo(uri)));

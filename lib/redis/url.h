@@ -18,6 +18,7 @@ struct redis_url {
     char *shown;           /* for logs and errors: without user and password */
 };
 
-/* Error: CONFIG; its words never contain the URL (it can hold a password). Release in both cases. */
+/* Error: CONFIG; its words never contain the URL (it can hold a password). Release in both cases.
+ */
 rc redis_url_parse(struct cx *cx, const char *text, struct redis_url *ret);
 void redis_url_release(struct redis_url *u);

@@ -1,4 +1,5 @@
-/* digest.c - OpenSSL's EVP, with the failures that cannot happen (memory, no provider) made fatal. */
+/* digest.c - OpenSSL's EVP, with the failures that cannot happen (memory, no provider) made fatal.
+ */
 #include "secure/digest.h"
 #include "base/text.h"
 #include <openssl/core_names.h>
@@ -30,14 +31,16 @@ static void hmac2(const void *key, size_t key_len, const void *a, size_t na, con
                   size_t nb, unsigned char out[DIGEST_LEN])
 {
     static char sha256[] = "SHA256";
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0), OSSL_PARAM_construct_end()};
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0),
+                           OSSL_PARAM_construct_end()};
     EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     EVP_MAC_CTX *ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
     unsigned char none = 0; /* an empty key is a key: OpenSSL takes NULL as "the one from before" */
     size_t len = 0;
 
-    must(ctx && EVP_MAC_init(ctx, key_len ? key : &none, key_len, params) && EVP_MAC_update(ctx, a, na) &&
-         EVP_MAC_update(ctx, b, nb) && EVP_MAC_final(ctx, out, &len, DIGEST_LEN) && len == DIGEST_LEN);
+    must(ctx && EVP_MAC_init(ctx, key_len ? key : &none, key_len, params) &&
+         EVP_MAC_update(ctx, a, na) && EVP_MAC_update(ctx, b, nb) &&
+         EVP_MAC_final(ctx, out, &len, DIGEST_LEN) && len == DIGEST_LEN);
     EVP_MAC_CTX_free(ctx);
     EVP_MAC_free(mac);
 }

@@ -11,6 +11,7 @@ char *hmac_sha256_hex(const void *key, size_t key_len, const void *p, size_t n, 
 void hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
                  unsigned char out[DIGEST_LEN]);
 
-/* What a webhook carries so that its receiver can tell it is ours and fresh: HMAC-SHA-256 over "timestamp.body" with the
- * shared secret. timestamp_s: seconds since 1970, sent beside the signature. */
+/* What a webhook carries so that its receiver can tell it is ours and fresh: HMAC-SHA-256 over
+ * "timestamp.body" with the shared secret. timestamp_s: seconds since 1970, sent beside the
+ * signature. */
 char *webhook_sign(const char *secret, int64_t timestamp_s, const void *body, size_t n, char *out);

@@ -1,7 +1,7 @@
 /* seal.c - AES-256-GCM over a text, with the place where it belongs as additional data.
  *
- *   additional data   "v1.KEYID" NUL context        so neither version, key id nor place can be exchanged
- *   sealed            v1 . KEYID . base64url( nonce 12 | ciphertext | tag 16 ) */
+ *   additional data   "v1.KEYID" NUL context        so neither version, key id nor place can be
+ * exchanged sealed            v1 . KEYID . base64url( nonce 12 | ciphertext | tag 16 ) */
 #include "secure/seal.h"
 #include "base/buf.h"
 #include "base/id.h"
@@ -57,13 +57,16 @@ static rc add_key(struct cx *cx, struct seal_keys *k, const char *word)
     struct seal_key *new = &k->keys[k->n];
 
     if (!id_valid(word, len))
-        return fail(cx, CONFIG, "seal_keys: key %zu is not ID:64 hex digits (ID: 1-32 of A-Za-z0-9_-)", k->n + 1);
+        return fail(cx, CONFIG,
+                    "seal_keys: key %zu is not ID:64 hex digits (ID: 1-32 of A-Za-z0-9_-)",
+                    k->n + 1);
     if (k->n == KEYS_MAX)
         return fail(cx, CONFIG, "seal_keys: more than %d keys", KEYS_MAX);
     if (find_key(k, word, len))
         return fail(cx, CONFIG, "seal_keys: the id %.*s appears twice", (int)len, word);
     if (!hex_decode(colon + 1, new->key, sizeof new->key))
-        return fail(cx, CONFIG, "seal_keys: key %.*s must have exactly 64 hex digits", (int)len, word);
+        return fail(cx, CONFIG, "seal_keys: key %.*s must have exactly 64 hex digits", (int)len,
+                    word);
     memcpy(new->id, word, len);
     k->n++;
     return OK;
@@ -76,7 +79,8 @@ static rc add_keys(struct cx *cx, struct seal_keys *k, char *spec)
     for (char *w = strtok_r(spec, ", \t\r\n", &save); w; w = strtok_r(NULL, ", \t\r\n", &save))
         try(add_key(cx, k, w));
     if (k->n == 0)
-        return fail(cx, CONFIG, "seal_keys is not set: ID:64 hex digits (openssl rand -hex 32), or @FILE");
+        return fail(cx, CONFIG,
+                    "seal_keys is not set: ID:64 hex digits (openssl rand -hex 32), or @FILE");
     return OK;
 }
 
@@ -157,8 +161,8 @@ static bool encrypt(const struct seal_key *key, const struct buf *aad, const cha
 
     return c && EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, key->key, bytes) &&
            EVP_EncryptUpdate(c, NULL, &len, (const unsigned char *)aad->p, (int)aad->len) &&
-           EVP_EncryptUpdate(c, out, &len, (const unsigned char *)text, (int)n) && (size_t)len == n &&
-           EVP_EncryptFinal_ex(c, out + n, &len) && len == 0 &&
+           EVP_EncryptUpdate(c, out, &len, (const unsigned char *)text, (int)n) &&
+           (size_t)len == n && EVP_EncryptFinal_ex(c, out + n, &len) && len == 0 &&
            EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_LEN, out + n);
 }
 
@@ -203,7 +207,8 @@ rc seal_text(struct cx *cx, const struct seal_keys *k, const char *context, cons
 }
 
 /* v1.ID.data: which key, and where the data begins. */
-static const char *split(const struct seal_keys *k, const char *sealed, const struct seal_key **ret_key)
+static const char *split(const struct seal_keys *k, const char *sealed,
+                         const struct seal_key **ret_key)
 {
     const char *id = sealed + 3, *dot;
 
@@ -248,7 +253,8 @@ rc open_text(struct cx *cx, const struct seal_keys *k, const char *context, cons
     if (!decrypt(key, &aad, bytes, n, (unsigned char *)p->text)) {
         plain_wipe(p);
         ERR_clear_error();
-        return fail(cx, CRYPTO, "a sealed value does not open: changed, or from another place (%s)", context);
+        return fail(cx, CRYPTO, "a sealed value does not open: changed, or from another place (%s)",
+                    context);
     }
     arena_defer(&cx->arena, plain_wipe, p);
     *ret = p->text;

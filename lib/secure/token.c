@@ -1,7 +1,7 @@
 /* token.c - API keys and their Argon2id hashes. The remembering is in token_cache.c.
  *
- * Parameters: 19 MiB, 2 passes, 1 lane (OWASP's second choice for Argon2id). See README.md for what that takes; a hash carries
- * its own, so that changing them here leaves old ones good. */
+ * Parameters: 19 MiB, 2 passes, 1 lane (OWASP's second choice for Argon2id). See README.md for what
+ * that takes; a hash carries its own, so that changing them here leaves old ones good. */
 #include "secure/token.h"
 #include "base/id.h"
 #include "base/text.h"
@@ -42,7 +42,8 @@ bool token_read(const char *text, char *prefix)
     unsigned char secret[32];
     const char *after = text + 4 + TOKEN_PREFIX_LEN;
 
-    if (!text || strnlen(text, TOKEN_TEXT_LEN + 1) != TOKEN_TEXT_LEN || !starts_with(text, "mwk_") || *after != '_')
+    if (!text || strnlen(text, TOKEN_TEXT_LEN + 1) != TOKEN_TEXT_LEN ||
+        !starts_with(text, "mwk_") || *after != '_')
         return false;
     if (strspn(text + 4, "abcdefghijklmnopqrstuvwxyz0123456789") != TOKEN_PREFIX_LEN)
         return false;
@@ -73,8 +74,8 @@ static void run(void *arg)
     if (w->verify)
         w->result = argon2id_verify(w->hash, w->text, w->len);
     else
-        w->result = argon2id_hash_encoded(PASSES, MEMORY_KIB, LANES, w->text, w->len, w->salt, SALT_LEN, HASH_LEN, w->hash,
-                                          sizeof w->hash);
+        w->result = argon2id_hash_encoded(PASSES, MEMORY_KIB, LANES, w->text, w->len, w->salt,
+                                          SALT_LEN, HASH_LEN, w->hash, sizeof w->hash);
 }
 
 static void work_free(void *arg)

@@ -1,20 +1,20 @@
 /* token_cache.c - keys that were verified lately, and one check at a time for those that were not.
  *
- *   entries   by HMAC(key of this process, token): neither tokens nor guessable digests stay in memory
- *     good      identity + the row's hash it was verified against; fresh for fresh_ms, then its row is read again, and Argon2
- *               is spent only if the row's hash is another one
- *     refused   wrong keys, for REFUSED_MS; a list of their own, so that guesses never push good keys out
- *   checks    under way: who asks with the same token waits for its end
+ *   entries   by HMAC(key of this process, token): neither tokens nor guessable digests stay in
+ * memory good      identity + the row's hash it was verified against; fresh for fresh_ms, then its
+ * row is read again, and Argon2 is spent only if the row's hash is another one refused   wrong
+ * keys, for REFUSED_MS; a list of their own, so that guesses never push good keys out checks under
+ * way: who asks with the same token waits for its end
  *
  *   gate       holds  waits
  *   known      2      64      prefix has a row
  *   unknown    1      16      prefix has none: Argon2 is spent all the same
  */
-#include "secure/token.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/text.h"
 #include "secure/digest.h"
+#include "secure/token.h"
 #include <assert.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -85,7 +85,8 @@ static struct entry *find(struct token_cache *c, const unsigned char *digest)
 {
     struct entry *e;
 
-    LIST_FOREACH(e, bucket_of(c, digest), chain) {
+    LIST_FOREACH(e, bucket_of(c, digest), chain)
+    {
         if (memcmp(e->digest, digest, DIGEST_LEN) == 0)
             return e;
     }
@@ -253,7 +254,8 @@ rc token_identify(struct cx *cx, struct token_cache *c, const char *text, void *
             memcpy(ret_identity, e->identity, c->o.identity_size);
             return OK;
         }
-        LIST_FOREACH(k, &c->checks, link) {
+        LIST_FOREACH(k, &c->checks, link)
+        {
             if (memcmp(k->digest, digest, DIGEST_LEN) == 0)
                 break;
         }

@@ -1,4 +1,5 @@
-/* test_redis.c - the connection against a real Redis: order, loss, doubt, deadlines, doors, scripts. */
+/* test_redis.c - the connection against a real Redis: order, loss, doubt, deadlines, doors,
+ * scripts. */
 #include "base/clock.h"
 #include "base/inject.h"
 #include "base/log.h"
@@ -75,7 +76,8 @@ static rc everybody_gets_his_own(struct cx *cx, void *arg)
 
     for (size_t i = 0; i < COUNT(askers); i++) {
         askers[i] = (struct asker){r, (int)i};
-        f[i] = fiber_spawn(&(struct fiber_opts){.name = "asker", .inherit = cx}, ask_fifty, &askers[i]);
+        f[i] = fiber_spawn(&(struct fiber_opts){.name = "asker", .inherit = cx}, ask_fifty,
+                           &askers[i]);
     }
     for (size_t i = 0; i < COUNT(askers); i++) {
         ck_ok(fiber_join(cx, f[i], &result));
@@ -97,9 +99,11 @@ static rc types(struct cx *cx, void *arg)
     _redis_ r = open_url(cx, stores.redis_url);
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     redisReply *many[4];
-    static const char three[] = "*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nLLEN\r\n$1\r\ns\r\n*1\r\n$4\r\nPING\r\n";
+    static const char three[] =
+        "*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nLLEN\r\n$1\r\ns\r\n*1\r\n$4\r\nPING\r\n";
 
-    ck_ok(redis_argv(cx, r, NULL, 3, (const char *[]){"SET", "s", "a\0b"}, (const size_t[]){3, 1, 3}));
+    ck_ok(redis_argv(cx, r, NULL, 3, (const char *[]){"SET", "s", "a\0b"},
+                     (const size_t[]){3, 1, 3}));
     ck_ok(redis_cmd(cx, r, &reply, "GET s"));
     ck_assert_uint_eq(reply->len, 3);
     ck_assert_mem_eq(reply->str, "a\0b", 3);
@@ -137,7 +141,8 @@ static rc big(struct cx *cx, void *arg)
     ck_ok(redis_cmd(cx, r, &text, "GET big"));
     ck_assert_uint_eq(text->len, n);
     ck_assert_mem_eq(text->str, sent, n);
-    ck_ok(redis_cmd(cx, r, NULL, "EVAL %s 0", "for i = 1, 50000 do redis.call('RPUSH', 'long', 'element ' .. i) end"));
+    ck_ok(redis_cmd(cx, r, NULL, "EVAL %s 0",
+                    "for i = 1, 50000 do redis.call('RPUSH', 'long', 'element ' .. i) end"));
     ck_ok(redis_cmd(cx, r, &list, "LRANGE long 0 -1"));
     ck_assert_uint_eq(list->elements, 50000);
     ck_assert_str_eq(list->element[49999]->str, "element 50000");
@@ -211,9 +216,11 @@ END_TEST
 
 static rc freed(struct cx *cx, void *arg)
 {
-    struct redis *r = open_url(cx, stores.redis_url), *down = open_url(cx, "unix:/nowhere/redis.sock");
+    struct redis *r = open_url(cx, stores.redis_url),
+                 *down = open_url(cx, "unix:/nowhere/redis.sock");
     struct fiber *waits = fiber_spawn(&(struct fiber_opts){.name = "pop", .inherit = cx}, pop, r);
-    struct fiber *hopes = fiber_spawn(&(struct fiber_opts){.name = "pop", .inherit = cx}, pop, down);
+    struct fiber *hopes =
+        fiber_spawn(&(struct fiber_opts){.name = "pop", .inherit = cx}, pop, down);
     rc result;
 
     ck_ok(fiber_sleep(cx, 50));
@@ -282,10 +289,12 @@ static rc killed(struct cx *cx, void *arg)
     int64_t began = clock_mono_ms();
     ck_rc(within(cx, 200, r, "PING"), E_STORE_DOWN);
     ck_assert_int_ge(clock_mono_ms() - began, 190);
-    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), arg == stores.redis_url ? "unix:/" : "refused"), "%s",
-                  cx_words(cx, E_STORE_DOWN));
+    ck_assert_msg(
+        strstr(cx_words(cx, E_STORE_DOWN), arg == stores.redis_url ? "unix:/" : "refused"), "%s",
+        cx_words(cx, E_STORE_DOWN));
 
-    f = fiber_spawn(&(struct fiber_opts){.name = "ping", .inherit = cx}, ping, r); /* waits for it to come back */
+    f = fiber_spawn(&(struct fiber_opts){.name = "ping", .inherit = cx}, ping,
+                    r); /* waits for it to come back */
     ck_ok(fiber_sleep(cx, 50));
     stores_up_redis(&stores);
     ck_ok(fiber_join(cx, f, &result));
@@ -396,7 +405,8 @@ static rc acl(struct cx *cx, void *arg)
     ck_assert(strstr(cx_words(cx, E_STORE_DOWN), "WRONGPASS"));
     ck_assert(!strstr(cx_words(cx, E_STORE_DOWN), "guess"));
     ck_rc(within(cx, 400, nobody, "GET a"), E_STORE_DOWN);
-    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), "WRONGPASS"), "%s", cx_words(cx, E_STORE_DOWN));
+    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), "WRONGPASS"), "%s",
+                  cx_words(cx, E_STORE_DOWN));
     return OK;
 }
 
@@ -458,9 +468,11 @@ static rc tls(struct cx *cx, void *arg)
     ck_ok(redis_cmd(cx, good, NULL, "SET over tls"));
     ck_ok(redis_cmd(cx, named, NULL, "GET over"));
     ck_rc(within(cx, 400, other, "PING"), E_STORE_DOWN);
-    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), "certificate"), "%s", cx_words(cx, E_STORE_DOWN));
+    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), "certificate"), "%s",
+                  cx_words(cx, E_STORE_DOWN));
     ck_rc(within(cx, 400, stranger, "PING"), E_STORE_DOWN);
-    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), "certificate"), "%s", cx_words(cx, E_STORE_DOWN));
+    ck_assert_msg(strstr(cx_words(cx, E_STORE_DOWN), "certificate"), "%s",
+                  cx_words(cx, E_STORE_DOWN));
     ck_rc(redis_new(cx, url, &none), E_CONFIG);
     return OK;
 }
@@ -469,10 +481,27 @@ START_TEST(through_tls)
 {
     struct tls t = {.port = free_port()};
     char port[16];
-    const char *argv[] = {"redis-server",    "--port",     "0",         "--tls-port",        port,
-                          "--tls-cert-file", t.certs.cert, "--tls-key-file", t.certs.key,    "--tls-ca-cert-file",
-                          t.certs.ca,        "--save",     "",          "--tls-auth-clients", "no",
-                          "--bind",          "127.0.0.1",  "127.0.0.2", "--dir",             support_dir(), NULL};
+    const char *argv[] = {"redis-server",
+                          "--port",
+                          "0",
+                          "--tls-port",
+                          port,
+                          "--tls-cert-file",
+                          t.certs.cert,
+                          "--tls-key-file",
+                          t.certs.key,
+                          "--tls-ca-cert-file",
+                          t.certs.ca,
+                          "--save",
+                          "",
+                          "--tls-auth-clients",
+                          "no",
+                          "--bind",
+                          "127.0.0.1",
+                          "127.0.0.2",
+                          "--dir",
+                          support_dir(),
+                          NULL};
     struct proc_opts o = {.name = "redis-tls", .argv = argv};
 
     certs_make(&t.certs, support_dir());
@@ -508,7 +537,8 @@ static rc scripts(struct cx *cx, void *arg)
     ck_ok(add(cx, r, "6", 11)); /* known */
     redis_one(stores.redis_url, "SCRIPT FLUSH");
     ck_ok(add(cx, r, "1", 12)); /* forgotten: again, once */
-    ck_rc(redis_eval(cx, r, NULL, &SCRIPT_REDIS_ADD, 2, (const char *[]){"sum", "x"}, NULL), E_REDIS);
+    ck_rc(redis_eval(cx, r, NULL, &SCRIPT_REDIS_ADD, 2, (const char *[]){"sum", "x"}, NULL),
+          E_REDIS);
     ck_assert_str_eq(cx_words(cx, E_REDIS), "NOTANUMBER \"x\"\\ (in redis_add.lua)");
     ck_ok(add(cx, r, "0", 12));
     return OK;

@@ -29,10 +29,17 @@ static X509 *make_cert(const char *name, EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_k
     X509 *cert = X509_new();
     X509_NAME *subject = X509_get_subject_name(cert);
 
-    must(X509_set_version(cert, 2) && ASN1_INTEGER_set(X509_get_serialNumber(cert), ca ? 2 : 1), "serial");
-    must(X509_gmtime_adj(X509_getm_notBefore(cert), -3600) && X509_gmtime_adj(X509_getm_notAfter(cert), 86400), "dates");
-    must(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0), "name");
-    must(X509_set_issuer_name(cert, ca ? X509_get_subject_name(ca) : subject) && X509_set_pubkey(cert, key), "issuer");
+    must(X509_set_version(cert, 2) && ASN1_INTEGER_set(X509_get_serialNumber(cert), ca ? 2 : 1),
+         "serial");
+    must(X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
+             X509_gmtime_adj(X509_getm_notAfter(cert), 86400),
+         "dates");
+    must(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1,
+                                    -1, 0),
+         "name");
+    must(X509_set_issuer_name(cert, ca ? X509_get_subject_name(ca) : subject) &&
+             X509_set_pubkey(cert, key),
+         "issuer");
     if (ca) {
         extend(cert, ca, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1");
     } else {

@@ -8,20 +8,50 @@ static const struct {
     const char *title, *text;
     struct redis_url want; /* shown NULL: refused */
 } urls[] = {
-    {"the default", "redis://127.0.0.1:6379", {.host = (char *)"127.0.0.1", .port = 6379, .shown = (char *)"redis://127.0.0.1:6379"}},
-    {"nothing but the scheme", "redis://", {.host = (char *)"127.0.0.1", .port = 6379, .shown = (char *)"redis://127.0.0.1:6379"}},
-    {"a slash and no database", "redis://cache/", {.host = (char *)"cache", .port = 6379, .shown = (char *)"redis://cache:6379"}},
-    {"a database", "redis://cache:7000/12", {.host = (char *)"cache", .port = 7000, .db = 12, .shown = (char *)"redis://cache:7000"}},
-    {"a password alone", "redis://:s3cret@cache",
-     {.host = (char *)"cache", .port = 6379, .user = (char *)"default", .password = (char *)"s3cret", .shown = (char *)"redis://cache:6379"}},
-    {"user and password, percent-encoded", "rediss://sh%40p:p%3A%2F%23w@cache:6380/1?ca=/etc/ca.pem",
-     {.tls = true, .host = (char *)"cache", .port = 6380, .db = 1, .user = (char *)"sh@p", .password = (char *)"p:/#w",
-      .ca = (char *)"/etc/ca.pem", .shown = (char *)"rediss://cache:6380"}},
-    {"IPv6", "redis://[::1]:7000", {.host = (char *)"::1", .port = 7000, .shown = (char *)"redis://[::1]:7000"}},
-    {"a unix socket", "unix:/run/redis.sock", {.path = (char *)"/run/redis.sock", .shown = (char *)"unix:/run/redis.sock"}},
-    {"a unix socket with slashes", "unix:///run/redis.sock?db=3", {.path = (char *)"/run/redis.sock", .db = 3, .shown = (char *)"unix:/run/redis.sock"}},
-    {"a unix socket with a user", "unix:/r.sock?user=a&password=b%20c",
-     {.path = (char *)"/r.sock", .user = (char *)"a", .password = (char *)"b c", .shown = (char *)"unix:/r.sock"}},
+    {"the default",
+     "redis://127.0.0.1:6379",
+     {.host = (char *)"127.0.0.1", .port = 6379, .shown = (char *)"redis://127.0.0.1:6379"}},
+    {"nothing but the scheme",
+     "redis://",
+     {.host = (char *)"127.0.0.1", .port = 6379, .shown = (char *)"redis://127.0.0.1:6379"}},
+    {"a slash and no database",
+     "redis://cache/",
+     {.host = (char *)"cache", .port = 6379, .shown = (char *)"redis://cache:6379"}},
+    {"a database",
+     "redis://cache:7000/12",
+     {.host = (char *)"cache", .port = 7000, .db = 12, .shown = (char *)"redis://cache:7000"}},
+    {"a password alone",
+     "redis://:s3cret@cache",
+     {.host = (char *)"cache",
+      .port = 6379,
+      .user = (char *)"default",
+      .password = (char *)"s3cret",
+      .shown = (char *)"redis://cache:6379"}},
+    {"user and password, percent-encoded",
+     "rediss://sh%40p:p%3A%2F%23w@cache:6380/1?ca=/etc/ca.pem",
+     {.tls = true,
+      .host = (char *)"cache",
+      .port = 6380,
+      .db = 1,
+      .user = (char *)"sh@p",
+      .password = (char *)"p:/#w",
+      .ca = (char *)"/etc/ca.pem",
+      .shown = (char *)"rediss://cache:6380"}},
+    {"IPv6",
+     "redis://[::1]:7000",
+     {.host = (char *)"::1", .port = 7000, .shown = (char *)"redis://[::1]:7000"}},
+    {"a unix socket",
+     "unix:/run/redis.sock",
+     {.path = (char *)"/run/redis.sock", .shown = (char *)"unix:/run/redis.sock"}},
+    {"a unix socket with slashes",
+     "unix:///run/redis.sock?db=3",
+     {.path = (char *)"/run/redis.sock", .db = 3, .shown = (char *)"unix:/run/redis.sock"}},
+    {"a unix socket with a user",
+     "unix:/r.sock?user=a&password=b%20c",
+     {.path = (char *)"/r.sock",
+      .user = (char *)"a",
+      .password = (char *)"b c",
+      .shown = (char *)"unix:/r.sock"}},
     {"empty", "", {0}},
     {"no scheme", "127.0.0.1:6379", {0}},
     {"another scheme", "http://hidden:hidden@cache", {0}},
@@ -33,7 +63,10 @@ static const struct {
     {"port 70000", "redis://cache:70000", {0}},
     {"a relative socket", "unix:hidden.sock", {0}},
     {"a socket's path of 200 letters",
-     "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", {0}},
+     "unix:/"
+     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+     {0}},
     {"an unknown option", "redis://cache?timeout=hidden", {0}},
     {"a CA without TLS", "redis://cache?ca=/hidden.pem", {0}},
     {"a space", "redis://:hid den@cache", {0}},
@@ -41,8 +74,9 @@ static const struct {
 
 static bool same(const struct redis_url *a, const struct redis_url *b)
 {
-    return a->tls == b->tls && str_eq(a->path, b->path) && str_eq(a->host, b->host) && a->port == b->port && a->db == b->db &&
-           str_eq(a->user, b->user) && str_eq(a->password, b->password) && str_eq(a->ca, b->ca) && str_eq(a->shown, b->shown);
+    return a->tls == b->tls && str_eq(a->path, b->path) && str_eq(a->host, b->host) &&
+           a->port == b->port && a->db == b->db && str_eq(a->user, b->user) &&
+           str_eq(a->password, b->password) && str_eq(a->ca, b->ca) && str_eq(a->shown, b->shown);
 }
 
 START_TEST(url_reads)
@@ -51,11 +85,13 @@ START_TEST(url_reads)
     _cleanup_(redis_url_release) struct redis_url u;
     rc r = redis_url_parse(&cx, urls[_i].text, &u);
 
-    ck_assert_msg(r == (urls[_i].want.shown ? (rc)OK : (rc)E_CONFIG), "case: %s: %s", urls[_i].title, cx_words(&cx, r));
+    ck_assert_msg(r == (urls[_i].want.shown ? (rc)OK : (rc)E_CONFIG), "case: %s: %s",
+                  urls[_i].title, cx_words(&cx, r));
     if (r == OK)
         ck_assert_msg(same(&u, &urls[_i].want), "case: %s: shown as %s", urls[_i].title, u.shown);
     else
-        ck_assert_msg(!strstr(cx_words(&cx, r), "hid"), "case: %s: %s", urls[_i].title, cx_words(&cx, r));
+        ck_assert_msg(!strstr(cx_words(&cx, r), "hid"), "case: %s: %s", urls[_i].title,
+                      cx_words(&cx, r));
 }
 END_TEST
 

@@ -46,7 +46,10 @@ static const struct {
     {"33 letters in the id", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:" HEX_A, E_CONFIG},
     {"63 digits", "a:00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", E_CONFIG},
     {"65 digits", "a:" HEX_A "0", E_CONFIG},
-    {"not hex", "a:" "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", E_CONFIG},
+    {"not hex",
+     "a:"
+     "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+     E_CONFIG},
     {"an id twice", "a:" HEX_A ",a:" HEX_B, E_CONFIG},
     {"a file that is not there", "@/nowhere/keys", E_CONFIG},
 };
@@ -59,7 +62,8 @@ START_TEST(keys_are_read)
 
     ck_assert_msg(r == specs[_i].want, "case: %s: %s", specs[_i].title, cx_words(&cx, r));
     ck_assert(!k == (r != OK));
-    ck_assert_msg(!strstr(cx_words(&cx, r), "0e0f"), "digits of a key in the words: %s", cx_words(&cx, r));
+    ck_assert_msg(!strstr(cx_words(&cx, r), "0e0f"), "digits of a key in the words: %s",
+                  cx_words(&cx, r));
 }
 END_TEST
 
@@ -105,14 +109,16 @@ START_TEST(seal_round_trip)
 }
 END_TEST
 
-/* A value sealed elsewhere (Python's cryptography, key HEX_A, nonce 00…0b) opens here: the form is what it says. */
+/* A value sealed elsewhere (Python's cryptography, key HEX_A, nonce 00…0b) opens here: the form is
+ * what it says. */
 START_TEST(seal_known_value)
 {
     _cx_ cx = CX_PLAIN("test");
     _keys_ k = load("a:" HEX_A);
     const char *plain;
 
-    ck_ok(open_text(&cx, k, "order_pin:1", "v1.a.AAECAwQFBgcICQoLdjDlL-jQ9Cy1pXPswaXz8c1pURATZAhCsA", &plain));
+    ck_ok(open_text(&cx, k, "order_pin:1",
+                    "v1.a.AAECAwQFBgcICQoLdjDlL-jQ9Cy1pXPswaXz8c1pURATZAhCsA", &plain));
     ck_assert_str_eq(plain, "1234-5678");
 }
 END_TEST
@@ -171,11 +177,13 @@ START_TEST(seal_refuses_every_change)
     for (size_t i = 0; i < n; i++) { /* one letter changed */
         strcpy(changed, sealed);
         changed[i] = changed[i] == 'A' ? 'B' : 'A';
-        ck_assert_msg(open_text(&cx, k, "p:1", changed, &plain) == E_CRYPTO, "letter %zu changed: %s", i, changed);
+        ck_assert_msg(open_text(&cx, k, "p:1", changed, &plain) == E_CRYPTO,
+                      "letter %zu changed: %s", i, changed);
     }
     for (size_t i = 0; i < n; i++) { /* cut */
         snprintf(changed, sizeof changed, "%.*s", (int)i, sealed);
-        ck_assert_msg(open_text(&cx, k, "p:1", changed, &plain) == E_CRYPTO, "cut to %zu: %s", i, changed);
+        ck_assert_msg(open_text(&cx, k, "p:1", changed, &plain) == E_CRYPTO, "cut to %zu: %s", i,
+                      changed);
     }
     snprintf(changed, sizeof changed, "%sA", sealed); /* more */
     ck_rc(open_text(&cx, k, "p:1", changed, &plain), E_CRYPTO);
@@ -185,8 +193,18 @@ START_TEST(seal_refuses_every_change)
 }
 END_TEST
 
-static const char *const not_sealed[] = {"", "v1", "v1.", "v1..", "v1.a", "v1.a.", "v1.a.AAAA", "v2.a.AAAA", "1234", "v1.a.====",
-                                         "v1.a.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "v1.a.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+static const char *const not_sealed[] = {"",
+                                         "v1",
+                                         "v1.",
+                                         "v1..",
+                                         "v1.a",
+                                         "v1.a.",
+                                         "v1.a.AAAA",
+                                         "v2.a.AAAA",
+                                         "1234",
+                                         "v1.a.====",
+                                         "v1.a.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                                         "v1.a.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
 
 START_TEST(seal_refuses_other_things)
 {
@@ -194,7 +212,8 @@ START_TEST(seal_refuses_other_things)
     _keys_ k = load("a:" HEX_A);
     const char *plain;
 
-    ck_assert_msg(open_text(&cx, k, "p:1", not_sealed[_i], &plain) == E_CRYPTO, "case: %s", not_sealed[_i]);
+    ck_assert_msg(open_text(&cx, k, "p:1", not_sealed[_i], &plain) == E_CRYPTO, "case: %s",
+                  not_sealed[_i]);
 }
 END_TEST
 
@@ -205,17 +224,24 @@ START_TEST(digests)
     char out[DIGEST_HEX_LEN + 1];
     unsigned char key[131];
 
-    ck_assert_str_eq(sha256_hex("", 0, out), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    ck_assert_str_eq(sha256_hex("abc", 3, out), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"); /* FIPS 180-2 B.1 */
+    ck_assert_str_eq(sha256_hex("", 0, out),
+                     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    ck_assert_str_eq(
+        sha256_hex("abc", 3, out),
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"); /* FIPS 180-2 B.1 */
     /* RFC 4231, cases 1, 2 and 6 */
     memset(key, 0x0b, 20);
-    ck_assert_str_eq(hmac_sha256_hex(key, 20, "Hi There", 8, out), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+    ck_assert_str_eq(hmac_sha256_hex(key, 20, "Hi There", 8, out),
+                     "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
     ck_assert_str_eq(hmac_sha256_hex("Jefe", 4, "what do ya want for nothing?", 28, out),
                      "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     memset(key, 0xaa, 131);
-    ck_assert_str_eq(hmac_sha256_hex(key, 131, "Test Using Larger Than Block-Size Key - Hash Key First", 54, out),
+    ck_assert_str_eq(hmac_sha256_hex(key, 131,
+                                     "Test Using Larger Than Block-Size Key - Hash Key First", 54,
+                                     out),
                      "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
-    ck_assert_str_eq(hmac_sha256_hex("", 0, "", 0, out), "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+    ck_assert_str_eq(hmac_sha256_hex("", 0, "", 0, out),
+                     "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
     char joined[DIGEST_HEX_LEN + 1];
     webhook_sign("secret", 1700000000, "{\"id\":1}", 8, out);
     ck_assert_str_eq(out, hmac_sha256_hex("secret", 6, "1700000000.{\"id\":1}", 19, joined));
@@ -276,7 +302,8 @@ START_TEST(tokens_are_read)
 {
     char prefix[TOKEN_PREFIX_LEN + 1];
 
-    ck_assert_msg(token_read(token_texts[_i].text, prefix) == token_texts[_i].good, "case: %s", token_texts[_i].title);
+    ck_assert_msg(token_read(token_texts[_i].text, prefix) == token_texts[_i].good, "case: %s",
+                  token_texts[_i].title);
     if (token_texts[_i].good)
         ck_assert_str_eq(prefix, "abc123def456");
 }
@@ -452,9 +479,11 @@ static rc revoked(struct cx *cx, void *arg)
     table.revoked = false;
     now_ms += 5000;
     try(token_identify(cx, c, table.text, &w));
-    strcpy(table.hash, "$argon2id$v=19$m=16,t=1,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$ZGlmZmVyZW50IGhhc2ggb2YgMzIgYnl0ZXMhISEhISE");
+    strcpy(table.hash, "$argon2id$v=19$m=16,t=1,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$"
+                       "ZGlmZmVyZW50IGhhc2ggb2YgMzIgYnl0ZXMhISEhISE");
     now_ms += 60000;
-    ck_rc(token_identify(cx, c, table.text, &w), E_UNAUTHENTICATED); /* the row's hash is another one now */
+    ck_rc(token_identify(cx, c, table.text, &w),
+          E_UNAUTHENTICATED); /* the row's hash is another one now */
     token_cache_free(c);
     return OK;
 }
@@ -508,7 +537,8 @@ START_TEST(cache_checks_once_for_many)
 }
 END_TEST
 
-/* Forty guesses at once: some wait, the rest are told so, and a good key does not stand behind them. */
+/* Forty guesses at once: some wait, the rest are told so, and a good key does not stand behind
+ * them. */
 static rc guessed(struct cx *cx, void *arg)
 {
     struct token_cache *c = cache_make();
@@ -549,8 +579,12 @@ END_TEST
 
 static rc bounded(struct cx *cx, void *arg)
 {
-    struct token_cache *c = token_cache_new(&(struct token_cache_opts){
-        .identity_size = sizeof(struct who), .max = 2, .load = load_row, .arg = &table, .now_ms = now});
+    struct token_cache *c =
+        token_cache_new(&(struct token_cache_opts){.identity_size = sizeof(struct who),
+                                                   .max = 2,
+                                                   .load = load_row,
+                                                   .arg = &table,
+                                                   .now_ms = now});
     struct table saved[3];
     struct who w;
 
@@ -579,11 +613,14 @@ START_TEST(cache_is_bounded)
 END_TEST
 
 UNIT(secure, {"keys", keys_are_read, COUNT(specs)}, {"keys from a file", keys_from_a_file, 0},
-     {"seal, round trip", seal_round_trip, COUNT(texts)}, {"seal, known value", seal_known_value, 0},
-     {"seal, bound to its place", seal_is_bound_to_its_place, 0}, {"seal, rotation", seal_rotates, 0},
-     {"seal, every change", seal_refuses_every_change, 0},
+     {"seal, round trip", seal_round_trip, COUNT(texts)},
+     {"seal, known value", seal_known_value, 0},
+     {"seal, bound to its place", seal_is_bound_to_its_place, 0},
+     {"seal, rotation", seal_rotates, 0}, {"seal, every change", seal_refuses_every_change, 0},
      {"seal, other things", seal_refuses_other_things, COUNT(not_sealed)}, {"digests", digests, 0},
-     {"base64url", base64url_reads, COUNT(b64)}, {"tokens read", tokens_are_read, COUNT(token_texts)},
-     {"tokens made", tokens_are_made, 0}, {"hashes", hashes, 0}, {"cache remembers", cache_remembers, 0},
-     {"cache hears of changes", cache_hears_of_changes, 0}, {"one check for many", cache_checks_once_for_many, 0},
+     {"base64url", base64url_reads, COUNT(b64)},
+     {"tokens read", tokens_are_read, COUNT(token_texts)}, {"tokens made", tokens_are_made, 0},
+     {"hashes", hashes, 0}, {"cache remembers", cache_remembers, 0},
+     {"cache hears of changes", cache_hears_of_changes, 0},
+     {"one check for many", cache_checks_once_for_many, 0},
      {"guesses do not starve", guesses_do_not_starve, 0}, {"cache is bounded", cache_is_bounded, 0})
