@@ -244,6 +244,7 @@ static Suite *suite(void)
     Suite *s = suite_create("migrate");
     TCase *tc = tcase_create("all");
 
+    tcase_set_timeout(tc, 20); /* the gate waits 5 s for a server that is not there */
     tcase_add_checked_fixture(tc, database_setup, NULL);
     tcase_add_test(tc, an_empty_database_gets_every_step);
     tcase_add_test(tc, a_database_behind_is_refused);
