@@ -23,7 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define URL_MAX         8000
+#define URL_MAX         16000
 #define MAX_BODY        MiB(1)
 #define CONNECT_MS      5000
 #define TOTAL_MS        30000

@@ -265,7 +265,7 @@ char *ptext_redact(struct arena *a, const char *s, const char *const *secrets)
         size_t used = 0;
         for (size_t i = 0; secrets[i]; i++) {
             size_t n = strlen(secrets[i]);
-            if (n >= 4 && n > used && strncmp(s, secrets[i], n) == 0)
+            if (n >= 3 && n > used && strncmp(s, secrets[i], n) == 0)
                 used = n;
         }
         if (used)

@@ -19,5 +19,5 @@ char *ptext_plain(struct arena *a, const char *s, size_t max);
 /* Reads a decimal with point or comma ("12.5", "12,50", "-3.00", " 1 "), at most 15 digits before and 6 after the mark, into
  * the form "12.5"; NULL when it is none. */
 char *ptext_decimal(struct arena *a, const char *s, size_t n);
-/* s with every occurrence of each secret (4 bytes or longer; NULL-terminated list) replaced by "***". */
+/* s with every occurrence of each secret (3 bytes or longer; NULL-terminated list) replaced by "***". */
 char *ptext_redact(struct arena *a, const char *s, const char *const *secrets);
