@@ -20,7 +20,7 @@ for i = 1, count do
 end
 local known = redis.call('HMGET', jobs, unpack(ids))
 
-local answer, fields, later, ready, seen, fresh = {0}, {}, {}, {}, {}, 0
+local answer, fields, later, ready, seen, fresh, refused = {0}, {}, {}, {}, {}, 0, false
 local function stands_for(i, id)
     answer[#answer + 1] = i
     answer[#answer + 1] = id
@@ -33,6 +33,7 @@ for i = 1, count do
     local first = key ~= '' and redis.call('HGET', unique, key)
 
     if closed and not broker then
+        refused = true
         stands_for(i, '')
     elseif seen[id] or (known[i] and (broker or envelope_generation(known[i]) >= envelope_generation(body))) then
         stands_for(i, id)
@@ -79,7 +80,7 @@ if fresh > 0 then
         redis.call('ZADD', wait, 0, 'm')
     end
 end
-if closed then
+if refused then
     redis.call('ZADD', wait, 0, 'm') -- a worker that looks finds Redis without an epoch, and mends it
 end
 return answer
