@@ -4,6 +4,7 @@
  *   settings, metrics            from the parent
  *   redis, db, engine            the stores
  *   keys, tokens                 what opens seals; API keys that were verified lately
+ *   usage                        which of them were used, for last_used_at
  *   gather                       POST /v1/orders: many requests, one commit
  *   feed                         who waits for which order's next event
  *   server                       the listener and its requests
@@ -22,6 +23,7 @@ struct hub {
     struct engine *engine;
     struct seal_keys *keys;
     struct token_cache *tokens;
+    struct key_usage *usage;
     struct gather *gather;
     struct order_feed *feed;
     struct server *server;

@@ -2,6 +2,7 @@
 #include "hub/interceptor.h"
 #include "base/clock.h"
 #include "hub/hub.h"
+#include "hub/key_usage.h"
 #include "hub/router.h"
 #include "secure/token.h"
 #include <string.h>
@@ -21,6 +22,7 @@ rc intercept(struct cx *cx, struct request *q)
     auth += 7;
     auth += strspn(auth, " ");
     try(token_identify(cx, q->hub->tokens, auth, &q->who));
+    key_used(q->hub->usage, q->who.key_id);
     if (q->who.expires_ms && q->who.expires_ms <= clock_ms())
         return fail(cx, UNAUTHENTICATED, "this API key has expired");
     if (!identity_may(&q->who, wanted))

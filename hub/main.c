@@ -11,6 +11,7 @@
 #include "base/program.h"
 #include "domain/keys.h"
 #include "hub/gather.h"
+#include "hub/key_usage.h"
 #include "hub/metrics.h"
 #include "hub/realtime/order_feed.h"
 #include "hub/server.h"
@@ -79,6 +80,7 @@ static rc open_stores(struct cx *cx, struct hub *hub)
     hub->engine = engine_new(hub->redis, hub->db);
     hub->tokens = token_cache_new(&(struct token_cache_opts){
         .identity_size = sizeof(struct identity), .load = key_load, .arg = hub->db});
+    hub->usage = key_usage_new(hub->db);
     hub->feed = order_feed_new(hub->db);
     return OK;
 }
@@ -86,6 +88,7 @@ static rc open_stores(struct cx *cx, struct hub *hub)
 static void close_stores(struct hub *hub)
 {
     hub->feed = order_feed_free(hub->feed);
+    hub->usage = key_usage_free(hub->usage);
     hub->tokens = token_cache_free(hub->tokens);
     hub->engine = engine_free(hub->engine);
     hub->db = pg_free(hub->db);

@@ -1,0 +1,91 @@
+/* key_usage.c - a small set of ids, emptied every TELL_MS. More keys than it holds within one
+ * period: the rest is told in the next one in which they are used; last_used_at is for people, not
+ * for decisions. */
+#include "hub/key_usage.h"
+#include "base/log.h"
+#include "domain/keys.h"
+#include "rt/fiber.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define KEYS_MAX 256 /* a power of two: slots of an open hash */
+#define TELL_MS  10000
+
+struct key_usage {
+    struct pg *db;
+    size_t n;
+    char slot[KEYS_MAX][ID_LEN + 1]; /* "" empty */
+};
+
+static size_t slot_of(const char *id)
+{
+    size_t h = 5381;
+
+    for (const char *p = id; *p; p++)
+        h = h * 33 + (unsigned char)*p;
+    return h % KEYS_MAX;
+}
+
+void key_used(struct key_usage *u, const char *key_id)
+{
+    size_t i = slot_of(key_id);
+
+    while (u->slot[i][0] && strcmp(u->slot[i], key_id) != 0)
+        i = (i + 1) % KEYS_MAX;
+    if (u->slot[i][0] || u->n >= KEYS_MAX / 2)
+        return;
+    memcpy(u->slot[i], key_id, ID_LEN + 1);
+    u->n++;
+}
+
+/* A fiber of its own for each round, so that its memory ends with it. */
+static rc tell(struct cx *cx, void *arg)
+{
+    struct key_usage *u = arg;
+    const char *ids[KEYS_MAX];
+    size_t n = 0;
+    rc r;
+
+    for (size_t i = 0; i < KEYS_MAX; i++) {
+        if (u->slot[i][0])
+            ids[n++] = arena_strdup(&cx->arena, u->slot[i]);
+        u->slot[i][0] = 0;
+    }
+    u->n = 0;
+    r = key_touch(cx, u->db, ids, n);
+    if (r != OK)
+        log_fail(LOG_WARN, "keys.usage_not_told", cx, r, kv_int("keys", (int64_t)n));
+    return r;
+}
+
+static rc keep_telling(struct cx *cx, void *arg)
+{
+    struct key_usage *u = arg;
+    rc told;
+
+    for (;;) {
+        try(fiber_sleep(cx, TELL_MS));
+        if (u->n == 0)
+            continue;
+        try(fiber_join(
+            cx,
+            fiber_spawn(&(struct fiber_opts){.name = "hub.key_usage", .timeout_ms = TELL_MS}, tell,
+                        u),
+            &told));
+    }
+}
+
+struct key_usage *key_usage_new(struct pg *db)
+{
+    struct key_usage *u = xcalloc(1, sizeof *u);
+
+    u->db = db;
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "hub.key_usage"}, keep_telling, u));
+    return u;
+}
+
+struct key_usage *key_usage_free(struct key_usage *u)
+{
+    free(u);
+    return NULL;
+}

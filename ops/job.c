@@ -1,0 +1,152 @@
+/* job.c - one job: start it, look at it, end it, wait for it. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "domain/audit.h"
+#include "ops/table.h"
+#include "ops/tenant.h"
+#include "ops/verbs.h"
+#include "queue/jobs.h"
+#include "rt/fiber.h"
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_MS 100 /* between two looks at a job that somebody waits for */
+
+static bool ended(const struct job_info *j)
+{
+    return strcmp(j->state, "completed") == 0 || strcmp(j->state, "dead") == 0 ||
+           strcmp(j->state, "cancelled") == 0;
+}
+
+rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
+            const char **ret_result)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, wait_ms);
+    struct job_info j;
+
+    for (;;) {
+        try(job_load(cx, o->engine, job_id, NULL, &j));
+        if (ended(&j))
+            break;
+        if (fiber_sleep(cx, LOOK_MS) != OK)
+            return fail(cx, DEADLINE,
+                        "job %s is still %s%s%s; is a worker running? 'mihwar job show %s'", job_id,
+                        j.state, j.last_error ? ", last error: " : "",
+                        j.last_error ? j.last_error : "", job_id);
+    }
+    if (strcmp(j.state, "completed") != 0)
+        return fail_rc(cx, j.last_error_code ? error_from_code(j.last_error_code) : E_CANCELLED,
+                       "job %s is %s: %s", job_id, j.state,
+                       j.last_error ? j.last_error : "no error is on record");
+    *ret_result = j.result;
+    return OK;
+}
+
+static void print_job(struct cx *cx, const struct ops *o, const struct job_info *j)
+{
+    struct table *t;
+
+    if (o->json) {
+        _cleanup_(buf_release) struct buf b = BUF(MiB(4));
+        job_info_json(j, &b);
+        printf("%s\n", buf_str(&b));
+        return;
+    }
+    t = table_new("id", "task", "queue", "state", "durable?", "attempts#", "generation#", "run_at",
+                  "created_at", "finished_at", "unique_key", "subject", "tenant_id", "args{}",
+                  "result{}", "last_error", NULL);
+    table_row(t, j->id, j->task, j->queue, j->state, j->durable ? "yes" : "no",
+              number(cx, j->attempts_used), number(cx, j->generation), when(cx, j->run_at_ms),
+              when(cx, j->created_ms), when(cx, j->finished_ms), j->unique_key, j->subject,
+              j->tenant_id, j->args, j->result, j->last_error);
+    table_print_one(t, false);
+    if (!j->nattempts)
+        return;
+    printf("\n");
+    t = table_new("attempt#", "outcome", "started_at", "finished_at", "worker", "error_code",
+                  "error", NULL);
+    for (size_t i = 0; i < j->nattempts; i++)
+        table_row(t, number(cx, j->attempts[i].attempt), j->attempts[i].outcome,
+                  when(cx, j->attempts[i].started_ms), when(cx, j->attempts[i].finished_ms),
+                  j->attempts[i].worker, j->attempts[i].error_code, j->attempts[i].error);
+    table_print(t, false);
+}
+
+static rc show(struct cx *cx, struct ops *o, const char *id)
+{
+    struct job_info j;
+
+    try(job_load(cx, o->engine, id, NULL, &j));
+    print_job(cx, o, &j);
+    return OK;
+}
+
+rc verb_job_add(struct cx *cx, struct ops *o)
+{
+    const char *delay = opt(o, "delay"), *timeout = opt(o, "timeout"), *wait = opt(o, "wait"),
+               *result;
+    struct job_new j = {.task = o->argv[0],
+                        .args = opt(o, "args"),
+                        .queue = opt(o, "queue"),
+                        .unique_key = opt(o, "unique"),
+                        .durable = !opt(o, "broker")};
+    int64_t priority, attempts, ms = 0;
+    cJSON *args;
+
+    try(opt_int(cx, o, "priority", 0, 9, JOB_PRIORITY, &priority));
+    try(opt_int(cx, o, "max-attempts", 1, 1000, 0, &attempts));
+    j.priority = (int)priority;
+    j.max_attempts = (int)attempts;
+    if (j.args)
+        try(json_parse(cx, j.args, strlen(j.args), JOB_ARGS_MAX, &args));
+    if (delay && !parse_duration_ms(delay, &ms))
+        return fail(cx, USAGE, "--delay must be a duration such as 30s");
+    j.run_at_ms = ms ? clock_ms() + ms : 0;
+    if (timeout && !parse_duration_ms(timeout, &j.timeout_ms))
+        return fail(cx, USAGE, "--timeout must be a duration such as 30s");
+    if (wait && !parse_duration_ms(wait, &ms))
+        return fail(cx, USAGE, "--wait must be a duration such as 30s");
+    try(job_new_check(cx, &j));
+    try(engine_enqueue(cx, o->engine, &j, 1));
+    if (wait) {
+        try(job_wait(cx, o, j.id, ms, &result));
+        return show(cx, o, j.id);
+    }
+    if (o->json)
+        printf("{\"id\":\"%s\",\"existed\":%s}\n", j.id, j.existed ? "true" : "false");
+    else
+        printf("%s%s\n", j.id, j.existed ? "  (there already: it holds the unique key)" : "");
+    return OK;
+}
+
+rc verb_job_show(struct cx *cx, struct ops *o)
+{
+    return show(cx, o, o->argv[0]);
+}
+
+static rc note(struct cx *cx, struct ops *o, const char *action)
+{
+    return audit_note(
+        cx, o->db,
+        &(struct audit){
+            .actor = o->actor, .action = action, .object_type = "job", .object_id = o->argv[0]});
+}
+
+rc verb_job_cancel(struct cx *cx, struct ops *o)
+{
+    bool running;
+
+    try(engine_cancel(cx, o->engine, o->argv[0], &running));
+    try(note(cx, o, "job.cancel"));
+    if (running && !o->json)
+        fprintf(stderr, "it is running: its worker will end it at its next wait\n");
+    return show(cx, o, o->argv[0]);
+}
+
+rc verb_job_retry(struct cx *cx, struct ops *o)
+{
+    try(engine_retry_now(cx, o->engine, o->argv[0]));
+    try(note(cx, o, "job.retry"));
+    return show(cx, o, o->argv[0]);
+}

@@ -1,0 +1,184 @@
+/* post.c - a closed loop of clients that post orders: each connection sends the next request
+ * when the answer to the last one has come.
+ *
+ *   bench_post --port N --key KEY --package ID [--connections 64] [--seconds 5] [--path /v1/orders]
+ *
+ * Prints one line of JSON: requests, rate, median and 99th percentile in microseconds, answers
+ * other than 201. Plain sockets and epoll: on a machine with few cores the client must cost little.
+ */
+#include "base/clock.h"
+#include "base/util.h"
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SAMPLES_MAX 4000000
+
+struct client {
+    int fd;
+    int64_t sent_us;
+    char in[8192];
+    size_t len;
+};
+
+static const char *key = "", *package = "", *path = "/v1/orders";
+static int port, connections = 64, seconds = 5;
+static int64_t *took_us, done, refused;
+
+static int connect_to(void)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0) {
+        fprintf(stderr, "bench_post: port %d: %s\n", port, strerror(errno));
+        exit(1);
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+static void post(struct client *c)
+{
+    static int64_t number;
+    char body[300], request[1024];
+    int n = snprintf(
+        body, sizeof body,
+        "{\"package_id\":\"%s\",\"user_identifier\":\"5%09lld\",\"extra_field\":\"654321\"}",
+        package, (long long)++number);
+    int len = snprintf(request, sizeof request,
+                       "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+                       "%s\r\nContent-Type: application/json\r\n"
+                       "Content-Length: %d\r\n\r\n%s",
+                       path, key, n, body);
+
+    c->sent_us = clock_mono_us();
+    c->len = 0;
+    if (write(c->fd, request, (size_t)len) != len) {
+        fprintf(stderr, "bench_post: the request could not be written\n");
+        exit(1);
+    }
+}
+
+/* A whole answer? Head, then Content-Length bytes. */
+static bool complete(const struct client *c)
+{
+    const char *end = memmem(c->in, c->len, "\r\n\r\n", 4);
+    const char *length = end ? strcasestr(c->in, "\r\nContent-Length:") : NULL;
+
+    return length && length < end &&
+           c->len >= (size_t)(end + 4 - c->in) + strtoul(length + 17, NULL, 10);
+}
+
+static void on_readable(struct client *c)
+{
+    ssize_t n = read(c->fd, c->in + c->len, sizeof c->in - 1 - c->len);
+
+    if (n <= 0) {
+        fprintf(stderr, "bench_post: the connection was cut\n");
+        exit(1);
+    }
+    c->len += (size_t)n;
+    c->in[c->len] = 0;
+    if (!complete(c))
+        return;
+    if (done < SAMPLES_MAX)
+        took_us[done] = clock_mono_us() - c->sent_us;
+    done++;
+    refused += strncmp(c->in, "HTTP/1.1 201", 12) != 0;
+    post(c);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void read_options(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"port", 1, NULL, 'p'},    {"key", 1, NULL, 'k'},
+        {"package", 1, NULL, 'g'}, {"connections", 1, NULL, 'c'},
+        {"seconds", 1, NULL, 's'}, {"path", 1, NULL, 'a'},
+        {NULL, 0, NULL, 0}};
+    int o;
+
+    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (o) {
+        case 'p':
+            port = atoi(optarg);
+            break;
+        case 'k':
+            key = optarg;
+            break;
+        case 'g':
+            package = optarg;
+            break;
+        case 'c':
+            connections = atoi(optarg);
+            break;
+        case 's':
+            seconds = atoi(optarg);
+            break;
+        case 'a':
+            path = optarg;
+            break;
+        default:
+            exit(2);
+        }
+    }
+    if (!port || connections < 1 || connections > 10000 || seconds < 1) {
+        fprintf(
+            stderr,
+            "usage: bench_post --port N --key KEY --package ID [--connections N] [--seconds N]\n");
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int ep = epoll_create1(0);
+    struct client *c;
+    int64_t start, end;
+
+    read_options(argc, argv);
+    took_us = xcalloc(SAMPLES_MAX, sizeof *took_us);
+    c = xcalloc((size_t)connections, sizeof *c);
+    for (int i = 0; i < connections; i++) {
+        struct epoll_event e = {.events = EPOLLIN, .data.ptr = &c[i]};
+        c[i].fd = connect_to();
+        epoll_ctl(ep, EPOLL_CTL_ADD, c[i].fd, &e);
+    }
+    start = clock_mono_us();
+    end = start + (int64_t)seconds * 1000000;
+    for (int i = 0; i < connections; i++)
+        post(&c[i]);
+    while (clock_mono_us() < end) {
+        struct epoll_event e[256];
+        int n = epoll_wait(ep, e, (int)COUNT(e), 100);
+        for (int i = 0; i < n; i++)
+            on_readable(e[i].data.ptr);
+    }
+    double took = (double)(clock_mono_us() - start) / 1e6;
+    int64_t n = MIN(done, SAMPLES_MAX);
+    if (n == 0) {
+        fprintf(stderr, "bench_post: no answer\n");
+        return 1;
+    }
+    qsort(took_us, (size_t)n, sizeof *took_us, by_size);
+    printf("{\"requests\":%lld,\"per_s\":%.0f,\"p50_us\":%lld,\"p99_us\":%lld,\"refused\":%lld}\n",
+           (long long)done, (double)done / took, (long long)took_us[n / 2],
+           (long long)took_us[n * 99 / 100], (long long)refused);
+    return refused ? 1 : 0;
+}
