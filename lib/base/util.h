@@ -6,26 +6,34 @@
  *     ...
  *     *ret_s = TAKE_PTR(s);
  *
- * Running out of memory aborts: the supervisor restarts the process and its leases return. What a visitor can make
- * grow lives in a struct buf with a ceiling instead. */
+ * Running out of memory aborts: the supervisor restarts the process and its leases return. What a
+ * visitor can make grow lives in a struct buf with a ceiling instead. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define _cleanup_(fn) __attribute__((cleanup(fn)))
+#define _cleanup_(fn)  __attribute__((cleanup(fn)))
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
-#define _unused_ __attribute__((unused))
-#define _warn_unused_ __attribute__((warn_unused_result))
+#define _unused_       __attribute__((unused))
+#define _warn_unused_  __attribute__((warn_unused_result))
 
 /* On a declaration: may park the calling fiber; the world may have changed when it returns. */
 #define MW_PARKS
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define KiB(n) ((size_t)(n) << 10)
-#define MiB(n) ((size_t)(n) << 20)
+/* Each argument is evaluated once; not for constant expressions. */
+#define MIN(a, b)            MW_PICK(a, <, b, __COUNTER__)
+#define MAX(a, b)            MW_PICK(a, >, b, __COUNTER__)
+#define MW_PICK(a, op, b, n) MW_PICK_(a, op, b, n)
+#define MW_PICK_(a, op, b, n)                                                                      \
+    ({                                                                                             \
+        __auto_type pick_a_##n = (a);                                                              \
+        __auto_type pick_b_##n = (b);                                                              \
+        pick_a_##n op pick_b_##n ? pick_a_##n : pick_b_##n;                                        \
+    })
+#define KiB(n)                          ((size_t)(n) << 10)
+#define MiB(n)                          ((size_t)(n) << 20)
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define TAKE_PTR(p)                                                                                \
@@ -35,13 +43,14 @@
         take_;                                                                                     \
     })
 
-/* A wrong pointer dies at the door, not later: structs handed through void * begin with a magic number. */
+/* A wrong pointer dies at the door, not later: structs handed through void * begin with a magic
+ * number. */
 #define CHECK_MAGIC(p, m) assert((p) != NULL && (p)->magic == (m))
 
 void *xmalloc(size_t n);
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n);
-char *xstrdup(const char *s);             /* NULL gives NULL */
+char *xstrdup(const char *s); /* NULL gives NULL */
 char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) _printf_(1, 2);
 

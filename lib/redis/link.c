@@ -102,7 +102,8 @@ static void _printf_(2, 3) give_up(struct link *l, const char *fmt, ...)
                 evbuffer_get_length(bufferevent_get_output(l->bev));
     close_bev(l);
     l->state = LINK_RESTING;
-    int64_t rest = (int64_t)random_below(MIN(REST_MAX, (uint64_t)REST_MS << MIN(l->tries, 6u)) + 1);
+    int64_t rest =
+        (int64_t)random_below(MIN((uint64_t)REST_MAX, (uint64_t)REST_MS << MIN(l->tries, 6u)) + 1);
     l->tries++;
     set_timer(l, rest);
     if (was_ready || strcmp(l->why, l->logged) != 0) {
