@@ -8,9 +8,13 @@
 struct arena_block {
     struct arena_block *next;
     size_t used, size;
-    void (*free_fn)(void *); /* a deferred free instead of bytes */
-    void *free_arg;
     _Alignas(max_align_t) unsigned char bytes[];
+};
+
+struct arena_defer { /* lives in the arena itself */
+    struct arena_defer *next;
+    void (*free_fn)(void *);
+    void *arg;
 };
 
 static struct arena_block *add_block(struct arena *a, size_t size)
@@ -25,16 +29,16 @@ static struct arena_block *add_block(struct arena *a, size_t size)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
-    const size_t align = _Alignof(max_align_t);
+    const size_t align = _Alignof(max_align_t), max = a->max ? a->max : ARENA_MAX;
     struct arena_block *b = a->blocks;
 
-    if (n > (a->max ? a->max : ARENA_MAX) - a->used) {
+    if (n > max || ((n + align - 1) & ~(align - 1)) > max - a->used) {
         fprintf(stderr, "lvl=fatal ev=arena.full used=%zu asked=%zu\n", a->used, n);
         abort();
     }
     n = (n + align - 1) & ~(align - 1);
     a->used += n;
-    if (!b || b->free_fn || b->size - b->used < n)
+    if (!b || b->size - b->used < n)
         b = add_block(a, MAX(n, KiB(4) - sizeof *b));
     void *p = b->bytes + b->used;
     b->used += n;
@@ -71,20 +75,20 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
 
 void arena_defer(struct arena *a, void (*free_fn)(void *), void *p)
 {
-    struct arena_block *b = add_block(a, 0);
+    struct arena_defer *d = arena_alloc(a, sizeof *d);
 
-    b->free_fn = free_fn;
-    b->free_arg = p;
+    *d = (struct arena_defer){a->defers, free_fn, p};
+    a->defers = d;
 }
 
 void arena_release(struct arena *a)
 {
     struct arena_block *next;
 
+    for (struct arena_defer *d = a->defers; d; d = d->next)
+        d->free_fn(d->arg); /* may still look at what is in the arena */
     for (struct arena_block *b = a->blocks; b; b = next) {
         next = b->next;
-        if (b->free_fn)
-            b->free_fn(b->free_arg);
         free(b);
     }
     *a = (struct arena){.max = a->max};

@@ -5,8 +5,10 @@
 #include "base/util.h"
 
 struct arena_block;
+struct arena_defer;
 struct arena {
     struct arena_block *blocks;
+    struct arena_defer *defers;
     size_t used, max; /* bytes handed out; max 0: ARENA_MAX */
 };
 #define ARENA_MAX MiB(64)

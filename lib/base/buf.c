@@ -86,9 +86,9 @@ bool buf_json_str(struct buf *b, const char *s)
 
 void buf_consume(struct buf *b, size_t n)
 {
-    if (n == 0)
-        return;
     n = MIN(n, b->len);
+    if (n == 0)
+        return; /* p may be NULL */
     memmove(b->p, b->p + n, b->len - n + 1);
     b->len -= n;
 }

@@ -69,10 +69,10 @@ bool clock_parse(const char *s, int64_t *ret_ms)
     struct tm tm = {0};
     int year, month, ms = 0, scale = 100, off_h = 0, off_m = 0, sign = 0;
 
-    if (!digits(&s, 4, &year) || !literal(&s, "-") || !digits(&s, 2, &month) ||
-        !literal(&s, "-") || !digits(&s, 2, &tm.tm_mday) || !literal(&s, "Tt ") ||
-        !digits(&s, 2, &tm.tm_hour) || !literal(&s, ":") || !digits(&s, 2, &tm.tm_min) ||
-        !literal(&s, ":") || !digits(&s, 2, &tm.tm_sec))
+    if (!digits(&s, 4, &year) || !literal(&s, "-") || !digits(&s, 2, &month) || !literal(&s, "-") ||
+        !digits(&s, 2, &tm.tm_mday) || !literal(&s, "Tt ") || !digits(&s, 2, &tm.tm_hour) ||
+        !literal(&s, ":") || !digits(&s, 2, &tm.tm_min) || !literal(&s, ":") ||
+        !digits(&s, 2, &tm.tm_sec))
         return false;
     if (literal(&s, ".")) {
         if (!isdigit((unsigned char)*s))
@@ -91,10 +91,11 @@ bool clock_parse(const char *s, int64_t *ret_ms)
     if (*s || month < 1 || month > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
         tm.tm_min > 59 || tm.tm_sec > 60 || off_h > 23 || off_m > 59)
         return false;
-    int day = tm.tm_mday;
+    int day = tm.tm_mday, second = tm.tm_sec;
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;
-    int64_t t = timegm(&tm);
+    tm.tm_sec = 0; /* 23:59:60 is a leap second, and must not look like a wrong day below */
+    int64_t t = timegm(&tm) + second;
     if (tm.tm_mday != day) /* timegm moved the 31st of a shorter month */
         return false;
     *ret_ms = (t - sign * (off_h * 3600 + off_m * 60)) * 1000 + ms;

@@ -6,22 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 
-rc cx_fail(struct cx *cx, rc code, const char *pointer, const char *file, int line,
-           const char *fmt, ...)
+rc cx_fail(struct cx *cx, rc code, const char *pointer, const char *file, int line, const char *fmt,
+           ...)
 {
-    char text[sizeof cx->err.text]; /* the arguments may point into the old error */
+    char text[sizeof cx->err.text +
+              4]; /* the arguments may point into the old error; room to see a cut character */
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    text[utf8_cut(text, sizeof text - 1)] = 0;
+    text[utf8_cut(text, sizeof cx->err.text - 1)] = 0;
     cx->err.code = code;
     cx->err.file = file;
     cx->err.line = line;
-    memcpy(cx->err.text, text, sizeof text);
     cx->err.rule[0] = 0;
-    snprintf(cx->err.pointer, sizeof cx->err.pointer, "%s", pointer ? pointer : "");
+    memcpy(cx->err.text, text, sizeof cx->err.text);
+    pointer = pointer ? pointer : "";
+    size_t n = utf8_cut(pointer, sizeof cx->err.pointer - 1);
+    memmove(cx->err.pointer, pointer, n);
+    cx->err.pointer[n] = 0;
     return code;
 }
 

@@ -12,18 +12,21 @@ static void delete_tree(void *p)
     cJSON_Delete(p);
 }
 
-/* Nesting without parsing: brackets outside strings. Malformed text may be counted wrongly, never too low for what
- * cJSON would recurse into before it finds the fault. */
-static int depth_of(const char *s, size_t n)
+/* Nesting without parsing: brackets outside strings; and whether a string contains an escaped
+ * U+0000. Malformed text may be counted wrongly, never too low for what cJSON would recurse into
+ * before it finds the fault. */
+static int depth_of(const char *s, size_t n, bool *ret_nul)
 {
     int depth = 0, deepest = 0;
     bool in_string = false;
 
+    *ret_nul = false;
     for (size_t i = 0; i < n; i++) {
         if (in_string) {
-            if (s[i] == '\\')
+            if (s[i] == '\\') {
                 i++;
-            else if (s[i] == '"')
+                *ret_nul |= n - i >= 5 && memcmp(s + i, "u0000", 5) == 0;
+            } else if (s[i] == '"')
                 in_string = false;
         } else if (s[i] == '"') {
             in_string = true;
@@ -39,14 +42,18 @@ static int depth_of(const char *s, size_t n)
 rc json_parse(struct cx *cx, const char *s, size_t n, size_t max_bytes, cJSON **ret)
 {
     const char *end = NULL;
+    bool nul;
 
+    if (n == 0)
+        return fail(cx, BAD_JSON, "the text is empty, JSON was expected");
     if (n > max_bytes)
         return fail(cx, BODY_TOO_LARGE, "the JSON has %zu bytes, %zu are allowed", n, max_bytes);
     if (!utf8_valid(s, n))
         return fail(cx, BAD_UTF8, "the text is not valid UTF-8");
-    if (memchr(s, 0, n) || memmem(s, n, "\\u0000", 6))
+    int depth = depth_of(s, n, &nul);
+    if (nul || memchr(s, 0, n))
         return fail(cx, BAD_JSON, "the JSON contains U+0000, which is not accepted");
-    if (depth_of(s, n) > JSON_DEPTH)
+    if (depth > JSON_DEPTH)
         return fail(cx, TOO_DEEP, "the JSON is nested more than %d levels deep", JSON_DEPTH);
     cJSON *v = cJSON_ParseWithLengthOpts(s, n, &end, false);
     if (!v)
@@ -61,9 +68,22 @@ rc json_parse(struct cx *cx, const char *s, size_t n, size_t max_bytes, cJSON **
     return OK;
 }
 
-static const char *pointer_to(const char *name, char out[64])
+/* RFC 6901: "~" is written ~0, "/" is ~1. A name that does not fit is cut, never inside a character
+ * (cx_fail cuts). */
+static const char *pointer_to(const char *name, char out[72])
 {
-    snprintf(out, 64, "/%s", name);
+    size_t n = 1;
+
+    out[0] = '/';
+    for (; *name && n < 68; name++) {
+        if (*name == '~' || *name == '/') {
+            out[n++] = '~';
+            out[n++] = *name == '~' ? '0' : '1';
+        } else {
+            out[n++] = *name;
+        }
+    }
+    out[n] = 0;
     return out;
 }
 
@@ -77,7 +97,7 @@ static const cJSON *field(const cJSON *o, const char *name)
 rc json_str_opt(struct cx *cx, const cJSON *o, const char *name, size_t max_chars, const char **ret)
 {
     const cJSON *v = field(o, name);
-    char at[64];
+    char at[72];
 
     *ret = NULL;
     if (!v)
@@ -85,8 +105,8 @@ rc json_str_opt(struct cx *cx, const cJSON *o, const char *name, size_t max_char
     if (!cJSON_IsString(v))
         return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s must be a string", name);
     if (utf8_len(v->valuestring) > max_chars)
-        return fail_at(cx, INVALID_FIELD, pointer_to(name, at),
-                       "%s has more than %zu characters", name, max_chars);
+        return fail_at(cx, INVALID_FIELD, pointer_to(name, at), "%s has more than %zu characters",
+                       name, max_chars);
     for (const char *p = v->valuestring; *p; p++) {
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return fail_at(cx, INVALID_FIELD, pointer_to(name, at),
@@ -98,7 +118,7 @@ rc json_str_opt(struct cx *cx, const cJSON *o, const char *name, size_t max_char
 
 rc json_str(struct cx *cx, const cJSON *o, const char *name, size_t max_chars, const char **ret)
 {
-    char at[64];
+    char at[72];
 
     try(json_str_opt(cx, o, name, max_chars, ret));
     if (!*ret)
@@ -111,7 +131,7 @@ rc json_str(struct cx *cx, const cJSON *o, const char *name, size_t max_chars, c
 rc json_id(struct cx *cx, const cJSON *o, const char *name, char ret[37])
 {
     const char *s;
-    char at[64];
+    char at[72];
 
     try(json_str(cx, o, name, 64, &s));
     if (!id_parse(s, ret))
@@ -123,12 +143,15 @@ rc json_int_opt(struct cx *cx, const cJSON *o, const char *name, int64_t min, in
                 int64_t *ret)
 {
     const cJSON *v = field(o, name);
-    char at[64];
+    char at[72];
 
     if (!v)
         return OK;
+    const double exact =
+        9007199254740992; /* 2^53: whole numbers beyond are not told apart in a double */
     if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble) ||
-        v->valuedouble < (double)min || v->valuedouble > (double)max)
+        fabs(v->valuedouble) > exact || v->valuedouble < (double)min ||
+        v->valuedouble > (double)max)
         return fail_at(cx, INVALID_FIELD, pointer_to(name, at),
                        "%s must be a whole number from %lld to %lld", name, (long long)min,
                        (long long)max);
@@ -139,7 +162,7 @@ rc json_int_opt(struct cx *cx, const cJSON *o, const char *name, int64_t min, in
 rc json_bool_opt(struct cx *cx, const cJSON *o, const char *name, bool *ret)
 {
     const cJSON *v = field(o, name);
-    char at[64];
+    char at[72];
 
     if (!v)
         return OK;
@@ -151,16 +174,17 @@ rc json_bool_opt(struct cx *cx, const cJSON *o, const char *name, bool *ret)
 
 rc json_only(struct cx *cx, const cJSON *o, const char *const *names)
 {
-    char at[64];
+    char at[72];
 
+    if (!cJSON_IsObject(o))
+        return fail(cx, BAD_REQUEST, "a JSON object was expected");
     for (const cJSON *v = o->child; v; v = v->next) {
         size_t i = 0;
         while (names[i] && strcmp(names[i], v->string) != 0)
             i++;
         if (!names[i]) {
-            pointer_to(v->string, at);
-            at[utf8_cut(at, sizeof at - 1)] = 0;
-            return fail_at(cx, INVALID_FIELD, at, "there is no field of this name here");
+            return fail_at(cx, INVALID_FIELD, pointer_to(v->string, at),
+                           "there is no field of this name here");
         }
     }
     return OK;

@@ -20,7 +20,8 @@ rc json_id(struct cx *cx, const cJSON *o, const char *name, char ret[37]);
 rc json_int_opt(struct cx *cx, const cJSON *o, const char *name, int64_t min, int64_t max,
                 int64_t *ret); /* unchanged if missing */
 rc json_bool_opt(struct cx *cx, const cJSON *o, const char *name, bool *ret);
-/* Every member's name must be in the NULL-terminated list: INVALID_FIELD names the stranger. */
+/* Every member's name must be in the NULL-terminated list: INVALID_FIELD names the stranger; BAD_REQUEST when o
+ * is no object. */
 rc json_only(struct cx *cx, const cJSON *o, const char *const *names);
 
 /* Value at a dotted path ("$.data.status", "data.0.price"); NULL if it is not there. */

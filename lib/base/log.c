@@ -1,4 +1,5 @@
-/* log.c - formats one line in a stack buffer and writes it with one write, so that lines of processes do not mix. */
+/* log.c - formats one line in a stack buffer and writes it with one write, so that lines of
+ * processes do not mix. */
 #include "base/log.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -6,6 +7,8 @@
 #include <ctype.h>
 #include <string.h>
 #include <unistd.h>
+
+#define VALUE_MAX 2048 /* bytes of one fact */
 
 static struct {
     FILE *out;
@@ -49,28 +52,39 @@ char *mask_phone(const char *s, char *out, size_t size)
 {
     size_t n = s ? strlen(s) : 0;
 
-    if (n <= 2)
+    if (n <= 2) {
         snprintf(out, size, "**");
-    else
-        snprintf(out, size, "***%s", s + n - 2);
+    } else {
+        const char *last = s + n - 2;
+        while (last > s && ((unsigned char)*last & 0xc0) == 0x80)
+            last--; /* a whole character */
+        snprintf(out, size, "***%s", last > s ? last : "");
+    }
     return out;
 }
 
-/* scheme://user:***@host/path?a=***&b=*** : names are useful, values may be secrets (znet carries `sifre` there). */
+/* scheme://user:***@host/path?a=***&b=*** : names are useful, values may be secrets (znet carries
+ * `sifre` there). The keyword form of a PostgreSQL connection string may stand for a URL: its
+ * password is masked likewise. */
 char *mask_url(const char *s, char *out, size_t size)
 {
     struct buf b = BUF(size - 1);
-    const char *q = strchr(s, '?'), *end = q ? q : s + strlen(s);
-    const char *host = strstr(s, "://");
-    const char *at = host ? memchr(host + 3, '@', (size_t)(end - host - 3)) : NULL;
+    const char *q = strchrnul(s, '?'), *host = strstr(s, "://"), *at = NULL, *secret;
 
+    if (host && host < q)
+        at = memrchr(host + 3, '@',
+                     (size_t)(q - host - 3)); /* the last: passwords may contain one */
     if (at) {
         buf_append(&b, s, (size_t)(host + 3 - s));
         buf_puts(&b, "***");
         s = at;
+    } else if (!host && (secret = strstr(s, "password"))) {
+        buf_append(&b, s, (size_t)(secret - s));
+        buf_puts(&b, "password=***");
+        s = q = ""; /* quoting rules decide where it ends: nothing after it is shown */
     }
-    buf_append(&b, s, (size_t)(end - s));
-    for (const char *p = q; p; p = strpbrk(p + 1, "&;")) {
+    buf_append(&b, s, (size_t)(q - s));
+    for (const char *p = q; p && *p; p = strpbrk(p + 1, "&;")) {
         size_t name = strcspn(p + 1, "=&;");
         buf_append(&b, p, name + 1);
         if (p[name + 1] == '=')
@@ -93,8 +107,32 @@ static void put_logfmt(struct buf *b, const char *v)
         buf_json_str(b, v);
 }
 
+/* What an outside system sent may be long and may not be UTF-8; a line of the log is neither. NULL:
+ * it is fine. */
+static char *repaired(const char *v)
+{
+    size_t len = strlen(v), cut = utf8_cut(v, VALUE_MAX);
+
+    if (len == cut && utf8_valid(v, len))
+        return NULL;
+    char *r = cut < len ? xasprintf("%.*s...", (int)cut, v) : xstrdup(v);
+    for (char *p = r; *p; p++) {
+        size_t n = 1;
+        while (n < 4 && p[n] && ((unsigned char)p[n] & 0xc0) == 0x80)
+            n++;
+        if (utf8_valid(p, n))
+            p += n - 1;
+        else
+            *p = '?';
+    }
+    return r;
+}
+
 static void put_str(struct buf *b, const char *k, const char *v)
 {
+    _cleanup_(freep) char *copy = v ? repaired(v) : NULL;
+
+    v = copy ? copy : v;
     if (conf.format == LOG_JSON) {
         buf_puts(b, b->len ? "," : "{");
         buf_json_str(b, k);
@@ -174,15 +212,20 @@ static void write_line(enum log_level level, const char *event, const struct kv 
         put_fact(&b, f);
     for (const struct kv *f = facts; f->type != KV_END; f++)
         put_fact(&b, f);
-    if (conf.format == LOG_JSON) {
-        if (b.full) { /* cut: close what can be closed, a reader sees that it is cut */
-            b.full = false;
-            b.max += 2;
-        }
-        buf_puts(&b, "}");
+    if (conf.format == LOG_JSON)
+        buf_putc(&b, '}');
+    if (!buf_ok(&b)) { /* too many facts for a line: the event alone, so that a reader of JSON can
+                          go on */
+        buf_reset(&b);
+        put_str(&b, "ts", ts);
+        put_str(&b, "lvl", level_words[level]);
+        put_str(&b, "ev", event);
+        put_bare(&b, "too_long", "true");
+        buf_puts(&b, conf.format == LOG_JSON ? "}" : "");
     }
+    buf_putc(&b, '\n');
     FILE *out = conf.out ? conf.out : stderr;
-    fprintf(out, "%s\n", buf_str(&b));
+    fwrite(b.p, 1, b.len, out);
     fflush(out);
 }
 
@@ -201,7 +244,9 @@ void log_write_fail(enum log_level level, const char *event, const struct cx *cx
         const char *slash = strrchr(place, '/');
         snprintf(at, sizeof at, "%s:%d", slash ? slash + 1 : place, cx->err.line);
     }
-    struct kv head[] = {kv_str("code", error_info(r)->code), kv_str("err", cx_words(cx, r)),
-                        place ? kv_str("at", at) : (struct kv){0}, {0}};
+    struct kv head[] = {kv_str("code", error_info(r)->code),
+                        kv_str("err", cx_words(cx, r)),
+                        place ? kv_str("at", at) : (struct kv){0},
+                        {0}};
     write_line(level, event, head, facts);
 }

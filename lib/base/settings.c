@@ -1,9 +1,12 @@
-/* settings.c - reading settings from a file (libinih) and the environment. */
+/* settings.c - reading settings from a file and the environment.
+ *
+ * The file's form is that of an ini file. libinih is not used: Debian builds it for lines of 200
+ * bytes, and seal_keys or a connection string with several hosts is longer. */
 #include "base/settings.h"
 #include "base/log.h"
 #include "base/text.h"
 #include <ctype.h>
-#include <ini.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +34,8 @@ static void *slot(struct settings *s, const struct setting_row *r)
 
 static bool parse_bool(const char *v, bool *ret)
 {
-    static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no", "off",
-                                                                               "0"};
+    static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no",
+                                                                                "off", "0"};
     for (size_t i = 0; i < COUNT(yes); i++) {
         if (strcasecmp(v, yes[i]) == 0 || strcasecmp(v, no[i]) == 0) {
             *ret = strcasecmp(v, yes[i]) == 0;
@@ -82,21 +85,43 @@ rc settings_set(struct cx *cx, struct settings *s, const char *name, const char 
     return OK;
 }
 
-struct reading {
-    struct cx *cx;
-    struct settings *s;
-    const char *file;
-    rc result;
-};
-
-static int on_pair(void *arg, const char *section, const char *name, const char *value)
+/* One line, changed in place. Empty lines, comments (# or ; at the beginning) and [sections] only
+ * serve the eye. */
+static rc read_line(struct cx *cx, struct settings *s, char *line, const char *source)
 {
-    struct reading *rd = arg;
+    char *name = str_trim(line), *equals = strchr(name, '=');
 
-    (void)section; /* sections only group lines for the reader's eye */
-    if (rd->result == OK)
-        rd->result = settings_set(rd->cx, rd->s, name, value, rd->file);
-    return rd->result == OK;
+    if (*name == 0 || *name == '#' || *name == ';' || *name == '[')
+        return OK;
+    if (!equals)
+        return fail(cx, CONFIG, "%s: not 'name = value'", source);
+    *equals = 0;
+    name = str_trim(name);
+    return settings_set(cx, s, name, str_trim(equals + 1), source);
+}
+
+static void fclosep(FILE **f)
+{
+    if (*f)
+        fclose(*f);
+}
+
+static rc read_file(struct cx *cx, struct settings *s, const char *file)
+{
+    _cleanup_(fclosep) FILE *f = fopen(file, "re");
+    _cleanup_(freep) char *line = NULL;
+    char source[160];
+    size_t size = 0;
+
+    if (!f)
+        return fail(cx, CONFIG, "%s cannot be read: %s", file, strerror(errno));
+    for (int n = 1; getline(&line, &size, f) >= 0; n++) {
+        snprintf(source, sizeof source, "%s:%d", file, n);
+        try(read_line(cx, s, line, source));
+    }
+    if (ferror(f))
+        return fail(cx, CONFIG, "%s cannot be read: %s", file, strerror(errno));
+    return OK;
 }
 
 static rc read_environment(struct cx *cx, struct settings *s)
@@ -119,15 +144,8 @@ rc settings_load(struct cx *cx, struct settings *s, const char *file)
     *s = (struct settings){0};
     for (size_t i = 0; i < setting_count; i++)
         try(settings_set(cx, s, setting_rows[i].name, setting_rows[i].def, "default"));
-    if (file) {
-        struct reading rd = {cx, s, file, OK};
-        int line = ini_parse(file, on_pair, &rd);
-        try(rd.result);
-        if (line < 0)
-            return fail(cx, CONFIG, "%s cannot be read", file);
-        if (line > 0)
-            return fail(cx, CONFIG, "%s: line %d is not 'name = value'", file, line);
-    }
+    if (file)
+        try(read_file(cx, s, file));
     return read_environment(cx, s);
 }
 

@@ -1,7 +1,9 @@
 /* settings.h - one sorted table (settings.def) makes the struct, the file reader, the environment and the help.
  *
  * Order: default, then the file, then the environment, then the command line; each value is checked where it enters,
- * and an error names the setting and where it came from. */
+ * and an error names the setting and where it came from.
+ * A file is lines of `name = value`; [sections] and lines that begin with # or ; are for the reader,
+ * everything after the = (trimmed) is the value. */
 #pragma once
 #include "base/cx.h"
 #include <stdio.h>
