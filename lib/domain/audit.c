@@ -3,9 +3,9 @@
 #include "domain/audit.sql.h"
 #include "domain/row.h"
 
-#define AUDIT_ARGS(a)                                                                                                  \
-    pg_s((a)->tenant_id), pg_s((a)->actor), pg_s((a)->action), pg_s((a)->object_type), pg_s((a)->object_id),           \
-        pg_s((a)->detail)
+#define AUDIT_ARGS(a)                                                                              \
+    pg_s((a)->tenant_id), pg_s((a)->actor), pg_s((a)->action), pg_s((a)->object_type),             \
+        pg_s((a)->object_id), pg_s((a)->detail)
 
 rc audit_write(struct cx *cx, struct pg_tx *tx, const struct audit *a)
 {
@@ -19,8 +19,8 @@ rc audit_note(struct cx *cx, struct pg *db, const struct audit *a)
     return pg_do(cx, db, SQL_AUDIT_WRITE, &res, AUDIT_ARGS(a));
 }
 
-rc audit_list(struct cx *cx, struct pg *db, const char *object_type, const char *object_id, int limit,
-              struct audit **ret, size_t *ret_n)
+rc audit_list(struct cx *cx, struct pg *db, const char *object_type, const char *object_id,
+              int limit, struct audit **ret, size_t *ret_n)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 

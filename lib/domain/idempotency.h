@@ -1,6 +1,8 @@
-/* idempotency.h - the first answer again, for POSTs other than orders (those carry their key themselves).
+/* idempotency.h - the first answer again, for POSTs other than orders (those carry their key
+ * themselves).
  *
- *     find -> (first time) do the work and store the answer in one transaction -> (lost a race: CONFLICT) find again */
+ *     find -> (first time) do the work and store the answer in one transaction -> (lost a race:
+ * CONFLICT) find again */
 #pragma once
 #include "pg/pg.h"
 
@@ -9,8 +11,11 @@ struct idempotency_answer {
     const char *body; /* JSON; cx's arena */
 };
 /* *ret_found = false: not seen before. IDEMPOTENCY_MISMATCH: seen with another body_hash. Parks. */
-rc idempotency_find(struct cx *cx, struct pg *db, const char *tenant_id, const char *route, const char *key,
-                    const char *body_hash, bool *ret_found, struct idempotency_answer *ret) MW_PARKS;
-/* Inside the transaction that creates. CONFLICT: another one with this key was first; roll back and find. Parks. */
-rc idempotency_store(struct cx *cx, struct pg_tx *tx, const char *tenant_id, const char *route, const char *key,
-                     const char *body_hash, int http_status, const char *body) MW_PARKS;
+rc idempotency_find(struct cx *cx, struct pg *db, const char *tenant_id, const char *route,
+                    const char *key, const char *body_hash, bool *ret_found,
+                    struct idempotency_answer *ret) MW_PARKS;
+/* Inside the transaction that creates. CONFLICT: another one with this key was first; roll back and
+ * find. Parks. */
+rc idempotency_store(struct cx *cx, struct pg_tx *tx, const char *tenant_id, const char *route,
+                     const char *key, const char *body_hash, int http_status,
+                     const char *body) MW_PARKS;

@@ -1,15 +1,16 @@
 /* integrations.h - a tenant's accounts at providers.
  *
- * Credentials are a flat JSON object ({"kod","sifre"} for znet, {"token"} for the generic adapter), sealed at rest and bound
- * to the row; they are opened only for those who hand over the keys. Settings are a JSON object that people may read:
+ * Credentials are a flat JSON object ({"kod","sifre"} for znet, {"token"} for the generic adapter),
+ * sealed at rest and bound to the row; they are opened only for those who hand over the keys.
+ * Settings are a JSON object that people may read:
  *
- *   may_resend      bool, default false for znet, true for json: the provider refuses or merges a reference it knows
- *   currency        default "TRY"
- *   requests_per_s  default 0: no limit        concurrency  default 0: no limit
- *   …               anything else belongs to the adapter (providers.md §2.4's table for kind json)
+ *   may_resend      bool, default false for znet, true for json: the provider refuses or merges a
+ * reference it knows currency        default "TRY" requests_per_s  default 0: no limit concurrency
+ * default 0: no limit …               anything else belongs to the adapter (providers.md §2.4's
+ * table for kind json)
  *
- * The breaker's and the pause's states are kept here so that every process and the CLI see the same; the one who decides (the
- * worker's provider pool) writes changes only. */
+ * The breaker's and the pause's states are kept here so that every process and the CLI see the
+ * same; the one who decides (the worker's provider pool) writes changes only. */
 #pragma once
 #include "base/json.h"
 #include "pg/pg.h"
@@ -51,13 +52,14 @@ struct integration_new {
     const char *credentials; /* JSON object of strings */
     const char *settings;    /* JSON object; NULL: {} */
 };
-/* Audited (without credentials). INVALID_FIELD, ALREADY_EXISTS, NOT_FOUND (tenant). *ret as loaded without keys. Parks. */
+/* Audited (without credentials). INVALID_FIELD, ALREADY_EXISTS, NOT_FOUND (tenant). *ret as loaded
+ * without keys. Parks. */
 rc integration_add(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *actor,
                    const struct integration_new *n, struct integration *ret) MW_PARKS;
-/* seal NULL: credentials stay closed. by: id, or a name within the tenant; tenant_id NULL: by must be an id. NOT_FOUND, CRYPTO. Texts
- * are in cx's arena. Parks. */
-rc integration_get(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *tenant_id,
-                   const char *by, struct integration *ret) MW_PARKS;
+/* seal NULL: credentials stay closed. by: id, or a name within the tenant; tenant_id NULL: by must
+ * be an id. NOT_FOUND, CRYPTO. Texts are in cx's arena. Parks. */
+rc integration_get(struct cx *cx, struct pg *db, const struct seal_keys *seal,
+                   const char *tenant_id, const char *by, struct integration *ret) MW_PARKS;
 /* tenant_id NULL: of all; by name. enabled_only: for beat's balance and catalogue rounds. Parks. */
 rc integration_list(struct cx *cx, struct pg *db, const char *tenant_id, bool enabled_only,
                     struct integration **ret, size_t *ret_n) MW_PARKS;
@@ -65,11 +67,14 @@ rc integration_list(struct cx *cx, struct pg *db, const char *tenant_id, bool en
 rc integration_change(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *actor,
                       const char *id, const char *credentials, const char *settings,
                       const char *base_url) MW_PARKS;
-rc integration_enable(struct cx *cx, struct pg *db, const char *actor, const char *id, bool enabled) MW_PARKS;
+rc integration_enable(struct cx *cx, struct pg *db, const char *actor, const char *id,
+                      bool enabled) MW_PARKS;
 /* until_ms 0: resume; PAUSED_FOR_EVER. Audited. Parks. */
-rc integration_pause(struct cx *cx, struct pg *db, const char *actor, const char *id, int64_t until_ms) MW_PARKS;
+rc integration_pause(struct cx *cx, struct pg *db, const char *actor, const char *id,
+                     int64_t until_ms) MW_PARKS;
 /* Called when the breaker changes its state; until_ms is needed for OPEN. Parks. */
-rc integration_breaker(struct cx *cx, struct pg *db, const char *id, enum breaker_state state, int failures,
-                       int64_t until_ms) MW_PARKS;
+rc integration_breaker(struct cx *cx, struct pg *db, const char *id, enum breaker_state state,
+                       int failures, int64_t until_ms) MW_PARKS;
 /* Decimals with at most 4 places; debt NULL: not told. Parks. */
-rc integration_balance(struct cx *cx, struct pg *db, const char *id, const char *balance, const char *debt) MW_PARKS;
+rc integration_balance(struct cx *cx, struct pg *db, const char *id, const char *balance,
+                       const char *debt) MW_PARKS;

@@ -1,9 +1,10 @@
 /* keys.h - the API keys of a tenant's front ends: made once, shown once, revoked for ever.
  *
- *   mwk_<prefix>_<secret>     prefix names the row; the whole is kept as an Argon2id hash (secure/token.h)
+ *   mwk_<prefix>_<secret>     prefix names the row; the whole is kept as an Argon2id hash
+ * (secure/token.h)
  *
- * Several keys of a tenant may be alive together, so that one is replaced without a gap. The identity is flat: it is
- * copied in and out of the token cache. */
+ * Several keys of a tenant may be alive together, so that one is replaced without a gap. The
+ * identity is flat: it is copied in and out of the token cache. */
 #pragma once
 #include "base/id.h"
 #include "pg/pg.h"
@@ -42,16 +43,21 @@ struct key {
     int64_t created_ms, expires_ms, revoked_ms, last_used_ms; /* 0: none */
 };
 
-/* A new key of a tenant. text holds TOKEN_TEXT_LEN + 1 bytes: show it once, then wipe it. Written to the audit log.
- * expires_ms 0: never. Errors: NOT_FOUND (tenant), INVALID_FIELD (name; no permission; one unknown). Parks. */
-rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id, const char *name,
-              uint64_t permissions, int64_t expires_ms, struct key *ret, char *text) MW_PARKS;
-/* A token_load_fn: arg is the struct pg *, identity a struct identity. NOT_FOUND for a prefix that is unknown, revoked or
- * expired, or whose tenant is disabled. Parks. */
+/* A new key of a tenant. text holds TOKEN_TEXT_LEN + 1 bytes: show it once, then wipe it. Written
+ * to the audit log. expires_ms 0: never. Errors: NOT_FOUND (tenant), INVALID_FIELD (name; no
+ * permission; one unknown). Parks. */
+rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
+              const char *name, uint64_t permissions, int64_t expires_ms, struct key *ret,
+              char *text) MW_PARKS;
+/* A token_load_fn: arg is the struct pg *, identity a struct identity. NOT_FOUND for a prefix that
+ * is unknown, revoked or expired, or whose tenant is disabled. Parks. */
 rc key_load(struct cx *cx, void *arg, const char *prefix, char *hash, void *identity) MW_PARKS;
-/* by: id or prefix. Audited. NOT_FOUND; revoking twice is OK. The caller forgets it in its token cache. Parks. */
+/* by: id or prefix. Audited. NOT_FOUND; revoking twice is OK. The caller forgets it in its token
+ * cache. Parks. */
 rc key_revoke(struct cx *cx, struct pg *db, const char *actor, const char *by) MW_PARKS;
 /* Oldest first; tenant_id NULL: of all. *ret is in cx's arena. Parks. */
-rc key_list(struct cx *cx, struct pg *db, const char *tenant_id, struct key **ret, size_t *ret_n) MW_PARKS;
-/* These keys were used now. One statement for many: gather, and call it every few seconds. Parks. */
+rc key_list(struct cx *cx, struct pg *db, const char *tenant_id, struct key **ret,
+            size_t *ret_n) MW_PARKS;
+/* These keys were used now. One statement for many: gather, and call it every few seconds. Parks.
+ */
 rc key_touch(struct cx *cx, struct pg *db, const char *const *key_ids, size_t n) MW_PARKS;

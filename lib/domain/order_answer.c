@@ -1,8 +1,9 @@
 /* order_answer.c - the steps of a check: what a provider's answer about a placement means.
  *
- *   open      it is there: an unconfirmed one has arrived          done      completed, the PIN sealed
- *   rejected  cancelled there: somebody else, or failed            nothing   counted, asked again later
- *   timed out sent: failed; unconfirmed: a person decides          resend    once more under the same reference */
+ *   open      it is there: an unconfirmed one has arrived          done      completed, the PIN
+ * sealed rejected  cancelled there: somebody else, or failed            nothing   counted, asked
+ * again later timed out sent: failed; unconfirmed: a person decides          resend    once more
+ * under the same reference */
 #include "base/text.h"
 #include "domain/order_create.h"
 #include "domain/order_flow.h"
@@ -10,8 +11,9 @@
 
 static bool news(const struct placement *now, const struct provider_words *w)
 {
-    return w && ((!str_empty(w->note) && !str_eq(w->note, now->note)) ||
-                 (!str_empty(w->external_status) && !str_eq(w->external_status, now->external_status)));
+    return w &&
+           ((!str_empty(w->note) && !str_eq(w->note, now->note)) ||
+            (!str_empty(w->external_status) && !str_eq(w->external_status, now->external_status)));
 }
 
 rc order_answer_open(struct cx *cx, const struct order_step *st, const struct placement *p,
@@ -24,8 +26,10 @@ rc order_answer_open(struct cx *cx, const struct order_step *st, const struct pl
     if (!now)
         return OK;
     bool told = now->status != PLACEMENT_SENT || news(now, w);
-    return move_write(cx, &m, &(struct change){.p = now, .to = PLACEMENT_SENT, .w = w, .asked = true,
-                                               .event = told ? "open" : NULL});
+    return move_write(
+        cx, &m,
+        &(struct change){
+            .p = now, .to = PLACEMENT_SENT, .w = w, .asked = true, .event = told ? "open" : NULL});
 }
 
 rc order_answer_done(struct cx *cx, const struct order_step *st, const struct placement *p,
@@ -37,8 +41,13 @@ rc order_answer_done(struct cx *cx, const struct order_step *st, const struct pl
     try(move_take(cx, st, p, w, "late_completed", &m, &now));
     if (!now)
         return OK;
-    return move_write(cx, &m, &(struct change){.p = now, .to = PLACEMENT_COMPLETED, .w = w, .pin = pin,
-                                               .asked = placement_asking(now->status), .event = "completed"});
+    return move_write(cx, &m,
+                      &(struct change){.p = now,
+                                       .to = PLACEMENT_COMPLETED,
+                                       .w = w,
+                                       .pin = pin,
+                                       .asked = placement_asking(now->status),
+                                       .event = "completed"});
 }
 
 rc order_answer_rejected(struct cx *cx, const struct order_step *st, const struct placement *p,
@@ -64,12 +73,17 @@ rc order_answer_nothing(struct cx *cx, const struct order_step *st, const struct
     try(move_take(cx, st, p, w, "late_nothing", &m, &now));
     if (!now)
         return OK;
-    return move_write(cx, &m, &(struct change){.p = now, .to = now->status, .w = w, .asked = true, .keep_note = true,
-                                               .event = news(now, w) ? "no_answer" : NULL});
+    return move_write(cx, &m,
+                      &(struct change){.p = now,
+                                       .to = now->status,
+                                       .w = w,
+                                       .asked = true,
+                                       .keep_note = true,
+                                       .event = news(now, w) ? "no_answer" : NULL});
 }
 
-rc order_resend(struct cx *cx, const struct order_step *st, const struct placement *p, struct placement *ret,
-                enum order_begun *ret_begun)
+rc order_resend(struct cx *cx, const struct order_step *st, const struct placement *p,
+                struct placement *ret, enum order_begun *ret_begun)
 {
     struct move m;
     struct placement *now;
@@ -83,7 +97,9 @@ rc order_resend(struct cx *cx, const struct order_step *st, const struct placeme
         *ret_begun = BEGUN_DOUBT;
         return OK;
     }
-    try(move_write(cx, &m, &(struct change){.p = now, .to = PLACEMENT_SENDING, .called = true, .event = "resent"}));
+    try(move_write(
+        cx, &m,
+        &(struct change){.p = now, .to = PLACEMENT_SENDING, .called = true, .event = "resent"}));
     now->calls++;
     *ret = *now;
     *ret_begun = BEGUN;
@@ -94,8 +110,10 @@ rc order_resend(struct cx *cx, const struct order_step *st, const struct placeme
 
 static rc review(struct cx *cx, struct move *m, struct placement *now, const char *why)
 {
-    return move_write(cx, m, &(struct change){.p = now, .to = PLACEMENT_REVIEW, .event = "review", .detail = why,
-                                              .order_note = why});
+    return move_write(
+        cx, m,
+        &(struct change){
+            .p = now, .to = PLACEMENT_REVIEW, .event = "review", .detail = why, .order_note = why});
 }
 
 rc order_timed_out(struct cx *cx, const struct order_step *st, const struct placement *p)
@@ -108,11 +126,17 @@ rc order_timed_out(struct cx *cx, const struct order_step *st, const struct plac
         return OK;
     if (now->status != PLACEMENT_SENT)
         return review(cx, &m, now, ORDER_TIMEOUT_NOTE);
-    return move_write(cx, &m, &(struct change){.p = now, .to = PLACEMENT_FAILED, .gave_up = true, .event = "failed",
-                                               .detail = ORDER_TIMEOUT_NOTE, .order_note = ORDER_TIMEOUT_NOTE});
+    return move_write(cx, &m,
+                      &(struct change){.p = now,
+                                       .to = PLACEMENT_FAILED,
+                                       .gave_up = true,
+                                       .event = "failed",
+                                       .detail = ORDER_TIMEOUT_NOTE,
+                                       .order_note = ORDER_TIMEOUT_NOTE});
 }
 
-rc order_to_review(struct cx *cx, const struct order_step *st, const struct placement *p, const char *why)
+rc order_to_review(struct cx *cx, const struct order_step *st, const struct placement *p,
+                   const char *why)
 {
     struct move m;
     struct placement *now;
@@ -135,5 +159,6 @@ rc order_check_left(struct cx *cx, const struct order_step *st, const char *orde
         *ret_left += p && placement_asking(p->status);
         waiting |= unit_waits(p) || p->status == PLACEMENT_SENDING;
     }
-    return waiting && m.o.status != ORDER_REVIEW ? move_enqueue(cx, &m, ORDER_DISPATCH_TASK, 0) : OK;
+    return waiting && m.o.status != ORDER_REVIEW ? move_enqueue(cx, &m, ORDER_DISPATCH_TASK, 0)
+                                                 : OK;
 }

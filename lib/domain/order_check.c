@@ -1,7 +1,8 @@
 /* order_check.c - what can be judged of a new order without the database.
  *
- * A player id is charged as it is written, so characters that nobody sees are refused instead of guessed away: controls, and
- * those that turn the direction of writing or have no width (they come along when text is copied out of a right-to-left page). */
+ * A player id is charged as it is written, so characters that nobody sees are refused instead of
+ * guessed away: controls, and those that turn the direction of writing or have no width (they come
+ * along when text is copied out of a right-to-left page). */
 #include "base/text.h"
 #include "domain/order_create.h"
 #include <string.h>
@@ -26,13 +27,14 @@ static bool is_control(uint32_t c)
 
 static bool is_invisible(uint32_t c)
 {
-    return c == 0xad || c == 0x61c || (c >= 0x200b && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
-           (c >= 0x2060 && c <= 0x2069) || c == 0xfeff;
+    return c == 0xad || c == 0x61c || (c >= 0x200b && c <= 0x200f) ||
+           (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff;
 }
 
 static bool is_blank(uint32_t c)
 {
-    return c == ' ' || c == 0xa0 || c == 0x3000 || (c >= 0x2000 && c <= 0x200a) || c == 0x202f || c == 0x205f;
+    return c == ' ' || c == 0xa0 || c == 0x3000 || (c >= 0x2000 && c <= 0x200a) || c == 0x202f ||
+           c == 0x205f;
 }
 
 static rc check_text(struct cx *cx, const char *pointer, const char *s, size_t max, bool required)
@@ -50,7 +52,8 @@ static rc check_text(struct cx *cx, const char *pointer, const char *s, size_t m
         if (is_control(c))
             return fail_at(cx, INVALID_FIELD, pointer, "must not contain control characters");
         if (is_invisible(c))
-            return fail_at(cx, INVALID_FIELD, pointer, "contains an invisible character (U+%04X)", c);
+            return fail_at(cx, INVALID_FIELD, pointer, "contains an invisible character (U+%04X)",
+                           c);
         blank = blank && is_blank(c);
     }
     if (blank)
@@ -73,7 +76,9 @@ static rc check_url(struct cx *cx, const char *pointer, const char *s)
     if (!s)
         return OK;
     try(check_text(cx, pointer, s, ORDER_URL_MAX, /* required= */ true));
-    const char *host = starts_with(s, "https://") ? s + 8 : starts_with(s, "http://") ? s + 7 : NULL;
+    const char *host = starts_with(s, "https://")  ? s + 8
+                       : starts_with(s, "http://") ? s + 7
+                                                   : NULL;
     if (!host)
         return fail_at(cx, INVALID_FIELD, pointer, "must begin with https:// or http://");
     size_t n = strcspn(host, "/?#");
@@ -81,7 +86,8 @@ static rc check_url(struct cx *cx, const char *pointer, const char *s)
         return fail_at(cx, INVALID_FIELD, pointer, "must name a host, and no user");
     for (const char *p = s; *p; p++) {
         if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f || strchr("\"<>\\^`{|}", *p))
-            return fail_at(cx, INVALID_FIELD, pointer, "contains a character that must be percent-encoded");
+            return fail_at(cx, INVALID_FIELD, pointer,
+                           "contains a character that must be percent-encoded");
     }
     return OK;
 }
@@ -99,7 +105,8 @@ rc order_new_check(struct cx *cx, const struct order_new *o)
     if (o->product_id)
         try(check_id(cx, "/product_id", o->product_id));
     try(check_id(cx, "/package_id", o->package_id));
-    try(check_text(cx, "/user_identifier", o->user_identifier, ORDER_TEXT_MAX, /* required= */ true));
+    try(check_text(cx, "/user_identifier", o->user_identifier, ORDER_TEXT_MAX,
+                   /* required= */ true));
     try(check_text(cx, "/extra_field", o->extra_field, ORDER_TEXT_MAX, /* required= */ false));
     if (o->quantity < 1 || o->quantity > ORDER_QUANTITY_MAX)
         return fail_at(cx, INVALID_FIELD, "/quantity", "must be 1 to %d", ORDER_QUANTITY_MAX);

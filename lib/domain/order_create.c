@@ -28,8 +28,8 @@ static void refuse(struct cx *cx, struct order_new *r)
 }
 
 /* What the client is told: the order as it was when it was accepted. */
-static void fill(struct cx *cx, struct order_new *r, enum order_made made, const char *id, const char *product_id,
-                 int64_t created_ms)
+static void fill(struct cx *cx, struct order_new *r, enum order_made made, const char *id,
+                 const char *product_id, int64_t created_ms)
 {
     struct arena *a = arena_of(cx, r);
 
@@ -60,7 +60,8 @@ static const char *text_or_null(const char *s)
 
 struct first { /* the order that a row lost to */
     int how;   /* 1: itself, 2: by key, 3: by reference */
-    const char *id, *product_id, *package_id, *user_identifier, *extra_field, *callback_url, *reference, *body_hash;
+    const char *id, *product_id, *package_id, *user_identifier, *extra_field, *callback_url,
+        *reference, *body_hash;
     int quantity;
     int64_t created_ms;
 };
@@ -70,7 +71,8 @@ static bool same_order(const struct order_new *r, const struct first *f)
     char package_id[ID_LEN + 1];
 
     return id_parse(r->package_id, package_id) && str_eq(package_id, f->package_id) &&
-           str_eq(r->user_identifier, f->user_identifier) && str_eq(text_or_null(r->extra_field), f->extra_field) &&
+           str_eq(r->user_identifier, f->user_identifier) &&
+           str_eq(text_or_null(r->extra_field), f->extra_field) &&
            str_eq(r->callback_url, f->callback_url) && r->quantity == f->quantity;
 }
 
@@ -81,12 +83,14 @@ static void lost_to(struct cx *cx, struct order_new *r, const struct first *f)
         return;
     }
     if (f->how == 2 && !str_eq(f->body_hash, r->body_hash)) {
-        fail(cx, IDEMPOTENCY_MISMATCH, "this Idempotency-Key was used with another body, for order %s", f->id);
+        fail(cx, IDEMPOTENCY_MISMATCH,
+             "this Idempotency-Key was used with another body, for order %s", f->id);
         refuse(cx, r);
         return;
     }
     if (f->how == 3 && !same_order(r, f)) {
-        fail_at(cx, ALREADY_EXISTS, "/reference", "order %s has this reference and other contents", f->id);
+        fail_at(cx, ALREADY_EXISTS, "/reference", "order %s has this reference and other contents",
+                f->id);
         refuse(cx, r);
         return;
     }
@@ -107,10 +111,13 @@ static void judge(struct cx *cx, struct order_new *r, const char *verdict)
 }
 
 /* rows[i] was skipped with verdicts[i]. */
-static rc look_up(struct cx *cx, struct pg *db, struct order_new **rows, const char **verdicts, size_t n)
+static rc look_up(struct cx *cx, struct pg *db, struct order_new **rows, const char **verdicts,
+                  size_t n)
 {
-    _cleanup_(pg_array_release) struct pg_array ids = PG_ARRAY(BATCH_MAX), tenants = PG_ARRAY(BATCH_MAX);
-    _cleanup_(pg_array_release) struct pg_array keys = PG_ARRAY(BATCH_MAX), refs = PG_ARRAY(BATCH_MAX);
+    _cleanup_(pg_array_release) struct pg_array ids = PG_ARRAY(BATCH_MAX),
+                                                tenants = PG_ARRAY(BATCH_MAX);
+    _cleanup_(pg_array_release) struct pg_array keys = PG_ARRAY(BATCH_MAX),
+                                                refs = PG_ARRAY(BATCH_MAX);
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
     for (size_t i = 0; i < n; i++) {
@@ -119,7 +126,8 @@ static rc look_up(struct cx *cx, struct pg *db, struct order_new **rows, const c
         pg_array_s(&keys, rows[i]->idempotency_key);
         pg_array_s(&refs, rows[i]->reference);
     }
-    try(pg_do(cx, db, SQL_ORDERS_FIRST, &res, pg_a(&ids), pg_a(&tenants), pg_a(&keys), pg_a(&refs)));
+    try(pg_do(cx, db, SQL_ORDERS_FIRST, &res, pg_a(&ids), pg_a(&tenants), pg_a(&keys),
+              pg_a(&refs)));
     int hit = 0;
     for (size_t i = 0; i < n; i++) {
         if (hit >= pg_rows(res) || pg_int(res, hit, 0) != (int64_t)i + 1) {
@@ -146,7 +154,8 @@ static rc look_up(struct cx *cx, struct pg *db, struct order_new **rows, const c
 /* ---------------------------------------------------------------- the batch */
 
 struct columns { /* the parameters of orders_insert, in its order */
-    struct pg_array id, job_id, tenant, package, product, user, extra, quantity, callback, reference, key, hash, trace;
+    struct pg_array id, job_id, tenant, package, product, user, extra, quantity, callback,
+        reference, key, hash, trace;
 };
 
 static void columns_init(struct columns *c)
@@ -188,9 +197,9 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
     columns_init(&c);
     for (size_t i = 0; i < n; i++)
         columns_add(&c, rows[i]);
-    try(pg_do(cx, db, SQL_ORDERS_INSERT, &res, pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant), pg_a(&c.package),
-              pg_a(&c.product), pg_a(&c.user), pg_a(&c.extra), pg_a(&c.quantity), pg_a(&c.callback),
-              pg_a(&c.reference), pg_a(&c.key), pg_a(&c.hash), pg_a(&c.trace)));
+    try(pg_do(cx, db, SQL_ORDERS_INSERT, &res, pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant),
+              pg_a(&c.package), pg_a(&c.product), pg_a(&c.user), pg_a(&c.extra), pg_a(&c.quantity),
+              pg_a(&c.callback), pg_a(&c.reference), pg_a(&c.key), pg_a(&c.hash), pg_a(&c.trace)));
     assert((size_t)pg_rows(res) == n);
 
     struct order_new **skipped = arena_alloc(&cx->arena, n * sizeof(*skipped));
@@ -210,7 +219,8 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
     return nskipped ? look_up(cx, db, skipped, verdicts, nskipped) : OK;
 }
 
-/* May the same rows simply be sent again? Their ids are fixed, so what was committed after all is found to be ours. */
+/* May the same rows simply be sent again? Their ids are fixed, so what was committed after all is
+ * found to be ours. */
 static bool again(rc r)
 {
     return r == E_STORE_DOUBT || r == E_PG_RETRY;
@@ -252,7 +262,9 @@ rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, si
     for (size_t i = 0; i < n; i++) {
         r = n > 1 ? send_surely(cx, db, &rows[i], 1) : r;
         if (r != OK)
-            refuse(cx, rows[i]); /* with the store's code when it is the store: a 503 for this row alone */
+            refuse(
+                cx,
+                rows[i]); /* with the store's code when it is the store: a 503 for this row alone */
     }
     return OK;
 }

@@ -1,13 +1,15 @@
 /* order_create.h - accepting orders, many at a time.
  *
  *     request fibers              gatherer                              PostgreSQL
- *     order_new_check  --rows-->  orders_insert  --one statement-->     product_orders + jobs, one commit
+ *     order_new_check  --rows-->  orders_insert  --one statement-->     product_orders + jobs, one
+ * commit
  *     <------- outcome of each row                then  orders_push --> Redis
  *
- * The statement inserts whoever is new (ON CONFLICT DO NOTHING) with its order.dispatch job and says who was; a row that
- * lost (same Idempotency-Key, same reference, same id) is looked up: it is the first answer again, or a mismatch. Ids are made
- * before sending, so a batch whose commit is in doubt is simply sent again: what was committed is found to be its own.
- * If the statement fails as a whole for a row's sake, rows run one by one, and only the bad one hears of it.
+ * The statement inserts whoever is new (ON CONFLICT DO NOTHING) with its order.dispatch job and
+ * says who was; a row that lost (same Idempotency-Key, same reference, same id) is looked up: it is
+ * the first answer again, or a mismatch. Ids are made before sending, so a batch whose commit is in
+ * doubt is simply sent again: what was committed is found to be its own. If the statement fails as
+ * a whole for a row's sake, rows run one by one, and only the bad one hears of it.
  *
  * An Idempotency-Key and a reference lead to one order for ever (both are columns of the order). */
 #pragma once
@@ -23,7 +25,8 @@
 #define IDEMPOTENCY_KEY_MAX 255
 
 enum order_made {
-    ORDER_REFUSED = 0, /* err tells why: UNKNOWN_PACKAGE, UNROUTED_PACKAGE, IDEMPOTENCY_MISMATCH, ALREADY_EXISTS, INVALID_FIELD, … */
+    ORDER_REFUSED = 0, /* err tells why: UNKNOWN_PACKAGE, UNROUTED_PACKAGE, IDEMPOTENCY_MISMATCH,
+                          ALREADY_EXISTS, INVALID_FIELD, … */
     ORDER_CREATED,
     ORDER_REPLAYED, /* the first answer again; nothing was written */
 };
@@ -37,7 +40,8 @@ struct order_new {
     int quantity;
     const char *callback_url, *reference, *idempotency_key, *trace; /* NULL: none */
     char body_hash[DIGEST_HEX_LEN + 1]; /* sha256_hex of the body; needed with idempotency_key */
-    struct arena *arena;                /* where the texts of `order` go (the request's); NULL: that of orders_insert's cx */
+    struct arena *
+        arena; /* where the texts of `order` go (the request's); NULL: that of orders_insert's cx */
 
     /* out */
     enum order_made made;
@@ -46,14 +50,15 @@ struct order_new {
     char id[ID_LEN + 1], job_id[ID_LEN + 1];
 };
 
-/* Everything that can be judged without the database: required fields, lengths in characters, UTF-8, control and invisible
- * (direction, zero-width) characters, quantity, callback_url's form, UUIDs, key and reference. INVALID_FIELD or BAD_UTF8 with the pointer
- * (names of POST /v1/orders). Does not park. orders_insert assumes that it passed. */
+/* Everything that can be judged without the database: required fields, lengths in characters,
+ * UTF-8, control and invisible (direction, zero-width) characters, quantity, callback_url's form,
+ * UUIDs, key and reference. INVALID_FIELD or BAD_UTF8 with the pointer (names of POST /v1/orders).
+ * Does not park. orders_insert assumes that it passed. */
 rc order_new_check(struct cx *cx, const struct order_new *o);
 
-/* OK: every row has its outcome (r->made, r->err). Otherwise (STORE_DOWN, STORE_DOUBT, DEADLINE, …) nothing is known to have been
- * accepted, and every row may be answered 503; sent again with the same Idempotency-Key it is found. n up to QUEUE_BATCH.
- * Parks. */
+/* OK: every row has its outcome (r->made, r->err). Otherwise (STORE_DOWN, STORE_DOUBT, DEADLINE, …)
+ * nothing is known to have been accepted, and every row may be answered 503; sent again with the
+ * same Idempotency-Key it is found. n up to QUEUE_BATCH. Parks. */
 rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n) MW_PARKS;
 /* Tell Redis of the created ones. A failure may be logged and left to the reconciler. Parks. */
 rc orders_push(struct cx *cx, struct engine *e, struct order_new *const *rows, size_t n) MW_PARKS;

@@ -1,4 +1,5 @@
-/* order_decide.c - what people decide about an order: its client takes it back, an operator says how it ended. */
+/* order_decide.c - what people decide about an order: its client takes it back, an operator says
+ * how it ended. */
 #include "base/text.h"
 #include "domain/audit.h"
 #include "domain/order_create.h"
@@ -22,7 +23,8 @@ struct cancel {
     struct order *ret;
 };
 
-/* pending is settled out of the placements: none of them is anywhere. Those that never left us end with the order. */
+/* pending is settled out of the placements: none of them is anywhere. Those that never left us end
+ * with the order. */
 static rc cancel_tx(struct cx *cx, struct pg_tx *tx, void *arg)
 {
     const struct cancel *c = arg;
@@ -34,17 +36,21 @@ static rc cancel_tx(struct cx *cx, struct pg_tx *tx, void *arg)
     if (m.o.status == ORDER_CANCELLED)
         return OK;
     if (m.o.status != ORDER_PENDING)
-        return fail(cx, TOO_LATE, "the order is %s and cannot be cancelled any more", order_status_word(m.o.status));
+        return fail(cx, TOO_LATE, "the order is %s and cannot be cancelled any more",
+                    order_status_word(m.o.status));
     for (size_t i = 0; i < m.np; i++) {
         if (m.p[i].status == PLACEMENT_UNSENT)
-            try(move_write(cx, &m, &(struct change){.p = &m.p[i], .to = PLACEMENT_FAILED, .gave_up = true}));
+            try(move_write(
+                cx, &m, &(struct change){.p = &m.p[i], .to = PLACEMENT_FAILED, .gave_up = true}));
     }
-    try(move_write(cx, &m, &(struct change){.decided = true, .status = ORDER_CANCELLED, .event = "cancelled"}));
+    try(move_write(
+        cx, &m,
+        &(struct change){.decided = true, .status = ORDER_CANCELLED, .event = "cancelled"}));
     return reload(cx, tx, m.o.id, c->ret);
 }
 
-rc order_cancel(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id, const char *order_id,
-                struct order *ret)
+rc order_cancel(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
+                const char *order_id, struct order *ret)
 {
     return pg_tx_run(cx, db, cancel_tx, &(struct cancel){actor, tenant_id, order_id, ret});
 }
@@ -109,17 +115,22 @@ static struct change change_of(const struct resolve *r, struct placement *p)
     return c;
 }
 
-/* The whole order ends as decided, whatever its units say: the last placement moved, or none, carries it. */
+/* The whole order ends as decided, whatever its units say: the last placement moved, or none,
+ * carries it. */
 static rc decide_order(struct cx *cx, struct move *m, const struct resolve *r, bool moved)
 {
     enum order_status want = r->decision == DECIDE_COMPLETED ? ORDER_COMPLETED : ORDER_FAILED;
 
     if (r->unit || r->decision == DECIDE_ASK || order_status_final(m->o.status))
         return OK;
-    return move_write(cx, m, &(struct change){.decided = true, .status = want, .detail = r->note, .order_note = r->note,
-                                              .order_pin = moved ? NULL : r->pin,
-                                              .event = want == ORDER_COMPLETED ? "resolved_completed"
-                                                                               : "resolved_failed"});
+    return move_write(cx, m,
+                      &(struct change){.decided = true,
+                                       .status = want,
+                                       .detail = r->note,
+                                       .order_note = r->note,
+                                       .order_pin = moved ? NULL : r->pin,
+                                       .event = want == ORDER_COMPLETED ? "resolved_completed"
+                                                                        : "resolved_failed"});
 }
 
 static rc resolve_tx(struct cx *cx, struct pg_tx *tx, void *arg)
@@ -145,21 +156,33 @@ static rc resolve_tx(struct cx *cx, struct pg_tx *tx, void *arg)
         try(move_enqueue(cx, &m, ORDER_CHECK_TASK, 0));
 
     _cleanup_(buf_release) struct buf detail = BUF(KiB(16));
-    buf_printf(&detail, "{\"decision\":\"%s\",\"unit\":%d,\"status\":\"%s\",\"note\":", decision_words[r->decision], r->unit,
-               order_status_word(m.o.status));
+    buf_printf(&detail, "{\"decision\":\"%s\",\"unit\":%d,\"status\":\"%s\",\"note\":",
+               decision_words[r->decision], r->unit, order_status_word(m.o.status));
     buf_json_str(&detail, r->note);
     buf_putc(&detail, '}');
     if (!buf_ok(&detail))
         return fail_at(cx, INVALID_FIELD, "/note", "is too long");
-    try(audit_write(cx, tx, &(struct audit){.tenant_id = m.o.tenant_id, .actor = r->actor, .action = "order.resolve",
-                                            .object_type = "order", .object_id = m.o.id, .detail = buf_str(&detail)}));
+    try(audit_write(cx, tx,
+                    &(struct audit){.tenant_id = m.o.tenant_id,
+                                    .actor = r->actor,
+                                    .action = "order.resolve",
+                                    .object_type = "order",
+                                    .object_id = m.o.id,
+                                    .detail = buf_str(&detail)}));
     return reload(cx, tx, m.o.id, r->ret);
 }
 
-rc order_resolve(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *actor, const char *order_id,
-                 int unit, enum order_decision decision, const char *pin, const char *note, struct order *ret)
+rc order_resolve(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *actor,
+                 const char *order_id, int unit, enum order_decision decision, const char *pin,
+                 const char *note, struct order *ret)
 {
-    struct resolve r = {.seal = seal, .actor = actor, .order_id = order_id, .pin = str_empty(pin) ? NULL : pin,
-                        .note = note, .unit = unit, .decision = decision, .ret = ret};
+    struct resolve r = {.seal = seal,
+                        .actor = actor,
+                        .order_id = order_id,
+                        .pin = str_empty(pin) ? NULL : pin,
+                        .note = note,
+                        .unit = unit,
+                        .decision = decision,
+                        .ret = ret};
     return pg_tx_run(cx, db, resolve_tx, &r);
 }

@@ -1,6 +1,7 @@
 /* order_flow.c - the steps of a dispatch: the reference before the call, and what its answer means.
  *
- * Each step is: lock, look again, move or note that it came too late. See order_flow.h for what they guarantee. */
+ * Each step is: lock, look again, move or note that it came too late. See order_flow.h for what
+ * they guarantee. */
 #include "domain/order_flow.h"
 #include "base/text.h"
 #include "domain/order_create.h"
@@ -15,10 +16,11 @@ static rc insert_placement(struct cx *cx, struct move *m, int unit, const struct
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
-    try(pg_tx_do(cx, m->st->tx, SQL_PLACEMENT_BEGIN, &res, pg_s(m->o.id), pg_i(unit), pg_s(stop->integration_id),
-                 pg_b(form == REFERANS_UUID)));
+    try(pg_tx_do(cx, m->st->tx, SQL_PLACEMENT_BEGIN, &res, pg_s(m->o.id), pg_i(unit),
+                 pg_s(stop->integration_id), pg_b(form == REFERANS_UUID)));
     struct row r = ROW(cx, res, 0);
-    *ret = (struct placement){.order_id = m->o.id, .unit = unit, .integration_id = stop->integration_id};
+    *ret = (struct placement){
+        .order_id = m->o.id, .unit = unit, .integration_id = stop->integration_id};
     ret->provider = stop->name;
     ret->status = PLACEMENT_SENDING;
     ret->calls = 1;
@@ -60,8 +62,8 @@ static const struct route_stop *find_stop(const struct move *m, const char *inte
 }
 
 /* What may not be begun: nothing to do any more, or something is there that must not be doubled. */
-static bool begin_refused(struct move *m, int unit, const char *integration_id, struct placement *ret,
-                          enum order_begun *ret_begun)
+static bool begin_refused(struct move *m, int unit, const char *integration_id,
+                          struct placement *ret, enum order_begun *ret_begun)
 {
     const struct placement *p = move_latest(m, unit);
     const struct route_stop *stop = find_stop(m, integration_id);
@@ -78,8 +80,9 @@ static bool begin_refused(struct move *m, int unit, const char *integration_id, 
     return true;
 }
 
-rc order_begin(struct cx *cx, const struct order_step *st, const char *order_id, int unit, const char *integration_id,
-               enum referans_form form, struct placement *ret, enum order_begun *ret_begun)
+rc order_begin(struct cx *cx, const struct order_step *st, const char *order_id, int unit,
+               const char *integration_id, enum referans_form form, struct placement *ret,
+               enum order_begun *ret_begun)
 {
     struct move m;
 
@@ -101,8 +104,10 @@ rc order_begin(struct cx *cx, const struct order_step *st, const char *order_id,
         try(insert_placement(cx, &m, unit, find_stop(&m, integration_id), form, &added));
         p = add_placement(cx, &m, &added);
     }
-    try(move_write(cx, &m, &(struct change){.p = p, .to = PLACEMENT_SENDING, .event = "sending", .begun = true,
-                                            .written = fresh}));
+    try(move_write(
+        cx, &m,
+        &(struct change){
+            .p = p, .to = PLACEMENT_SENDING, .event = "sending", .begun = true, .written = fresh}));
     *ret = *p;
     *ret_begun = BEGUN;
     return OK;
@@ -115,8 +120,8 @@ static rc ask_later(struct cx *cx, struct move *m, int64_t check_at_ms)
     return check_at_ms ? move_enqueue(cx, m, ORDER_CHECK_TASK, check_at_ms) : OK;
 }
 
-rc order_placed(struct cx *cx, const struct order_step *st, const struct placement *p, const struct provider_words *w,
-                int64_t check_at_ms)
+rc order_placed(struct cx *cx, const struct order_step *st, const struct placement *p,
+                const struct provider_words *w, int64_t check_at_ms)
 {
     struct move m;
     struct placement *now;
@@ -124,21 +129,25 @@ rc order_placed(struct cx *cx, const struct order_step *st, const struct placeme
     try(move_take(cx, st, p, w, "late_sent", &m, &now));
     if (!now)
         return OK;
-    if (now->status == PLACEMENT_SENDING || now->status == PLACEMENT_UNCONFIRMED || now->status == PLACEMENT_REVIEW)
-        try(move_write(cx, &m, &(struct change){.p = now, .to = PLACEMENT_SENT, .w = w, .event = "sent"}));
+    if (now->status == PLACEMENT_SENDING || now->status == PLACEMENT_UNCONFIRMED ||
+        now->status == PLACEMENT_REVIEW)
+        try(move_write(cx, &m,
+                       &(struct change){.p = now, .to = PLACEMENT_SENT, .w = w, .event = "sent"}));
     return ask_later(cx, &m, check_at_ms);
 }
 
-static rc to_unconfirmed(struct cx *cx, struct move *m, struct placement *now, const struct provider_words *w,
-                         int64_t check_at_ms)
+static rc to_unconfirmed(struct cx *cx, struct move *m, struct placement *now,
+                         const struct provider_words *w, int64_t check_at_ms)
 {
     if (now->status == PLACEMENT_SENDING)
-        try(move_write(cx, m, &(struct change){.p = now, .to = PLACEMENT_UNCONFIRMED, .w = w, .event = "unconfirmed"}));
+        try(move_write(cx, m,
+                       &(struct change){
+                           .p = now, .to = PLACEMENT_UNCONFIRMED, .w = w, .event = "unconfirmed"}));
     return ask_later(cx, m, check_at_ms);
 }
 
-rc order_unclear(struct cx *cx, const struct order_step *st, const struct placement *p, const struct provider_words *w,
-                 int64_t check_at_ms)
+rc order_unclear(struct cx *cx, const struct order_step *st, const struct placement *p,
+                 const struct provider_words *w, int64_t check_at_ms)
 {
     struct move m;
     struct placement *now;
@@ -147,8 +156,8 @@ rc order_unclear(struct cx *cx, const struct order_step *st, const struct placem
     return now ? to_unconfirmed(cx, &m, now, w, check_at_ms) : OK;
 }
 
-rc order_unsent(struct cx *cx, const struct order_step *st, const struct placement *p, const struct provider_words *w,
-                int64_t check_at_ms)
+rc order_unsent(struct cx *cx, const struct order_step *st, const struct placement *p,
+                const struct provider_words *w, int64_t check_at_ms)
 {
     struct move m;
     struct placement *now;
@@ -156,14 +165,16 @@ rc order_unsent(struct cx *cx, const struct order_step *st, const struct placeme
     try(move_take(cx, st, p, w, "late_unsent", &m, &now));
     if (!now)
         return OK;
-    /* An earlier call under this reference may have arrived; that this one did not says nothing about it. */
+    /* An earlier call under this reference may have arrived; that this one did not says nothing
+     * about it. */
     if (now->calls > 1 || now->status != PLACEMENT_SENDING)
         return to_unconfirmed(cx, &m, now, w, check_at_ms);
-    return move_write(cx, &m, &(struct change){.p = now, .to = PLACEMENT_UNSENT, .w = w, .event = "unsent"});
+    return move_write(
+        cx, &m, &(struct change){.p = now, .to = PLACEMENT_UNSENT, .w = w, .event = "unsent"});
 }
 
-rc order_refused(struct cx *cx, const struct order_step *st, const struct placement *p, const struct provider_words *w,
-                 int64_t check_at_ms, enum order_next *ret_next)
+rc order_refused(struct cx *cx, const struct order_step *st, const struct placement *p,
+                 const struct provider_words *w, int64_t check_at_ms, enum order_next *ret_next)
 {
     struct move m;
     struct placement *now;
@@ -175,7 +186,8 @@ rc order_refused(struct cx *cx, const struct order_step *st, const struct placem
     bool only_call = now->calls == 1 && p->calls == 1;
     if (only_call && (now->status == PLACEMENT_SENDING || now->status == PLACEMENT_UNCONFIRMED))
         return move_lose(cx, &m, now, w, /* asked= */ false, "refused", ret_next);
-    /* A panel may look at the balance before it looks for duplicates: the call before may have used it up. */
+    /* A panel may look at the balance before it looks for duplicates: the call before may have used
+     * it up. */
     *ret_next = NEXT_ASK;
     return to_unconfirmed(cx, &m, now, w, check_at_ms);
 }
@@ -198,7 +210,8 @@ static void others(struct move *m, int unit, bool *ret_busy, bool *ret_done)
     }
 }
 
-rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_id, int unit, const char *why)
+rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_id, int unit,
+                 const char *why)
 {
     struct move m;
     bool busy, done;
@@ -208,12 +221,22 @@ rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_i
     if (!move_open(&m) || !unit_waits(p))
         return move_note(cx, &m, "late_give_up", p, why);
     if (p)
-        return move_write(cx, &m, &(struct change){.p = p, .to = PLACEMENT_FAILED, .gave_up = true, .event = "failed",
-                                                   .detail = why, .order_note = why});
-    /* No placement was ever made for the unit, so only the order can say it: once nothing else of it moves. */
+        return move_write(cx, &m,
+                          &(struct change){.p = p,
+                                           .to = PLACEMENT_FAILED,
+                                           .gave_up = true,
+                                           .event = "failed",
+                                           .detail = why,
+                                           .order_note = why});
+    /* No placement was ever made for the unit, so only the order can say it: once nothing else of
+     * it moves. */
     others(&m, unit, &busy, &done);
     if (busy)
         return move_note(cx, &m, "unplaced", NULL, why);
-    return move_write(cx, &m, &(struct change){.decided = true, .status = done ? ORDER_REVIEW : ORDER_FAILED,
-                                               .event = done ? "review" : "failed", .detail = why, .order_note = why});
+    return move_write(cx, &m,
+                      &(struct change){.decided = true,
+                                       .status = done ? ORDER_REVIEW : ORDER_FAILED,
+                                       .event = done ? "review" : "failed",
+                                       .detail = why,
+                                       .order_note = why});
 }

@@ -7,7 +7,8 @@
  *      placement UPDATE ── order UPDATE ── event ── NOTIFY    one round trip
  *                 `── final or review, and somebody wants to be called: webhook.deliver
  *
- * The order's lock is taken first by everybody, so steps of one order never meet each other half way. */
+ * The order's lock is taken first by everybody, so steps of one order never meet each other half
+ * way. */
 #include "domain/order_move.h"
 #include "base/text.h"
 #include "domain/order_create.h"
@@ -55,8 +56,8 @@ static rc read_all(struct cx *cx, const struct pg_step *steps, const char *order
     return OK;
 }
 
-rc move_lock(struct cx *cx, const struct order_step *st, const char *tenant_id, const char *order_id,
-             struct move *ret)
+rc move_lock(struct cx *cx, const struct order_step *st, const char *tenant_id,
+             const char *order_id, struct move *ret)
 {
     char uuid[ID_LEN + 1];
 
@@ -98,14 +99,15 @@ struct placement *move_latest(struct move *m, int unit)
 static bool failed_there(const struct placement *p, size_t np, int unit, const char *integration_id)
 {
     for (size_t i = 0; i < np; i++) {
-        if (p[i].unit == unit && p[i].status == PLACEMENT_FAILED && str_eq(p[i].integration_id, integration_id))
+        if (p[i].unit == unit && p[i].status == PLACEMENT_FAILED &&
+            str_eq(p[i].integration_id, integration_id))
             return true;
     }
     return false;
 }
 
-const struct route_stop *route_next(const struct route_stop *route, size_t nroute, const struct placement *p,
-                                    size_t np, int unit)
+const struct route_stop *route_next(const struct route_stop *route, size_t nroute,
+                                    const struct placement *p, size_t np, int unit)
 {
     for (size_t i = 0; i < nroute; i++) {
         if (route[i].enabled && !failed_there(p, np, unit, route[i].integration_id))
@@ -114,7 +116,8 @@ const struct route_stop *route_next(const struct route_stop *route, size_t nrout
     return NULL;
 }
 
-/* ---------------------------------------------------------------- words of a provider, made to fit */
+/* ---------------------------------------------------------------- words of a provider, made to fit
+ */
 
 static const char *fit(struct cx *cx, const char *s, size_t max_bytes)
 {
@@ -141,7 +144,8 @@ static bool fit_cost(const struct provider_words *w)
 {
     if (!w->cost || !w->currency || strlen(w->cost) > 16 || !decimal_valid(w->cost, 6))
         return false;
-    return strlen(w->currency) == CURRENCY_LEN && strspn(w->currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == CURRENCY_LEN &&
+    return strlen(w->currency) == CURRENCY_LEN &&
+           strspn(w->currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == CURRENCY_LEN &&
            strcspn(w->cost, ".") <= 12;
 }
 
@@ -204,19 +208,21 @@ static const struct pg_arg *args_keep(struct cx *cx, const struct pg_arg *a, siz
 static struct pg_step placement_step(struct cx *cx, const struct change *c, const char *sealed_pin)
 {
     const struct provider_words *w = c->w ? c->w : &no_words;
-    bool cost = fit_cost(w), arrived = c->to != PLACEMENT_UNSENT && c->to != PLACEMENT_SENDING && c->to != PLACEMENT_FAILED;
+    bool cost = fit_cost(w), arrived = c->to != PLACEMENT_UNSENT && c->to != PLACEMENT_SENDING &&
+                                       c->to != PLACEMENT_FAILED;
 
     return (struct pg_step){
         .q = &SQL_PLACEMENT_MOVE,
-        .args = KEEP(cx, pg_i(c->p->id), pg_s(placement_status_word(c->to)), pg_s(fit(cx, w->external_id, 128)),
-                     pg_s(fit(cx, w->external_status, 64)), pg_s(fit_note(cx, w->note)), pg_s(cost ? w->cost : NULL),
-                     pg_s(cost ? w->currency : NULL), pg_s(sealed_pin), pg_i(c->asked), pg_i(c->called), pg_b(arrived),
-                     pg_b(c->gave_up)),
+        .args = KEEP(cx, pg_i(c->p->id), pg_s(placement_status_word(c->to)),
+                     pg_s(fit(cx, w->external_id, 128)), pg_s(fit(cx, w->external_status, 64)),
+                     pg_s(fit_note(cx, w->note)), pg_s(cost ? w->cost : NULL),
+                     pg_s(cost ? w->currency : NULL), pg_s(sealed_pin), pg_i(c->asked),
+                     pg_i(c->called), pg_b(arrived), pg_b(c->gave_up)),
     };
 }
 
-static struct pg_step order_step_of(struct cx *cx, const struct move *m, const struct change *c, enum order_status to,
-                                    const char *sealed_pin)
+static struct pg_step order_step_of(struct cx *cx, const struct move *m, const struct change *c,
+                                    enum order_status to, const char *sealed_pin)
 {
     const struct provider_words *w = c->w ? c->w : &no_words;
     const struct placement *p = c->p;
@@ -226,16 +232,16 @@ static struct pg_step order_step_of(struct cx *cx, const struct move *m, const s
 
     return (struct pg_step){
         .q = &SQL_ORDER_MOVE,
-        .args = KEEP(cx, pg_s(m->o.id), pg_s(order_status_word(to)), pg_s(p ? p->integration_id : NULL),
-                     pg_s(p ? p->provider : NULL), pg_s(p ? p->referans : NULL),
-                     pg_s(fit(cx, w->external_status, 64)), pg_b(arrived),
-                     pg_s(fit_note(cx, note)), pg_i(c->begun),
-                     pg_i(m->o.quantity), pg_s(sealed_pin), pg_b(p && p->unit == 1)),
+        .args =
+            KEEP(cx, pg_s(m->o.id), pg_s(order_status_word(to)), pg_s(p ? p->integration_id : NULL),
+                 pg_s(p ? p->provider : NULL), pg_s(p ? p->referans : NULL),
+                 pg_s(fit(cx, w->external_status, 64)), pg_b(arrived), pg_s(fit_note(cx, note)),
+                 pg_i(c->begun), pg_i(m->o.quantity), pg_s(sealed_pin), pg_b(p && p->unit == 1)),
     };
 }
 
-static struct pg_step event_step(struct cx *cx, const struct move *m, const char *event, const char *status,
-                                 const struct placement *p, const char *detail)
+static struct pg_step event_step(struct cx *cx, const struct move *m, const char *event,
+                                 const char *status, const struct placement *p, const char *detail)
 {
     return (struct pg_step){
         .q = &SQL_ORDER_EVENT,
@@ -280,10 +286,12 @@ rc move_write(struct cx *cx, struct move *m, const struct change *c)
     if (!c->event)
         return run(cx, m, steps, n);
 
-    enum order_status from = m->o.status, to = c->decided ? c->status : placements_settle(m->p, m->np, m->o.quantity);
+    enum order_status from = m->o.status,
+                      to = c->decided ? c->status : placements_settle(m->p, m->np, m->o.quantity);
     const char *note = c->w ? c->w->note : NULL;
     steps[n++] = order_step_of(cx, m, c, to, order_pin);
-    steps[n++] = event_step(cx, m, c->event, order_status_word(to), c->p, c->detail ? c->detail : note);
+    steps[n++] =
+        event_step(cx, m, c->event, order_status_word(to), c->p, c->detail ? c->detail : note);
     steps[n++] = (struct pg_step){.q = &SQL_ORDER_ANNOUNCE, .args = KEEP(cx, pg_s(m->o.id))};
     assert(n <= COUNT(steps));
     try(run(cx, m, steps, n));
@@ -295,7 +303,8 @@ rc move_write(struct cx *cx, struct move *m, const struct change *c)
     return OK;
 }
 
-rc move_note(struct cx *cx, struct move *m, const char *event, const struct placement *p, const char *detail)
+rc move_note(struct cx *cx, struct move *m, const char *event, const struct placement *p,
+             const char *detail)
 {
     struct pg_step step = event_step(cx, m, event, NULL, p, detail);
     return run(cx, m, &step, 1);
@@ -303,8 +312,9 @@ rc move_note(struct cx *cx, struct move *m, const char *event, const struct plac
 
 /* ---------------------------------------------------------------- what steps have in common */
 
-rc move_take(struct cx *cx, const struct order_step *st, const struct placement *p, const struct provider_words *w,
-             const char *late, struct move *m, struct placement **ret_p)
+rc move_take(struct cx *cx, const struct order_step *st, const struct placement *p,
+             const struct provider_words *w, const char *late, struct move *m,
+             struct placement **ret_p)
 {
     try(move_lock(cx, st, NULL, p->order_id, m));
     struct placement *now = move_find(m, p->id);
@@ -318,8 +328,8 @@ rc move_take(struct cx *cx, const struct order_step *st, const struct placement 
     return move_note(cx, m, late, now, w ? w->note : NULL);
 }
 
-rc move_lose(struct cx *cx, struct move *m, struct placement *now, const struct provider_words *w, bool asked,
-             const char *event, enum order_next *ret_next)
+rc move_lose(struct cx *cx, struct move *m, struct placement *now, const struct provider_words *w,
+             bool asked, const char *event, enum order_next *ret_next)
 {
     const enum placement_status was = now->status;
 
@@ -328,6 +338,10 @@ rc move_lose(struct cx *cx, struct move *m, struct placement *now, const struct 
     now->status = was;
     *ret_next = next ? NEXT_FALLBACK : NEXT_END;
     return move_write(cx, m,
-                      &(struct change){.p = now, .to = PLACEMENT_FAILED, .w = w, .event = event, .asked = asked,
+                      &(struct change){.p = now,
+                                       .to = PLACEMENT_FAILED,
+                                       .w = w,
+                                       .event = event,
+                                       .asked = asked,
                                        .gave_up = !next});
 }

@@ -3,8 +3,8 @@
  *   latest placement of the unit      then
  *   none, unsent                      place it: at the first in the route where it has not failed
  *   failed, others may be tried       the same; nobody left: unrouted
- *   sending                           its caller died between storing the reference and the answer: doubt
- *   sent, unconfirmed, ended, review  nothing to do here */
+ *   sending                           its caller died between storing the reference and the answer:
+ * doubt sent, unconfirmed, ended, review  nothing to do here */
 #include "domain/order_flow.sql.h"
 #include "domain/order_move.h"
 #include "domain/order_row.h"

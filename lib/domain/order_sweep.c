@@ -1,16 +1,18 @@
-/* order_sweep.c - the net under the flow: whatever lost its job (dead letters, a bug, a person) gets one again. */
+/* order_sweep.c - the net under the flow: whatever lost its job (dead letters, a bug, a person)
+ * gets one again. */
 #include "domain/order_sweep.h"
 #include "base/clock.h"
 #include "domain/order_create.h"
 #include "domain/order_sweep.sql.h"
 #include "domain/row.h"
 
-rc orders_unchecked(struct cx *cx, struct pg *db, int64_t before_ms, const char *after, struct order_unchecked **ret,
-                    size_t *ret_n)
+rc orders_unchecked(struct cx *cx, struct pg *db, int64_t before_ms, const char *after,
+                    struct order_unchecked **ret, size_t *ret_n)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
-    try(pg_do(cx, db, SQL_ORDERS_UNCHECKED, &res, pg_t(before_ms), pg_s(after), pg_i(ORDER_SWEEP_BATCH)));
+    try(pg_do(cx, db, SQL_ORDERS_UNCHECKED, &res, pg_t(before_ms), pg_s(after),
+              pg_i(ORDER_SWEEP_BATCH)));
     struct order_unchecked *list = rows_alloc(cx, res, struct order_unchecked);
     for (int i = 0; i < pg_rows(res); i++) {
         struct row r = ROW(cx, res, i);
@@ -23,7 +25,8 @@ rc orders_unchecked(struct cx *cx, struct pg *db, int64_t before_ms, const char 
     return OK;
 }
 
-static rc enqueue_batch(struct cx *cx, struct engine *e, const struct order_unchecked *o, size_t n, int64_t *count)
+static rc enqueue_batch(struct cx *cx, struct engine *e, const struct order_unchecked *o, size_t n,
+                        int64_t *count)
 {
     struct job_new *jobs = arena_alloc(&cx->arena, n * sizeof(*jobs));
 
@@ -45,7 +48,8 @@ static rc enqueue_batch(struct cx *cx, struct engine *e, const struct order_unch
     return OK;
 }
 
-rc orders_sweep(struct cx *cx, struct pg *db, struct engine *e, int64_t min_age_ms, int64_t *ret_count)
+rc orders_sweep(struct cx *cx, struct pg *db, struct engine *e, int64_t min_age_ms,
+                int64_t *ret_count)
 {
     struct order_unchecked *batch;
     size_t n;

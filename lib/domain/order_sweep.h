@@ -6,11 +6,15 @@
 #define ORDER_SWEEP_BATCH 100
 
 struct order_unchecked {
-    const char *id, *tenant_id, *task; /* task: the job that is missing, ORDER_DISPATCH_TASK or ORDER_CHECK_TASK */
+    const char *id, *tenant_id,
+        *task; /* task: the job that is missing, ORDER_DISPATCH_TASK or ORDER_CHECK_TASK */
 };
-/* The next batch in id order: pending, sending, sent or unconfirmed, created before before_ms, id > after (NULL: from the start),
- * with no live dispatch or check. There is no upper age: what is past order_timeout is ended by its check. Parks. */
+/* The next batch in id order: pending, sending, sent or unconfirmed, created before before_ms, id >
+ * after (NULL: from the start), with no live dispatch or check. There is no upper age: what is past
+ * order_timeout is ended by its check. Parks. */
 rc orders_unchecked(struct cx *cx, struct pg *db, int64_t before_ms, const char *after,
                     struct order_unchecked **ret, size_t *ret_n) MW_PARKS;
-/* All batches: enqueues the missing jobs (unique keys keep two sweeps from doubling). *ret_count: jobs made. Parks. */
-rc orders_sweep(struct cx *cx, struct pg *db, struct engine *e, int64_t min_age_ms, int64_t *ret_count) MW_PARKS;
+/* All batches: enqueues the missing jobs (unique keys keep two sweeps from doubling). *ret_count:
+ * jobs made. Parks. */
+rc orders_sweep(struct cx *cx, struct pg *db, struct engine *e, int64_t min_age_ms,
+                int64_t *ret_count) MW_PARKS;

@@ -1,4 +1,5 @@
-/* orders.c - orders as they are read. The words of the outside contract are made here and nowhere else. */
+/* orders.c - orders as they are read. The words of the outside contract are made here and nowhere
+ * else. */
 #include "domain/orders.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -12,10 +13,9 @@
 #include <string.h>
 
 static const char *const status_words[] = {
-    [ORDER_PENDING] = "pending",     [ORDER_SENDING] = "sending",
-    [ORDER_SENT] = "sent",           [ORDER_UNCONFIRMED] = "unconfirmed",
-    [ORDER_COMPLETED] = "completed", [ORDER_FAILED] = "failed",
-    [ORDER_CANCELLED] = "cancelled", [ORDER_REVIEW] = "review",
+    [ORDER_PENDING] = "pending",         [ORDER_SENDING] = "sending",     [ORDER_SENT] = "sent",
+    [ORDER_UNCONFIRMED] = "unconfirmed", [ORDER_COMPLETED] = "completed", [ORDER_FAILED] = "failed",
+    [ORDER_CANCELLED] = "cancelled",     [ORDER_REVIEW] = "review",
 };
 _Static_assert(COUNT(status_words) == ORDER_STATUS_COUNT, "a word for each status");
 
@@ -44,7 +44,8 @@ static rc read_pins(struct cx *cx, const char *json, const char *const **ret)
         return OK;
     cJSON *a;
     try(json_parse(cx, json, strlen(json), MiB(1), &a));
-    const char **pins = arena_alloc(&cx->arena, ((size_t)cJSON_GetArraySize(a) + 1) * sizeof(*pins));
+    const char **pins =
+        arena_alloc(&cx->arena, ((size_t)cJSON_GetArraySize(a) + 1) * sizeof(*pins));
     size_t n = 0;
     for (const cJSON *v = a->child; v; v = v->next)
         pins[n++] = json_text(cx, v);
@@ -88,7 +89,8 @@ rc order_read(struct cx *cx, const struct pg_result *res, int row, struct order 
     return OK;
 }
 
-rc order_load(struct cx *cx, struct pg *db, const char *tenant_id, const char *id, struct order *ret)
+rc order_load(struct cx *cx, struct pg *db, const char *tenant_id, const char *id,
+              struct order *ret)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     char uuid[ID_LEN + 1];
@@ -101,7 +103,8 @@ rc order_load(struct cx *cx, struct pg *db, const char *tenant_id, const char *i
     return order_read(cx, res, 0, ret);
 }
 
-rc order_find(struct cx *cx, struct pg *db, const char *tenant_id, const char *reference, struct order *ret)
+rc order_find(struct cx *cx, struct pg *db, const char *tenant_id, const char *reference,
+              struct order *ret)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
@@ -113,14 +116,15 @@ rc order_find(struct cx *cx, struct pg *db, const char *tenant_id, const char *r
 
 /* ---------------------------------------------------------------- lists */
 
-/* The smallest UUIDv7 of a moment; an hour is left for clocks that differ between the hub and PostgreSQL. */
+/* The smallest UUIDv7 of a moment; an hour is left for clocks that differ between the hub and
+ * PostgreSQL. */
 static const char *id_floor(struct cx *cx, int64_t since_ms)
 {
     if (since_ms <= 0)
         return NULL;
     uint64_t ms = (uint64_t)MAX(since_ms - 3600 * 1000, 0) & 0xffffffffffffULL;
-    return arena_printf(&cx->arena, "%08llx-%04llx-7000-8000-000000000000", (unsigned long long)(ms >> 16),
-                        (unsigned long long)(ms & 0xffff));
+    return arena_printf(&cx->arena, "%08llx-%04llx-7000-8000-000000000000",
+                        (unsigned long long)(ms >> 16), (unsigned long long)(ms & 0xffff));
 }
 
 static rc check_filter(struct cx *cx, const struct order_filter *f)
@@ -139,15 +143,16 @@ static rc check_filter(struct cx *cx, const struct order_filter *f)
     return OK;
 }
 
-rc order_list(struct cx *cx, struct pg *db, const struct order_filter *f, struct order **ret, size_t *ret_n,
-              char *next)
+rc order_list(struct cx *cx, struct pg *db, const struct order_filter *f, struct order **ret,
+              size_t *ret_n, char *next)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     int limit = f->limit > 0 ? f->limit : 50;
 
     try(check_filter(cx, f));
-    try(pg_do(cx, db, SQL_ORDER_LIST, &res, pg_s(f->tenant_id), pg_s(f->status), pg_s(f->package_id),
-              pg_t(f->since_ms), pg_t(f->until_ms), pg_i(limit + 1), pg_s(f->after), pg_s(id_floor(cx, f->since_ms))));
+    try(pg_do(cx, db, SQL_ORDER_LIST, &res, pg_s(f->tenant_id), pg_s(f->status),
+              pg_s(f->package_id), pg_t(f->since_ms), pg_t(f->until_ms), pg_i(limit + 1),
+              pg_s(f->after), pg_s(id_floor(cx, f->since_ms))));
 
     size_t n = (size_t)MIN(pg_rows(res), limit);
     struct order *list = rows_alloc(cx, res, struct order);
@@ -180,8 +185,8 @@ const char *order_pin_context(struct cx *cx, const char *order_id, int unit)
     return arena_printf(&cx->arena, "order_pin:%s:%d", order_id, unit);
 }
 
-static rc put_pin(struct cx *cx, const struct seal_keys *seal, const struct order *o, int unit, const char *sealed,
-                  struct buf *out)
+static rc put_pin(struct cx *cx, const struct seal_keys *seal, const struct order *o, int unit,
+                  const char *sealed, struct buf *out)
 {
     const char *pin = NULL;
     if (sealed && seal)

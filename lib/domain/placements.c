@@ -31,7 +31,8 @@ static bool status_parse(const char *word, enum placement_status *ret)
     return false;
 }
 
-rc placements_read(struct cx *cx, const struct pg_result *res, struct placement **ret, size_t *ret_n)
+rc placements_read(struct cx *cx, const struct pg_result *res, struct placement **ret,
+                   size_t *ret_n)
 {
     struct placement *list = rows_alloc(cx, res, struct placement);
 
@@ -46,7 +47,8 @@ rc placements_read(struct cx *cx, const struct pg_result *res, struct placement 
         p->referans = row_text(&r);
         const char *status = row_text(&r);
         if (!status_parse(status, &p->status))
-            return fail(cx, SCHEMA, "placement %s has the unknown status '%s'", p->referans, status);
+            return fail(cx, SCHEMA, "placement %s has the unknown status '%s'", p->referans,
+                        status);
         p->calls = (int)row_int(&r);
         p->asked = (int)row_int(&r);
         p->gave_up = row_bool(&r);
@@ -66,7 +68,8 @@ rc placements_read(struct cx *cx, const struct pg_result *res, struct placement 
     return OK;
 }
 
-rc placement_list(struct cx *cx, struct pg *db, const char *order_id, struct placement **ret, size_t *ret_n)
+rc placement_list(struct cx *cx, struct pg *db, const char *order_id, struct placement **ret,
+                  size_t *ret_n)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 

@@ -1,12 +1,13 @@
-/* retention.h - what is old and over is deleted, a batch at a time: ended jobs and their attempts, replayed dead letters, schedule
- * firings, idempotency keys. Orders, their timelines and the audit log stay. */
+/* retention.h - what is old and over is deleted, a batch at a time: ended jobs and their attempts,
+ * replayed dead letters, schedule firings, idempotency keys. Orders, their timelines and the audit
+ * log stay. */
 #pragma once
 #include "pg/pg.h"
 
 struct retention_counts {
     int64_t jobs, attempts, dead_letters, firings, keys;
 };
-/* Everything that ended before before_ms; idempotency keys never younger than 24 h. One batch of at most `batch` rows a table; *ret_more
- * when another call would find more. Parks. */
-rc retention_prune(struct cx *cx, struct pg *db, int64_t before_ms, int batch, struct retention_counts *ret,
-                   bool *ret_more) MW_PARKS;
+/* Everything that ended before before_ms; idempotency keys never younger than 24 h. One batch of at
+ * most `batch` rows a table; *ret_more when another call would find more. Parks. */
+rc retention_prune(struct cx *cx, struct pg *db, int64_t before_ms, int batch,
+                   struct retention_counts *ret, bool *ret_more) MW_PARKS;

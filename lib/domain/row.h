@@ -1,4 +1,5 @@
-/* row.h - reads one row of a result from left to right, into the arena: the order of the columns is the query's.
+/* row.h - reads one row of a result from left to right, into the arena: the order of the columns is
+ * the query's.
  *
  *     struct row r = ROW(cx, res, 0);
  *     o->id = row_text(&r);
@@ -31,4 +32,5 @@ static inline int64_t row_ms(struct row *r) /* 0 for NULL */
 }
 
 /* An array for the rows of a result; never NULL. */
-#define rows_alloc(cx, res, type) ((type *)arena_alloc(&(cx)->arena, ((size_t)pg_rows(res) + 1) * sizeof(type)))
+#define rows_alloc(cx, res, type)                                                                  \
+    ((type *)arena_alloc(&(cx)->arena, ((size_t)pg_rows(res) + 1) * sizeof(type)))

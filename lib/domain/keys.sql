@@ -1,0 +1,40 @@
+-- name: key_create
+WITH made AS (
+    INSERT INTO api_keys (id, tenant_id, name, prefix, hash, permissions, expires_at)
+    SELECT $1::uuid, t.id, $3, $4, $5, string_to_array($6, ' '), $7::timestamptz FROM tenants t WHERE t.id = $2::uuid
+    RETURNING *
+), noted AS (
+    INSERT INTO audit_log (tenant_id, actor, action, object_type, object_id, detail)
+    SELECT tenant_id, $8, 'key.create', 'api_key', id::text,
+           jsonb_build_object('name', name, 'prefix', prefix, 'permissions', permissions, 'expires_at', expires_at)
+      FROM made
+)
+SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '), created_at, expires_at, revoked_at, last_used_at
+  FROM made;
+
+-- name: key_load
+SELECT k.hash, k.tenant_id, k.id, k.name, array_to_string(k.permissions, ' '), k.expires_at
+  FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+ WHERE k.prefix = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND t.enabled;
+
+-- name: key_revoke
+-- Revoking twice keeps the first time, and is audited once.
+WITH found AS (
+    SELECT id, tenant_id, revoked_at FROM api_keys WHERE id = $1::uuid OR prefix = $2 FOR UPDATE
+), done AS (
+    UPDATE api_keys k SET revoked_at = now() FROM found f WHERE k.id = f.id AND f.revoked_at IS NULL
+    RETURNING k.id, k.tenant_id, k.name, k.prefix
+), noted AS (
+    INSERT INTO audit_log (tenant_id, actor, action, object_type, object_id, detail)
+    SELECT tenant_id, $3, 'key.revoke', 'api_key', id::text, jsonb_build_object('name', name, 'prefix', prefix) FROM done
+)
+SELECT id FROM found;
+
+-- name: key_list
+SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '), created_at, expires_at, revoked_at, last_used_at
+  FROM api_keys
+ WHERE $1::uuid IS NULL OR tenant_id = $1
+ ORDER BY tenant_id, id;
+
+-- name: key_touch
+UPDATE api_keys SET last_used_at = now() WHERE id = ANY ($1::uuid[]);
