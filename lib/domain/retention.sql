@@ -1,0 +1,26 @@
+-- name: retention_jobs
+-- A job goes with its attempts.
+WITH old AS (
+    SELECT id FROM jobs WHERE finished_at < $1::timestamptz ORDER BY finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+), attempts AS (
+    DELETE FROM job_attempts a USING old WHERE a.job_id = old.id RETURNING 1
+), gone AS (
+    DELETE FROM jobs j USING old WHERE j.id = old.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM attempts);
+
+-- name: retention_dead_letters
+-- Those that somebody has dealt with; what waits for a decision stays.
+DELETE FROM dead_letters
+ WHERE id IN (SELECT id FROM dead_letters WHERE replayed_at < $1::timestamptz LIMIT $2::int);
+
+-- name: retention_firings
+DELETE FROM schedule_firings
+ WHERE (schedule_id, due_at) IN (SELECT schedule_id, due_at FROM schedule_firings
+                                  WHERE fired_at < $1::timestamptz ORDER BY fired_at LIMIT $2::int);
+
+-- name: retention_keys
+DELETE FROM idempotency_keys
+ WHERE (tenant_id, route, idempotency_key) IN
+       (SELECT tenant_id, route, idempotency_key FROM idempotency_keys
+         WHERE created_at < least($1::timestamptz, now() - interval '24 hours') ORDER BY created_at LIMIT $2::int);
