@@ -261,7 +261,6 @@ struct fire {
     const struct schedule *s;
     int64_t due_ms, next_due_ms;
     struct job_new *j;
-    bool mine;
 };
 
 static rc fire_tx(struct cx *cx, struct pg_tx *tx, void *arg)
@@ -269,19 +268,15 @@ static rc fire_tx(struct cx *cx, struct pg_tx *tx, void *arg)
     struct fire *f = arg;
     _cleanup_(pg_result_freep) struct pg_result *lock = NULL, *firing = NULL, *due = NULL;
 
-    f->mine = false;
     try(pg_tx_do(cx, tx, SQL_SCHEDULE_LOCK, &lock, pg_s(f->s->id), pg_i(f->s->version)));
     if (pg_rows(lock) == 0)
-        return OK;
-    if (f->j && !f->j->id[0])
-        id_new(f->j->id);
+        return fail(cx, CONFLICT, "the schedule was changed meanwhile");
+    if (f->j)
+        try(engine_insert(cx, tx, f->j, 1));
     try(pg_tx_do(cx, tx, SQL_SCHEDULE_FIRING, &firing, pg_s(f->s->id), pg_t(f->due_ms),
                  pg_s(f->j ? f->j->id : NULL)));
     if (pg_affected(firing) == 0)
-        return OK;
-    f->mine = true;
-    if (f->j)
-        try(engine_insert(cx, tx, f->j, 1));
+        return fail(cx, CONFLICT, "another beat fired it");
     if (f->next_due_ms)
         try(pg_tx_do(cx, tx, SQL_SCHEDULE_SET_DUE, &due, pg_s(f->s->id), pg_i(f->s->version),
                      pg_t(f->next_due_ms)));
@@ -293,7 +288,7 @@ rc schedule_fire(struct cx *cx, struct pg *db, const struct schedule *s, int64_t
 {
     struct fire f = {.s = s, .due_ms = due_ms, .next_due_ms = next_due_ms, .j = j};
 
-    try(pg_tx_run(cx, db, fire_tx, &f));
-    *ret_mine = f.mine;
-    return OK;
+    rc r = pg_tx_run(cx, db, fire_tx, &f);
+    *ret_mine = r == OK;
+    return r == E_CONFLICT ? OK : r; /* somebody else's, and rolled back */
 }

@@ -24,8 +24,9 @@ struct schedule {
 /* Form of everything but the meaning of cron and timezone: INVALID_FIELD with the pointer. Does not
  * park. */
 rc schedule_check(struct cx *cx, const struct schedule *s);
-/* NULL and 0 stand for the defaults; id, next_due_ms, created_ms are made here. ALREADY_EXISTS for
- * the name. Audited unless actor is NULL. *ret in cx's arena. Parks. */
+/* args, queue, timezone, misfire NULL: the defaults; priority and enabled are taken as they are;
+ * id, next_due_ms, created_ms are made here. ALREADY_EXISTS for the name. Audited unless actor is
+ * NULL. *ret in cx's arena. Parks. */
 rc schedule_add(struct cx *cx, struct pg *db, const char *actor, const struct schedule *s,
                 struct schedule *ret) MW_PARKS;
 /* The house's own at start: made if its name is not there; what people changed stays. Parks. */
