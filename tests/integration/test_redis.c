@@ -9,6 +9,9 @@
 #include "tests/support/certs.h"
 #include "tests/support/fibers.h"
 #include "tests/support/stores.h"
+#include <event2/listener.h>
+#include <event2/util.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,6 +214,36 @@ static rc cancelled(struct cx *cx, void *arg)
 START_TEST(a_cancelled_fiber_leaves_its_place)
 {
     ck_ok(on_fiber(cancelled, NULL));
+}
+END_TEST
+
+/* PING is answered, BLPOP takes a second, the second PING stands behind it. */
+static rc half(struct cx *cx, void *arg)
+{
+    static const char three[] = "*1\r\n$4\r\nPING\r\n"
+                                "*3\r\n$5\r\nBLPOP\r\n$7\r\nnothing\r\n$1\r\n1\r\n"
+                                "*1\r\n$4\r\nPING\r\n";
+    _redis_ r = open_url(cx, stores.redis_url);
+    redisReply *replies[3];
+    struct cx_deadline d;
+
+    ck_ok(redis_cmd(cx, r, NULL, "SET n 12345"));
+    d = cx_deadline_within(cx, 100);
+    ck_rc(redis_pipeline(cx, r, three, sizeof three - 1, 3, replies), E_DEADLINE);
+    cx_deadline_restore(&d);
+    for (size_t i = 0; i < COUNT(replies); i++)
+        ck_assert_ptr_null(replies[i]);
+    ck_assert_int_eq(ask_int(cx, r, "STRLEN n"), 5);
+    ck_assert(inject_arm("redis_drop_reply", 1));
+    ck_rc(redis_pipeline(cx, r, three, sizeof three - 1, 3, replies), E_STORE_DOUBT);
+    ck_assert_ptr_null(replies[0]);
+    ck_assert_int_eq(ask_int(cx, r, "STRLEN n"), 5);
+    return OK;
+}
+
+START_TEST(half_a_pipeline_is_none)
+{
+    ck_ok(on_fiber(half, NULL));
 }
 END_TEST
 
@@ -443,6 +476,84 @@ START_TEST(nobody_answers)
 }
 END_TEST
 
+/* Servers that take the connection and are no Redis, or not yet. */
+static const struct {
+    const char *title, *says, *words; /* says NULL: closes at once */
+} strangers[] = {
+    {"a web server", "HTTP/1.1 400 Bad Request\r\n\r\n", "not the Redis protocol"},
+    {"still loading", "*0\r\n-LOADING Redis is loading the dataset in memory\r\n", "LOADING"},
+    {"too old to greet", "-ERR unknown command 'HELLO'\r\n+PONG\r\n", "unknown command"},
+    {"silence", "", "not connected yet"},
+    {"closes at once", NULL, "closed the connection"},
+};
+
+/* Keeps the words of a failure, which end with the fiber. */
+struct heard {
+    fiber_fn fn;
+    void *arg;
+    char words[320];
+};
+
+static rc hear(struct cx *cx, void *arg)
+{
+    struct heard *h = arg;
+    rc r = h->fn(cx, h->arg);
+
+    snprintf(h->words, sizeof h->words, "%s", cx_words(cx, r));
+    return r;
+}
+
+struct stranger {
+    const char *says;
+    int fds[64], n;
+};
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from,
+                      int len, void *arg)
+{
+    struct stranger *s = arg;
+
+    if (!s->says || s->n == (int)COUNT(s->fds)) {
+        evutil_closesocket(fd);
+        return;
+    }
+    ck_assert_int_eq(send(fd, s->says, strlen(s->says), 0), (ssize_t)strlen(s->says));
+    s->fds[s->n++] = fd;
+}
+
+static rc meet(struct cx *cx, void *arg)
+{
+    struct stranger *s = arg;
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int port = free_port();
+    char url[64];
+
+    here.sin_port = htons((uint16_t)port);
+    struct evconnlistener *listener =
+        evconnlistener_new_bind(loop_base(), on_accept, s, LEV_OPT_CLOSE_ON_FREE, -1,
+                                (struct sockaddr *)&here, sizeof here);
+    ck_assert_ptr_nonnull(listener);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d", port);
+    _redis_ r = open_url(cx, url);
+    rc result = within(cx, 150, r, "PING");
+    evconnlistener_free(listener);
+    for (int i = 0; i < s->n; i++)
+        evutil_closesocket(s->fds[i]);
+    return result;
+}
+
+START_TEST(strangers_are_not_trusted)
+{
+    for (size_t i = 0; i < COUNT(strangers); i++) {
+        struct stranger s = {.says = strangers[i].says};
+        struct heard h = {.fn = meet, .arg = &s};
+        ck_rc(on_fiber(hear, &h), E_STORE_DOWN);
+        ck_assert_msg(strstr(h.words, strangers[i].words), "case: %s: %s", strangers[i].title,
+                      h.words);
+    }
+}
+END_TEST
+
 struct tls {
     struct certs certs;
     int port;
@@ -550,30 +661,16 @@ START_TEST(scripts_are_loaded_when_needed)
 }
 END_TEST
 
-static Suite *make_suite(void)
-{
-    const struct {
-        const char *title;
-        const TTest *test;
-    } rows[] = {
-        {"replies find their fibers", replies_find_their_fibers},
-        {"replies and errors", replies_and_errors},
-        {"big replies", big_replies},
-        {"a late reply is dropped", a_late_reply_is_dropped},
-        {"a cancelled fiber leaves its place", a_cancelled_fiber_leaves_its_place},
-        {"freeing ends the waits", freeing_ends_the_waits},
-        {"a lost reply is doubt", a_lost_reply_is_doubt},
-        {"a killed Redis is found again", a_killed_redis_is_found_again},
-        {"what never left is sent again", what_never_left_is_sent_again},
-        {"a replica is not taken", a_replica_is_not_taken},
-        {"users and databases", users_and_databases},
-        {"nobody answers", nobody_answers},
-        {"through TLS", through_tls},
-        {"scripts are loaded when needed", scripts_are_loaded_when_needed},
-    };
-    Suite *s = suite_create("redis");
+struct row {
+    const char *title;
+    const TTest *test;
+};
 
-    for (size_t i = 0; i < COUNT(rows); i++) {
+static Suite *make_suite(const char *name, const struct row *rows, size_t n)
+{
+    Suite *s = suite_create(name);
+
+    for (size_t i = 0; i < n; i++) {
         TCase *tc = tcase_create(rows[i].title);
         tcase_add_test(tc, rows[i].test);
         suite_add_tcase(s, tc);
@@ -583,9 +680,31 @@ static Suite *make_suite(void)
 
 int main(void)
 {
+    const struct row calm[] = {
+        {"replies find their fibers", replies_find_their_fibers},
+        {"replies and errors", replies_and_errors},
+        {"big replies", big_replies},
+        {"a late reply is dropped", a_late_reply_is_dropped},
+        {"a cancelled fiber leaves its place", a_cancelled_fiber_leaves_its_place},
+        {"half a pipeline is none", half_a_pipeline_is_none},
+        {"freeing ends the waits", freeing_ends_the_waits},
+        {"a lost reply is doubt", a_lost_reply_is_doubt},
+        {"a replica is not taken", a_replica_is_not_taken},
+        {"users and databases", users_and_databases},
+        {"nobody answers", nobody_answers},
+        {"strangers are not trusted", strangers_are_not_trusted},
+        {"through TLS", through_tls},
+        {"scripts are loaded when needed", scripts_are_loaded_when_needed},
+    };
+    const struct row kills[] = {
+        {"a killed Redis is found again", a_killed_redis_is_found_again},
+        {"what never left is sent again", what_never_left_is_sent_again},
+    };
+
     stores_start(&stores, &(struct stores_opts){.no_pg = true});
     log_setup(stderr, LOG_ERROR, LOG_LOGFMT);
-    int failed = suite_run_unforked(make_suite());
+    int failed = suite_run(make_suite("redis", calm, COUNT(calm)));
+    failed += suite_run_unforked(make_suite("redis, killed", kills, COUNT(kills)));
     stores_stop(&stores);
     return support_end(failed);
 }

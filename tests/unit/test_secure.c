@@ -488,6 +488,36 @@ static rc revoked(struct cx *cx, void *arg)
     return OK;
 }
 
+/* Forgotten while its row is read: what was read may be old, so it serves this call and no other.
+ */
+static rc forgotten(struct cx *cx, void *arg)
+{
+    struct token_cache *c = cache_make();
+    struct call call = {c, table.text, {0}};
+    struct who w;
+    rc r;
+
+    try(table_make(cx));
+    struct fiber *f = fiber_spawn(&(struct fiber_opts){.name = "caller"}, identify, &call);
+    try(fiber_sleep(cx, 1));
+    ck_assert_int_eq(table.loads, 1);
+    token_cache_forget(c, NULL);
+    try(fiber_join(cx, f, &r));
+    ck_ok(r);
+    try(token_identify(cx, c, table.text, &w));
+    ck_assert_int_eq(table.loads, 2);
+    try(token_identify(cx, c, table.text, &w));
+    ck_assert_int_eq(table.loads, 2);
+    token_cache_free(c);
+    return OK;
+}
+
+START_TEST(cache_forgets_what_is_under_way)
+{
+    ck_ok(on_fiber(forgotten, NULL));
+}
+END_TEST
+
 START_TEST(cache_hears_of_changes)
 {
     ck_ok(on_fiber(revoked, NULL));
@@ -622,5 +652,6 @@ UNIT(secure, {"keys", keys_are_read, COUNT(specs)}, {"keys from a file", keys_fr
      {"tokens read", tokens_are_read, COUNT(token_texts)}, {"tokens made", tokens_are_made, 0},
      {"hashes", hashes, 0}, {"cache remembers", cache_remembers, 0},
      {"cache hears of changes", cache_hears_of_changes, 0},
+     {"cache forgets what is under way", cache_forgets_what_is_under_way, 0},
      {"one check for many", cache_checks_once_for_many, 0},
      {"guesses do not starve", guesses_do_not_starve, 0}, {"cache is bounded", cache_is_bounded, 0})
