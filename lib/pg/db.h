@@ -1,25 +1,30 @@
 /* db.h - the connections of one process, inside lib/pg only.
  *
- *   lanes   reads  [ ][ ]    statements that stand alone, pipelined, many fibers on each
- *           writes [ ][ ]    apart from the reads, so that a row lock which a write waits for does
- * not hold up a read pool    [ ][ ][ ][ ]     one transaction each; fibers queue in front of the
- * gate */
+ *   lanes   reads  [ ][ ]        statements that stand alone, pipelined, many fibers on each
+ *           writes [ ][ ][ ][ ]  apart from the reads, so that a row lock which a write waits for
+ *                                does not hold up a read; wider, because each connection waits for
+ *                                the disk once a request, and the server joins such waits
+ *   pool    [ ][ ][ ][ ]         one transaction each; fibers queue in front of the gate */
 #pragma once
 #include "pg/conn.h"
 
-#define LANE_WIDTH 2
-#define LANE_INFLIGHT                                                                              \
-    256 /* requests on one connection; more wait outside, where they can still be withdrawn */
+#define LANE_INFLIGHT   256   /* requests on one connection; more can still be withdrawn outside */
 #define CONNECT_WAIT_MS 5000  /* how long a caller waits for a connection that is not there */
 #define POOL_WAIT_MS    30000 /* how long for its turn, when its context has no deadline */
 #define TRIES           5
 
 enum lane { LANE_READS, LANE_WRITES, LANES };
+#define LANE_WIDTH 4 /* of the widest */
+
+struct lane_of {
+    int width;
+    struct pg_conn conns[LANE_WIDTH];
+    struct waitq wait; /* for a connection with room */
+};
 
 struct pg {
     char *conninfo;
-    struct pg_conn lanes[LANES][LANE_WIDTH];
-    struct waitq lane_wait[LANES];
+    struct lane_of lanes[LANES];
     struct pg_conn *pool;
     struct gate gate; /* limit: connections in pool */
     bool down;        /* the last attempt to connect failed */

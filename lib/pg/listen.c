@@ -17,7 +17,8 @@ struct pg_listen {
     void (*fn)(const char *payload, void *arg);
     void (*on_gap)(void *arg);
     void *arg;
-    bool busy; /* in one of the callbacks: freed after it */
+    bool asked; /* LISTEN was sent on this connection */
+    bool busy;  /* in one of the callbacks: freed after it */
     bool dead;
 };
 
@@ -45,10 +46,12 @@ static void changed(struct pg_conn *c)
     if (l->dead)
         return;
     if (c->state == CONN_CLOSED) {
+        l->asked = false;
         conn_want(c);
-    } else if (c->names.used == 1) { /* new: only the session's settings were prepared so far */
+    } else if (!l->asked) {
         struct request *rq = request_begin(NULL, 1);
 
+        l->asked = true;
         rq->done = listening;
         request_put(c, rq, &l->listen, NULL);
         request_end(c, rq);

@@ -42,7 +42,7 @@ struct pg_arg pg_bytes(const void *p, size_t n);
 #define PG_NO_ARGS   ((struct pg_arg *)NULL)
 
 /* conninfo: a libpq URI or keywords; multi-host and target_session_attrs work. pool: connections
- * for transactions; up to four more carry what stands alone. Opens nothing yet: connections are
+ * for transactions; up to six more carry what stands alone. Opens nothing yet: connections are
  * made when somebody needs them, after the fork. Errors: CONFIG. */
 rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret);
 /* Nobody may be waiting any more; before loop_free. */

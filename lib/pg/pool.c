@@ -8,15 +8,30 @@
 
 static void lane_changed(struct pg_conn *c)
 {
-    struct pg *db = c->db;
-    enum lane lane = c < db->lanes[LANE_WRITES] ? LANE_READS : LANE_WRITES;
+    struct lane_of *lane = c->owner;
 
-    if (waitq_empty(&db->lane_wait[lane]))
+    if (waitq_empty(&lane->wait))
         return;
     if (c->state != CONN_READY || c->inflight == 0)
-        waitq_wake_all(&db->lane_wait[lane]);
+        waitq_wake_all(&lane->wait);
     else if (c->inflight < LANE_INFLIGHT)
-        waitq_wake_one(&db->lane_wait[lane]);
+        waitq_wake_one(&lane->wait);
+}
+
+static void lane_init(struct lane_of *lane, struct pg *db, int width)
+{
+    lane->width = width;
+    for (int i = 0; i < width; i++) {
+        conn_init(&lane->conns[i], db, lane_changed);
+        lane->conns[i].owner = lane;
+    }
+}
+
+static void lane_release(struct lane_of *lane)
+{
+    assert(waitq_empty(&lane->wait));
+    for (int i = 0; i < lane->width; i++)
+        conn_release(&lane->conns[i]);
 }
 
 static void pool_changed(struct pg_conn *c)
@@ -45,10 +60,8 @@ rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret)
     db->pool = xcalloc((size_t)pool, sizeof *db->pool);
     for (int i = 0; i < pool; i++)
         conn_init(&db->pool[i], db, pool_changed);
-    for (int lane = 0; lane < LANES; lane++) {
-        for (int i = 0; i < LANE_WIDTH; i++)
-            conn_init(&db->lanes[lane][i], db, lane_changed);
-    }
+    lane_init(&db->lanes[LANE_READS], db, 2);
+    lane_init(&db->lanes[LANE_WRITES], db, LANE_WIDTH);
     *ret = db;
     return OK;
 }
@@ -57,11 +70,8 @@ struct pg *pg_free(struct pg *db)
 {
     if (!db)
         return NULL;
-    for (int lane = 0; lane < LANES; lane++) {
-        assert(waitq_empty(&db->lane_wait[lane]));
-        for (int i = 0; i < LANE_WIDTH; i++)
-            conn_release(&db->lanes[lane][i]);
-    }
+    for (int i = 0; i < LANES; i++)
+        lane_release(&db->lanes[i]);
     for (size_t i = 0; i < db->gate.limit; i++) {
         assert(!db->pool[i].taken);
         conn_release(&db->pool[i]);
@@ -84,13 +94,13 @@ static rc still_wanted(struct cx *cx)
 }
 
 /* The connection with the fewest requests; wants another one when all that are open have work. */
-static struct pg_conn *lane_best(struct pg_conn lane[LANE_WIDTH], bool *ret_open)
+static struct pg_conn *lane_best(struct lane_of *lane, bool *ret_open)
 {
     struct pg_conn *best = NULL;
 
     *ret_open = false;
-    for (int i = 0; i < LANE_WIDTH; i++) {
-        struct pg_conn *c = &lane[i];
+    for (int i = 0; i < lane->width; i++) {
+        struct pg_conn *c = &lane->conns[i];
 
         if (c->state != CONN_READY || c->stale)
             continue;
@@ -98,9 +108,9 @@ static struct pg_conn *lane_best(struct pg_conn lane[LANE_WIDTH], bool *ret_open
         if (c->inflight < LANE_INFLIGHT && (!best || c->inflight < best->inflight))
             best = c;
     }
-    for (int i = 0; i < LANE_WIDTH && (!best || best->inflight > 0); i++) {
-        if (lane[i].state == CONN_CLOSED) {
-            conn_want(&lane[i]);
+    for (int i = 0; i < lane->width && (!best || best->inflight > 0); i++) {
+        if (lane->conns[i].state == CONN_CLOSED) {
+            conn_want(&lane->conns[i]);
             break;
         }
     }
@@ -115,8 +125,8 @@ rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
     assert(cx->fiber);
     try(still_wanted(cx));
     _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, CONNECT_WAIT_MS);
-    while (!(c = lane_best(db->lanes[lane], &open))) {
-        rc r = waitq_wait(cx, &db->lane_wait[lane]);
+    while (!(c = lane_best(&db->lanes[lane], &open))) {
+        rc r = waitq_wait(cx, &db->lanes[lane].wait);
 
         if (r == E_DEADLINE && open)
             return fail(cx, OVERLOADED, "all PostgreSQL connections have too much to do");

@@ -44,7 +44,11 @@ def run(mode, files):
                 f.write(text)
         out = os.path.join(d, "out")
         p = subprocess.run([sys.executable, TOOL, mode, out] + paths, capture_output=True, text=True)
-        return p.returncode, p.stderr, open(out).read() if os.path.exists(out) else None
+        text = None
+        if os.path.exists(out):
+            with open(out) as f:
+                text = f.read()
+        return p.returncode, p.stderr, text
 
 
 class Sql2h(unittest.TestCase):
