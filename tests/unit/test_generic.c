@@ -227,8 +227,6 @@ static void check_answer(const struct answer_case *c, const char *text, const ch
     check_text(c->title, "cost", a.cost, c->cost);
     check_text(c->title, "code", a.code, c->code);
     check_text(c->title, "order_id", a.provider_order_id, c->id);
-    ck_assert_msg(!a.may_fallback || a.kind == ANSWER_REFUSED || a.kind == ANSWER_TROUBLE, "%s: fallback", c->title);
-    ck_assert_msg(!(a.may_fallback && a.reason == REASON_BAD_PLAYER), "%s: fallback", c->title);
     buf_release(&r.body);
 }
 

@@ -125,8 +125,6 @@ START_TEST(place)
     check_text(c->title, "note", a.note, c->note);
     check_text(c->title, "cost", a.cost, c->cost);
     check_text(c->title, "balance", a.balance, c->balance);
-    /* only what is certain may lead to another provider */
-    ck_assert_msg(a.may_fallback == (a.kind == ANSWER_REFUSED || a.kind == ANSWER_TROUBLE), "%s: fallback", c->title);
     ck_assert_msg((a.cost != NULL) == (a.kind == ANSWER_ACCEPTED), "%s: cost", c->title);
     ck_assert_msg((a.verbatim != NULL) == (c->outcome == HTTP_ANSWERED), "%s: verbatim", c->title);
     ck_assert_uint_eq(a.npins, 0);

@@ -352,7 +352,6 @@ static void take_failed(const struct reply *r, struct answer *ret)
     if (!ret->note)
         ret->note = clean(r, r->message);
     ret->reason = REASON_OTHER;
-    ret->may_fallback = ret->kind == ANSWER_REFUSED;
     ret->cost = NULL;
 }
 
@@ -385,7 +384,6 @@ static void take_code(const struct reply *r, struct answer *ret)
         ret->retry_after_ms = r->http->retry_after_s * 1000;
     else if (ret->reason == REASON_RATE)
         ret->retry_after_ms = 60 * 1000; /* "try again after one minute" */
-    ret->may_fallback = (ret->kind == ANSWER_REFUSED && ret->reason != REASON_BAD_PLAYER) || ret->kind == ANSWER_TROUBLE;
 }
 
 static void take_absent(const struct reply *r, struct answer *ret)

@@ -2,7 +2,7 @@
  *
  *      place(unit, reference) --> ACCEPTED | DONE           it is theirs now: ask status
  *                                 ALREADY_SENT | UNCLEAR    it may be theirs: ask status, send nothing again
- *                                 REFUSED                   certain: nothing was bought; a fallback may be tried
+ *                                 REFUSED                   certain: nothing was bought; the fallback may be tried
  *                                 NOT_SENT | TROUBLE        certain: nothing was bought; later, at the same provider
  *
  *      status(reference)      --> PENDING | DONE | FAILED   they know it
@@ -62,7 +62,6 @@ struct answer {
     const char *pins[ANSWER_PINS_MAX];
     size_t npins;
     const char *verbatim; /* masked, or NULL when nothing came back */
-    bool may_fallback;    /* REFUSED, TROUBLE: another provider may be tried */
     bool healthy;         /* the provider answered as it should, whatever it said: what the breaker counts */
     int64_t retry_after_ms; /* TROUBLE: as the provider asked; 0: it did not */
     int64_t took_ms;

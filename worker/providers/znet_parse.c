@@ -280,17 +280,10 @@ static void take_code_text(const struct reply *r, struct answer *ret)
     ret->reason = reason_of(r->folded);
 }
 
-static void take_refusal(const struct reply *r, struct answer *ret)
-{
-    take_code_text(r, ret);
-    ret->may_fallback = true;
-}
-
 static void take_access(const struct reply *r, struct answer *ret)
 {
     ret->note = text_from(r, is_ok(r) ? 2 : 1);
     ret->reason = REASON_ACCESS;
-    ret->may_fallback = true;
 }
 
 static bool is_pin(const struct field *f)
@@ -298,14 +291,15 @@ static bool is_pin(const struct field *f)
     return f->n && !(f->n == 1 && *f->s == '-');
 }
 
-static void take_waiting(const struct reply *r, struct answer *ret)
+static void take_state(const struct reply *r, struct answer *ret)
 {
+    ret->code = arena_strndup(r->arena, r->field[1].s, r->field[1].n);
     ret->note = text_from(r, 3);
 }
 
 static void take_done(const struct reply *r, struct answer *ret)
 {
-    ret->note = text_from(r, 3);
+    take_state(r, ret);
     if (r->nfields > 2 && is_pin(&r->field[2])) {
         char *pin = ptext_utf8(r->arena, r->field[2].s, r->field[2].n);
         pin[utf8_cut(pin, ANSWER_PIN_MAX)] = 0;
@@ -316,7 +310,7 @@ static void take_done(const struct reply *r, struct answer *ret)
 /* Some operators type the reason into the PIN field. */
 static void take_cancelled(const struct reply *r, struct answer *ret)
 {
-    ret->note = text_from(r, 3);
+    take_state(r, ret);
     if (!ret->note && r->nfields > 2 && is_pin(&r->field[2]))
         ret->note = ptext_clean(r->arena, r->field[2].s, r->field[2].n, ANSWER_NOTE_MAX);
     ret->reason = REASON_OTHER;
@@ -346,7 +340,7 @@ static const struct row place_rows[] = {
     {"ok_cost_balance", ok_cost_balance, ANSWER_ACCEPTED, take_cost, true},
     {"code_sent_before", code_sent_before, ANSWER_ALREADY_SENT, take_code_text, true},
     {"code_access", code_access, ANSWER_TROUBLE, take_access, false},
-    {"code_text", code_text, ANSWER_REFUSED, take_refusal, true},
+    {"code_text", code_text, ANSWER_REFUSED, take_code_text, true},
     {"ok_access", ok_access, ANSWER_TROUBLE, take_access, false},
     {"odd", anything, ANSWER_UNCLEAR, take_odd, false},
 };
@@ -357,7 +351,7 @@ static const struct row status_rows[] = {
     {"http_error", http_error, ANSWER_UNCLEAR, take_http_status, false},
     {"empty", empty, ANSWER_UNKNOWN_REFERENCE, take_empty, true},
     {"no_text", no_text, ANSWER_UNCLEAR, take_no_text, false},
-    {"ok_waiting", ok_waiting, ANSWER_PENDING, take_waiting, true},
+    {"ok_waiting", ok_waiting, ANSWER_PENDING, take_state, true},
     {"ok_done", ok_done, ANSWER_DONE, take_done, true},
     {"ok_cancelled_access", ok_cancelled_access, ANSWER_TROUBLE, take_access, false},
     {"ok_cancelled", ok_cancelled, ANSWER_FAILED, take_cancelled, true},
