@@ -1,7 +1,8 @@
 /* buf.h - bytes that grow up to a ceiling.
  *
- * Invariants: len <= max; p is NULL or has room for len + 1 bytes and p[len] == 0. A buffer that once hit its ceiling
- * is `full`: later appends are refused too, so a row of appends needs one check at its end (buf_ok).
+ * Invariants: len <= max; p is NULL or has room for len + 1 bytes and p[len] == 0. A buffer that
+ * once hit its ceiling is `full`: later appends are refused too, so a row of appends needs one
+ * check at its end (buf_ok).
  *
  *     _cleanup_(buf_release) struct buf b = BUF(MiB(1));
  *     buf_printf(&b, "{\"id\":\"%s\"", id);
@@ -19,7 +20,8 @@ struct buf {
 
 #define BUF(max_) ((struct buf){.max = (max_)})
 
-/* Append. False (and `full` from then on) when the ceiling would be passed; what was there stays. */
+/* Append. False (and `full` from then on) when the ceiling would be passed; what was there stays.
+ */
 bool buf_append(struct buf *b, const void *p, size_t n);
 bool buf_puts(struct buf *b, const char *s);
 bool buf_putc(struct buf *b, char c);
@@ -31,7 +33,8 @@ bool buf_json_str(struct buf *b, const char *s);
 void buf_consume(struct buf *b, size_t n);
 void buf_reset(struct buf *b); /* empty, keeps the memory, clears full */
 void buf_release(struct buf *b);
-/* Gives the bytes (never NULL, NUL-terminated) to the caller, who frees them; the buffer is empty afterwards. */
+/* Gives the bytes (never NULL, NUL-terminated) to the caller, who frees them; the buffer is empty
+ * afterwards. */
 char *buf_take(struct buf *b);
 
 static inline bool buf_ok(const struct buf *b)

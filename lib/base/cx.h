@@ -1,7 +1,7 @@
 /* cx.h - the context: who is being served, until when, and what went wrong.
  *
- * One per fiber (rt/fiber.h makes it), one on the stack of a command-line program (CX_PLAIN). It is the first parameter
- * of everything that can park or that fails with words.
+ * One per fiber (rt/fiber.h makes it), one on the stack of a command-line program (CX_PLAIN). It is
+ * the first parameter of everything that can park or that fails with words.
  *
  *   err       the last failure: code, sentence, place
  *   deadline  monotonic; every wait ends there at the latest (DEADLINE)
@@ -39,15 +39,15 @@ struct cx {
 void cx_release(struct cx *cx); /* for _cleanup_ */
 
 /* Write the failure and return its code. A usage in every file:
- *     return fail(cx, NOT_FOUND, "order %s does not exist", id);             right
- *     return E_NOT_FOUND;                                                    wrong: the words of an older failure stay
+ *     return fail(cx, NOT_FOUND, "order %s does not exist", id);    right
+ *     return E_NOT_FOUND;                       wrong: the words of an older failure stay
  */
 #define fail(cx, CODE, ...) cx_fail((cx), E_##CODE, NULL, __FILE__, __LINE__, __VA_ARGS__)
 #define fail_at(cx, CODE, pointer, ...)                                                            \
     cx_fail((cx), E_##CODE, (pointer), __FILE__, __LINE__, __VA_ARGS__)
 #define fail_rc(cx, code, ...) cx_fail((cx), (code), NULL, __FILE__, __LINE__, __VA_ARGS__)
-rc cx_fail(struct cx *cx, rc code, const char *pointer, const char *file, int line,
-           const char *fmt, ...) _printf_(6, 7);
+rc cx_fail(struct cx *cx, rc code, const char *pointer, const char *file, int line, const char *fmt,
+           ...) _printf_(6, 7);
 /* The words of cx->err if they belong to r, else the table's. Never NULL. */
 const char *cx_words(const struct cx *cx, rc r);
 

@@ -1,7 +1,8 @@
 /* error.h - a code decides, words explain.
  *
- * Functions that can fail return rc: OK (0) or one of the codes of error.def. The words are written by whoever knows
- * the facts, with fail(), and ride in cx->err (cx.h) to the one who handles the failure and logs it once. */
+ * Functions that can fail return rc: OK (0) or one of the codes of error.def. The words are written
+ * by whoever knows the facts, with fail(), and ride in cx->err (cx.h) to the one who handles the
+ * failure and logs it once. */
 #pragma once
 #include <stdbool.h>
 

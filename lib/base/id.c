@@ -1,7 +1,7 @@
 /* id.c - ids and the random bytes behind them.
  *
- * getrandom() is a system call, too dear for every id: 1 KiB is fetched at once and thrown away after a fork (the pid
- * is compared), so that two children never share bytes. */
+ * getrandom() is a system call, too dear for every id: 1 KiB is fetched at once and thrown away
+ * after a fork (the pid is compared), so that two children never share bytes. */
 #include "base/id.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -72,7 +72,8 @@ char *id_new(char *out)
     unsigned char b[16];
     uint64_t now = (uint64_t)clock_ms() << 12;
 
-    last = now > last ? now : last + 1; /* the counter runs over into the ms rather than going back */
+    last =
+        now > last ? now : last + 1; /* the counter runs over into the ms rather than going back */
     random_bytes(b + 8, 8);
     for (int i = 0; i < 6; i++)
         b[i] = (unsigned char)(last >> 12 >> (40 - 8 * i));

@@ -2,8 +2,9 @@
  *
  *     if (inject(REDIS_DROP_REPLY)) ...
  *
- * MIHWAR_INJECT="redis_drop_reply:3,worker_die_after_store" arms them: once, or that many times. Compiled in only with
- * -Dinject=true (test builds); otherwise inject() is a constant false and leaves no code behind. */
+ * MIHWAR_INJECT="redis_drop_reply:3,worker_die_after_store" arms them: once, or that many times.
+ * Compiled in only with -Dinject=true (test builds); otherwise inject() is a constant false and
+ * leaves no code behind. */
 #pragma once
 #include <stdbool.h>
 

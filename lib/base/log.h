@@ -1,11 +1,13 @@
 /* log.h - one event name, then facts.
  *
- *     log_ev(LOG_WARN, "lease.lost", kv_str("job", id), kv_int("attempt", n), kv_int("age_ms", age));
- *     ts=2026-01-05T10:11:12.345Z lvl=warn ev=lease.lost fiber=order.check trace=9f2c41 subject=… job=… attempt=3 age_ms=30412
+ *     log_ev(LOG_WARN, "lease.lost", kv_str("job", id), kv_int("age_ms", age));
  *
- * Units go in the key. Secrets are masked by type here, at the one place that prints: a PIN, a token or `sifre` is
- * handed over as kv_secret (shown as *** with its length), a phone or player id as kv_phone (last two digits shown),
- * a URL as kv_url (query values and user info masked). */
+ *     ts=2026-01-05T10:11:12.345Z lvl=warn ev=lease.lost fiber=order.check trace=9f2c41
+ *        subject=88121 job=88121 age_ms=30412          (one line)
+ *
+ * Units go in the key. Secrets are masked by type here, at the one place that prints: a PIN, a
+ * token or `sifre` is handed over as kv_secret (shown as *** with its length), a phone or player id
+ * as kv_phone (last two digits shown), a URL as kv_url (query values and user info masked). */
 #pragma once
 #include "base/cx.h"
 #include <stdio.h>
@@ -52,11 +54,12 @@ static inline struct kv kv_url(const char *k, const char *v)
     return (struct kv){.type = KV_URL, .key = k, .s = v};
 }
 
-#define log_ev(level, event, ...) log_write((level), (event), (struct kv[]){__VA_ARGS__ __VA_OPT__(, ) {0}})
+#define log_ev(level, event, ...)                                                                  \
+    log_write((level), (event), (struct kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
 void log_write(enum log_level level, const char *event, const struct kv *facts);
 /* The failure in cx with code, sentence and place, then the facts; for the one who handles it. */
 #define log_fail(level, event, cx, r, ...)                                                         \
-    log_write_fail((level), (event), (cx), (r), (struct kv[]){__VA_ARGS__ __VA_OPT__(, ) {0}})
+    log_write_fail((level), (event), (cx), (r), (struct kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
 void log_write_fail(enum log_level level, const char *event, const struct cx *cx, rc r,
                     const struct kv *facts);
 
@@ -64,7 +67,8 @@ enum log_format { LOG_LOGFMT, LOG_JSON };
 /* Lines below min are not written; out is borrowed (default stderr, LOG_INFO, logfmt). */
 void log_setup(FILE *out, enum log_level min, enum log_format format);
 bool log_level_from(const char *word, enum log_level *ret);
-/* The context whose name, trace and subject are added to each line of this thread; the fiber switch sets it. */
+/* The context whose name, trace and subject are added to each line of this thread; the fiber switch
+ * sets it. */
 void log_set_cx(const struct cx *cx);
 /* A program's name (hub, worker, beat), added as prog=; borrowed. */
 void log_set_prog(const char *prog);

@@ -1,8 +1,10 @@
-/* settings.h - one sorted table (settings.def) makes the struct, the file reader, the environment and the help.
+/* settings.h - one sorted table (settings.def) makes the struct, the file reader, the environment
+ * and the help.
  *
- * Order: default, then the file, then the environment, then the command line; each value is checked where it enters,
- * and an error names the setting and where it came from.
- * A file is lines of `name = value`; [sections] and lines that begin with # or ; are for the reader,
+ * Order: default, then the file, then the environment, then the command line; each value is checked
+ * where it enters, and an error names the setting and where it came from.
+ *
+ * A file is lines of name=value; [sections] and lines that begin with # or ; are for the reader,
  * everything after the = (trimmed) is the value. */
 #pragma once
 #include "base/cx.h"
@@ -32,7 +34,8 @@ struct setting_row {
 extern const struct setting_row setting_rows[];
 extern const size_t setting_count;
 
-/* Defaults, then `file` (may be NULL), then the environment. Error: CONFIG, with the setting's name. */
+/* Defaults, then `file` (may be NULL), then the environment. Error: CONFIG, with the setting's
+ * name. */
 rc settings_load(struct cx *cx, struct settings *s, const char *file);
 /* One value as text. `source` is for the error ("--lease", "MIHWAR_LEASE"). */
 rc settings_set(struct cx *cx, struct settings *s, const char *name, const char *value,

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the character that starts at s (n left), 0 when it is not one (RFC 3629: no overlong, surrogate, >10FFFF). */
+/* Bytes of the character that starts at s (n left), 0 when it is not one (RFC 3629: no overlong,
+ * surrogate, >10FFFF). */
 static size_t utf8_char(const unsigned char *s, size_t n)
 {
     unsigned char c = s[0], lo = 0x80, hi = 0xbf;
@@ -183,8 +184,7 @@ bool parse_duration_ms(const char *s, int64_t *ret_ms)
     static const struct {
         const char *unit;
         int64_t ms;
-    } units[] = {{"", 1},      {"ms", 1},       {"s", 1000},
-                 {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    } units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     const int64_t ten_years = 3650LL * 86400000;
     char *end;
 

@@ -1,4 +1,5 @@
-/* text.h - bytes as text: UTF-8, hex, base64url, numbers, durations. Nothing here allocates unless it says so. */
+/* text.h - bytes as text: UTF-8, hex, base64url, numbers, durations. Nothing here allocates unless
+ * it says so. */
 #pragma once
 #include "base/util.h"
 
@@ -14,17 +15,19 @@ char *hex_encode(const void *p, size_t n, char *out);
 bool hex_decode(const char *s, void *out, size_t n);
 /* Unpadded (RFC 4648 §5); out holds (4n + 2) / 3 + 1 bytes; returns out. */
 char *base64url_encode(const void *p, size_t n, char *out);
-/* The one spelling of it only (no padding, no stray bits); n characters give n * 3 / 4 bytes into out. */
+/* The one spelling of it only (no padding, no stray bits); n characters give n * 3 / 4 bytes into
+ * out. */
 bool base64url_decode(const char *s, size_t n, void *out);
 
 /* Whole string must be a number in [min, max]. */
 bool parse_int(const char *s, int64_t min, int64_t max, int64_t *ret);
-/* "1500" (ms), "250ms", "30s", "5m", "2h", "7d" -> ms. False if it is none, or negative, or over 10 years. */
+/* "1500" (ms), "250ms", "30s", "5m", "2h", "7d" -> ms. False if it is none, or negative, or over 10
+ * years. */
 bool parse_duration_ms(const char *s, int64_t *ret_ms);
 /* "12.50", "-3", "0.1": digits with at most one point and at most `decimals` places. */
 bool decimal_valid(const char *s, int decimals);
 
-bool str_empty(const char *s); /* NULL or "" */
+bool str_empty(const char *s);             /* NULL or "" */
 bool str_eq(const char *a, const char *b); /* NULL equals NULL */
 bool starts_with(const char *s, const char *prefix);
 /* Equal in time that does not depend on where they differ. */

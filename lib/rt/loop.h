@@ -1,14 +1,16 @@
-/* loop.h - the one event loop of a process (libevent). Made after the fork, never shared between processes. */
+/* loop.h - the one event loop of a process (libevent). Made after the fork, never shared between
+ * processes. */
 #pragma once
 #include "base/cx.h"
 
 struct event_base;
 
-/* Make this process's loop; one per process (tests may make and free several in a row). SIGPIPE is ignored from then on, and
- * a stack overflow of a fiber is reported by name. Errors: OS. */
+/* Make this process's loop; one per process (tests may make and free several in a row). SIGPIPE is
+ * ignored from then on, and a stack overflow of a fiber is reported by name. Errors: OS. */
 rc loop_init(struct cx *cx);
 struct event_base *loop_base(void); /* never NULL after loop_init */
-/* Run until loop_stop(), and then until every fiber has ended (they were cancelled by then or end by themselves). */
+/* Run until loop_stop(), and then until every fiber has ended (they were cancelled by then or end
+ * by themselves). */
 void loop_run(void);
 void loop_stop(void);
 void loop_free(void); /* no fiber may be left */

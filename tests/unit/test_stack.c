@@ -1,5 +1,6 @@
 /* test_stack.c - overflow hits the guard, ten thousand fit, and stacks are used again. */
 #include "base/clock.h"
+#include "base/json.h"
 #include "tests/support/on_fiber.h"
 #include "unit.h"
 #include <signal.h>
@@ -95,6 +96,28 @@ START_TEST(a_larger_stack_can_be_asked_for)
 }
 END_TEST
 
+/* The parser, the printer and the deleter recurse: the deepest text that is let in must fit. */
+static rc deepest_json(struct cx *cx, void *arg)
+{
+    char text[JSON_DEPTH * 5 + 1 + JSON_DEPTH + 1], *p = text;
+    cJSON *v;
+
+    for (int i = 0; i < JSON_DEPTH; i++)
+        p = stpcpy(p, "{\"a\":");
+    p = stpcpy(p, "1");
+    for (int i = 0; i < JSON_DEPTH; i++)
+        p = stpcpy(p, "}");
+    try(json_parse(cx, text, strlen(text), KiB(4), &v));
+    ck_assert_str_eq(json_print(cx, v), text);
+    return OK; /* the arena deletes it on this stack */
+}
+
+START_TEST(json_at_its_limit_fits)
+{
+    ck_assert_int_eq(on_fiber(deepest_json, NULL), OK);
+}
+END_TEST
+
 static long resident_kib(void)
 {
     FILE *f = fopen("/proc/self/status", "r");
@@ -168,4 +191,5 @@ START_TEST(spawn_and_join_many)
 END_TEST
 
 UNIT(stack, {"overflow", overflow_dies_by_name}, {"large", a_larger_stack_can_be_asked_for},
-     {"crowd", ten_thousand_parked}, {"churn", spawn_and_join_many})
+     {"json", json_at_its_limit_fits}, {"crowd", ten_thousand_parked},
+     {"churn", spawn_and_join_many})
