@@ -80,6 +80,7 @@ rc route_find(struct cx *cx, struct request *q, char *allow, size_t allow_size)
             continue;
         if (routes[i].method == q->method) {
             q->route = &routes[i];
+            allow[0] = 0;
             return OK;
         }
         n += (size_t)snprintf(allow + n, n < allow_size ? allow_size - n : 0, "%s%s", n ? ", " : "",
