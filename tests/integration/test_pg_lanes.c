@@ -109,6 +109,8 @@ static rc give_up(struct cx *cx, void *arg)
 PG_TEST(who_gives_up_leaves_its_slot, 1)
 {
     _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+    ck_ok(pg_do(cx, db, ECHO, NULL, pg_i(1))); /* both lanes are open */
+    ck_ok(pg_do(cx, db, PUT, NULL, pg_i(9), pg_i(0)));
     struct nap naps[] = {{db, 80, E_DEADLINE, &NAP}, {db, 80, E_STORE_DOUBT, &PUT_NAP}};
 
     for (size_t i = 0; i < COUNT(naps); i++) {
