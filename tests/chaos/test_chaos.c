@@ -315,7 +315,6 @@ int main(void)
     suite_add_tcase(s, tc);
     house_start(&h, &(struct stores_opts){.durable = true}, env);
     int failed = suite_run_unforked(s);
-    if (failed == 0)
-        house_stop(&h);
+    failed += house_stop(&h);
     return support_end(failed);
 }

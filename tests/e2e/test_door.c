@@ -1,4 +1,5 @@
-/* test_door.c - the hub's door: what is refused, in which words, with nothing stored; who may do what; the same key twice.
+/* test_door.c - the hub's door: what is refused, in which words, with nothing stored; who may do
+ * what; the same key twice.
  *
  * One house for all cases; each case asks the real hub and then counts the rows. */
 #include "tests/support/house.h"
@@ -9,19 +10,20 @@
 static struct house house;
 static char routed[40], unrouted[40], body_max[1 << 21], nested[256], long_user[10300];
 
-/* $P: a routed package, $U: one without a route, $D: 65 levels of JSON, $L: 10 KB of text, $B: 2 MiB */
+/* $P: a routed package, $U: one without a route, $D: 65 levels of JSON, $L: 10 KB of text, $B: 2
+ * MiB */
 static char *fill(const char *text)
 {
     char *out = calloc(1, sizeof body_max + KiB(64)), *o = out;
 
     for (const char *p = text; *p; p++) {
-        const char *with = p[0] != '$' ? NULL
-                         : p[1] == 'P' ? routed
-                         : p[1] == 'U' ? unrouted
-                         : p[1] == 'D' ? nested
-                         : p[1] == 'L' ? long_user
-                         : p[1] == 'B' ? body_max
-                                       : NULL;
+        const char *with = p[0] != '$'   ? NULL
+                           : p[1] == 'P' ? routed
+                           : p[1] == 'U' ? unrouted
+                           : p[1] == 'D' ? nested
+                           : p[1] == 'L' ? long_user
+                           : p[1] == 'B' ? body_max
+                                         : NULL;
         if (with) {
             o = stpcpy(o, with);
             p++;
@@ -34,9 +36,10 @@ static char *fill(const char *text)
 
 static int64_t rows(void)
 {
-    return pg_one_int(house.stores.database_url,
-                      "SELECT (SELECT count(*) FROM product_orders) + (SELECT count(*) FROM jobs) "
-                      "+ (SELECT count(*) FROM schedules) + (SELECT count(*) FROM idempotency_keys)");
+    return pg_one_int(
+        house.stores.database_url,
+        "SELECT (SELECT count(*) FROM product_orders) + (SELECT count(*) FROM jobs) "
+        "+ (SELECT count(*) FROM schedules) + (SELECT count(*) FROM idempotency_keys)");
 }
 
 static const struct {
@@ -46,43 +49,58 @@ static const struct {
 } refused[] = {
     {"cut in the middle", "/v1/orders", "{\"package_id\":\"$P\",\"user_id", 400, "bad_json", NULL},
     {"65 levels", "/v1/orders", "$D", 400, "too_deep", NULL},
-    {"2 MiB", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"$B\"}", 413, "body_too_large", NULL},
+    {"2 MiB", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"$B\"}", 413,
+     "body_too_large", NULL},
     {"no body", "/v1/orders", "", 400, "bad_json", NULL},
     {"an array", "/v1/orders", "[]", 400, "bad_json", NULL},
-    {"bad UTF-8", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"\xff\xfe\"}", 400, "bad_utf8", NULL},
-    {"a number for a text", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":5}", 422, "invalid_field", "/user_identifier"},
-    {"a text for a number", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"quantity\":\"2\"}", 422, "invalid_field",
+    {"bad UTF-8", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"\xff\xfe\"}", 400,
+     "bad_utf8", NULL},
+    {"a number for a text", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":5}", 422,
+     "invalid_field", "/user_identifier"},
+    {"a text for a number", "/v1/orders",
+     "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"quantity\":\"2\"}", 422, "invalid_field",
      "/quantity"},
-    {"no quantity at all", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"quantity\":0}", 422, "invalid_field",
+    {"no quantity at all", "/v1/orders",
+     "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"quantity\":0}", 422, "invalid_field",
      "/quantity"},
-    {"half of one", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"quantity\":1.5}", 422, "invalid_field",
+    {"half of one", "/v1/orders",
+     "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"quantity\":1.5}", 422, "invalid_field",
      "/quantity"},
-    {"nobody to give it to", "/v1/orders", "{\"package_id\":\"$P\"}", 422, "invalid_field", "/user_identifier"},
-    {"an empty receiver", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"\"}", 422, "invalid_field", "/user_identifier"},
-    {"10 KB of receiver", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"$L\"}", 422, "invalid_field",
+    {"nobody to give it to", "/v1/orders", "{\"package_id\":\"$P\"}", 422, "invalid_field",
      "/user_identifier"},
-    {"a line break in it", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"a\\nb\"}", 422, "invalid_field",
-     "/user_identifier"},
-    {"a field that is none", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"qauntity\":2}", 422, "invalid_field",
+    {"an empty receiver", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"\"}", 422,
+     "invalid_field", "/user_identifier"},
+    {"10 KB of receiver", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"$L\"}", 422,
+     "invalid_field", "/user_identifier"},
+    {"a line break in it", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"a\\nb\"}",
+     422, "invalid_field", "/user_identifier"},
+    {"a field that is none", "/v1/orders",
+     "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"qauntity\":2}", 422, "invalid_field",
      "/qauntity"},
-    {"a package that is none", "/v1/orders", "{\"package_id\":\"0197f3a0-0000-7000-8000-000000000000\",\"user_identifier\":\"1\"}",
-     422, "unknown_package", "/package_id"},
-    {"a package without form", "/v1/orders", "{\"package_id\":\"60 UC\",\"user_identifier\":\"1\"}", 422, "invalid_field",
-     "/package_id"},
-    {"a package without a route", "/v1/orders", "{\"package_id\":\"$U\",\"user_identifier\":\"1\"}", 422, "unrouted_package",
-     "/package_id"},
-    {"a callback to a file", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"callback_url\":\"file:///etc/passwd\"}",
+    {"a package that is none", "/v1/orders",
+     "{\"package_id\":\"0197f3a0-0000-7000-8000-000000000000\",\"user_identifier\":\"1\"}", 422,
+     "unknown_package", "/package_id"},
+    {"a package without form", "/v1/orders", "{\"package_id\":\"60 UC\",\"user_identifier\":\"1\"}",
+     422, "invalid_field", "/package_id"},
+    {"a package without a route", "/v1/orders", "{\"package_id\":\"$U\",\"user_identifier\":\"1\"}",
+     422, "unrouted_package", "/package_id"},
+    {"a callback to a file", "/v1/orders",
+     "{\"package_id\":\"$P\",\"user_identifier\":\"1\",\"callback_url\":\"file:///etc/passwd\"}",
      422, "invalid_field", "/callback_url"},
-    {"the earlier system: no package", "/api-dj/orders/", "{\"userIdentifier\":\"1\"}", 422, "invalid_field", "/packageId"},
-    {"the earlier system: empty receiver", "/api-dj/orders/", "{\"packageId\":\"$P\",\"userIdentifier\":\"\"}", 422,
-     "invalid_field", "/userIdentifier"},
+    {"the earlier system: no package", "/api-dj/orders/", "{\"userIdentifier\":\"1\"}", 422,
+     "invalid_field", "/packageId"},
+    {"the earlier system: empty receiver", "/api-dj/orders/",
+     "{\"packageId\":\"$P\",\"userIdentifier\":\"\"}", 422, "invalid_field", "/userIdentifier"},
     {"a job without a task", "/v1/jobs", "{}", 422, "invalid_field", "/task"},
-    {"a job of the platform's own", "/v1/jobs", "{\"task\":\"order.dispatch\",\"args\":{}}", 403, "forbidden", "/task"},
-    {"a job in a queue that spells another key", "/v1/jobs", "{\"task\":\"mihwar.noop\",\"queue\":\"a:b\"}", 422, "invalid_field",
-     "/queue"},
-    {"a schedule without a rhythm", "/v1/schedules", "{\"name\":\"x\",\"task\":\"mihwar.noop\"}", 422, "invalid_field", NULL},
-    {"a schedule with a cron that is none", "/v1/schedules", "{\"name\":\"x\",\"task\":\"mihwar.noop\",\"cron\":\"61 * * * *\"}", 422,
-     "invalid_field", "/cron"},
+    {"a job of the platform's own", "/v1/jobs", "{\"task\":\"order.dispatch\",\"args\":{}}", 403,
+     "forbidden", "/task"},
+    {"a job in a queue that spells another key", "/v1/jobs",
+     "{\"task\":\"mihwar.noop\",\"queue\":\"a:b\"}", 422, "invalid_field", "/queue"},
+    {"a schedule without a rhythm", "/v1/schedules", "{\"name\":\"x\",\"task\":\"mihwar.noop\"}",
+     422, "invalid_field", NULL},
+    {"a schedule with a cron that is none", "/v1/schedules",
+     "{\"name\":\"x\",\"task\":\"mihwar.noop\",\"cron\":\"61 * * * *\"}", 422, "invalid_field",
+     "/cron"},
 };
 
 START_TEST(refuse)
@@ -91,15 +109,21 @@ START_TEST(refuse)
     int64_t before = rows();
 
     snprintf(url, sizeof url, "%s%s", house.url, refused[_i].path);
-    _cleanup_(web_reply_release) struct web_reply r = web(.url = url, .method = "POST", .bearer = house.key, .body = body);
-    ck_assert_msg(r.status == refused[_i].status, "case: %s: %d %s %s", refused[_i].title, r.status, r.why, r.body);
-    ck_assert_msg(strstr(r.headers, "application/problem+json") != NULL, "case: %s: %s", refused[_i].title, r.headers);
-    ck_assert_msg(r.json && web_text(&r, "code") && strcmp(web_text(&r, "code"), refused[_i].code) == 0, "case: %s: %s",
-                  refused[_i].title, r.body);
-    ck_assert_msg(web_text(&r, "detail") && *web_text(&r, "detail") && web_header(&r, "X-Request-Id"), "case: %s: %s",
-                  refused[_i].title, r.body);
+    _cleanup_(web_reply_release) struct web_reply r =
+        web(.url = url, .method = "POST", .bearer = house.key, .body = body);
+    ck_assert_msg(r.status == refused[_i].status, "case: %s: %d %s %s", refused[_i].title, r.status,
+                  r.why, r.body);
+    ck_assert_msg(strstr(r.headers, "application/problem+json") != NULL, "case: %s: %s",
+                  refused[_i].title, r.headers);
+    ck_assert_msg(r.json && web_text(&r, "code") &&
+                      strcmp(web_text(&r, "code"), refused[_i].code) == 0,
+                  "case: %s: %s", refused[_i].title, r.body);
+    ck_assert_msg(web_text(&r, "detail") && *web_text(&r, "detail") &&
+                      web_header(&r, "X-Request-Id"),
+                  "case: %s: %s", refused[_i].title, r.body);
     if (refused[_i].pointer)
-        ck_assert_msg(web_text(&r, "errors.0.pointer") && strcmp(web_text(&r, "errors.0.pointer"), refused[_i].pointer) == 0,
+        ck_assert_msg(web_text(&r, "errors.0.pointer") &&
+                          strcmp(web_text(&r, "errors.0.pointer"), refused[_i].pointer) == 0,
                       "case: %s: %s", refused[_i].title, r.body);
     ck_assert_msg(rows() == before, "case: %s: something was stored", refused[_i].title);
     free(body);
@@ -113,11 +137,13 @@ static const struct {
 } answers[] = {
     {"nobody", "GET", "/v1/orders", "", 401, "unauthenticated"},
     {"a key that is none", "GET", "/v1/orders", "mwk_nonsense", 401, "unauthenticated"},
-    {"a key with the right form", "GET", "/v1/orders", "mwk_aaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 401,
-     "unauthenticated"},
-    {"an order that is not there", "GET", "/v1/orders/0197f3a0-0000-7000-8000-000000000000", NULL, 404, "not_found"},
+    {"a key with the right form", "GET", "/v1/orders",
+     "mwk_aaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 401, "unauthenticated"},
+    {"an order that is not there", "GET", "/v1/orders/0197f3a0-0000-7000-8000-000000000000", NULL,
+     404, "not_found"},
     {"an id that is none", "GET", "/v1/orders/17", NULL, 404, "not_found"},
-    {"a job that is not there", "GET", "/v1/jobs/0197f3a0-0000-7000-8000-000000000000", NULL, 404, "not_found"},
+    {"a job that is not there", "GET", "/v1/jobs/0197f3a0-0000-7000-8000-000000000000", NULL, 404,
+     "not_found"},
     {"a path that is none", "GET", "/v1/nothing", NULL, 404, "not_found"},
     {"a method that is none", "DELETE", "/v1/orders", NULL, 405, "method_not_allowed"},
     {"a limit too high", "GET", "/v1/orders?limit=501", NULL, 422, "invalid_field"},
@@ -135,28 +161,35 @@ static const struct {
 
 START_TEST(answer)
 {
-    const char *bearer = !answers[_i].bearer ? house.key : *answers[_i].bearer ? answers[_i].bearer : NULL;
+    const char *bearer = !answers[_i].bearer   ? house.key
+                         : *answers[_i].bearer ? answers[_i].bearer
+                                               : NULL;
     char url[256];
 
     snprintf(url, sizeof url, "%s%s", house.url, answers[_i].path);
-    _cleanup_(web_reply_release) struct web_reply r = web(.url = url, .method = answers[_i].method, .bearer = bearer);
-    ck_assert_msg(r.status == answers[_i].status, "case: %s: %d %s %s", answers[_i].title, r.status, r.why, r.body);
+    _cleanup_(web_reply_release) struct web_reply r =
+        web(.url = url, .method = answers[_i].method, .bearer = bearer);
+    ck_assert_msg(r.status == answers[_i].status, "case: %s: %d %s %s", answers[_i].title, r.status,
+                  r.why, r.body);
     if (answers[_i].code)
-        ck_assert_msg(r.json && strcmp(web_text(&r, "code"), answers[_i].code) == 0, "case: %s: %s", answers[_i].title, r.body);
+        ck_assert_msg(r.json && strcmp(web_text(&r, "code"), answers[_i].code) == 0, "case: %s: %s",
+                      answers[_i].title, r.body);
 }
 END_TEST
 
 /* A shop's key without a permission, and a revoked one. */
 START_TEST(a_key_may_do_what_it_was_given)
 {
-    const char *key = house_cli_field(&house, "key", "key", "add", "reader", "--permissions", "orders:read", "--json", NULL);
+    const char *key = house_cli_field(&house, "key", "key", "add", "reader", "--permissions",
+                                      "orders:read", "--json", NULL);
     char url[128], body[256];
 
     snprintf(url, sizeof url, "%s/v1/orders", house.url);
     snprintf(body, sizeof body, "{\"package_id\":\"%s\",\"user_identifier\":\"1\"}", routed);
     _cleanup_(web_reply_release) struct web_reply read = web(.url = url, .bearer = key);
     ck_assert_int_eq(read.status, 200);
-    _cleanup_(web_reply_release) struct web_reply write = web(.url = url, .bearer = key, .body = body);
+    _cleanup_(web_reply_release) struct web_reply write =
+        web(.url = url, .bearer = key, .body = body);
     ck_assert_int_eq(write.status, 403);
     ck_assert_str_eq(web_text(&write, "code"), "forbidden");
     ck_assert_ptr_nonnull(strstr(web_text(&write, "detail"), "orders:write"));
@@ -170,8 +203,8 @@ START_TEST(a_shop_sees_its_own)
     char url[256];
 
     ck_assert_int_eq(house_cli(&house, NULL, "tenant", "add", "other", NULL), 0);
-    const char *key =
-        house_cli_field(&house, "key", "key", "add", "theirs", "--tenant", "other", "--permissions", "*", "--json", NULL);
+    const char *key = house_cli_field(&house, "key", "key", "add", "theirs", "--tenant", "other",
+                                      "--permissions", "*", "--json", NULL);
     static const char *const paths[] = {"", "/events"};
     for (size_t i = 0; i < COUNT(paths); i++) {
         snprintf(url, sizeof url, "%s/v1/orders/%s%s", house.url, order, paths[i]);
@@ -179,7 +212,8 @@ START_TEST(a_shop_sees_its_own)
         ck_assert_int_eq(r.status, 404);
     }
     snprintf(url, sizeof url, "%s/v1/orders/%s/cancel", house.url, order);
-    _cleanup_(web_reply_release) struct web_reply cancel = web(.url = url, .method = "POST", .bearer = key, .body = "{}");
+    _cleanup_(web_reply_release) struct web_reply cancel =
+        web(.url = url, .method = "POST", .bearer = key, .body = "{}");
     ck_assert_int_eq(cancel.status, 404);
     snprintf(url, sizeof url, "%s/v1/orders", house.url);
     _cleanup_(web_reply_release) struct web_reply list = web(.url = url, .bearer = key);
@@ -193,7 +227,8 @@ static struct web_reply post_with_key(const char *path, const char *key, const c
 
     snprintf(url, sizeof url, "%s%s", house.url, path);
     snprintf(header, sizeof header, "Idempotency-Key: %s", key);
-    return web(.url = url, .bearer = house.key, .body = body, .headers = (const char *const[]){header, NULL});
+    return web(.url = url, .bearer = house.key, .body = body,
+               .headers = (const char *const[]){header, NULL});
 }
 
 /* Path and two bodies: the second must be a mismatch. */
@@ -202,9 +237,11 @@ static const struct {
 } once[] = {
     {"orders", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"once-1\"}",
      "{\"package_id\":\"$P\",\"user_identifier\":\"once-2\"}"},
-    {"the earlier system", "/api-dj/orders/", "{\"packageId\":\"$P\",\"userIdentifier\":\"once-3\"}",
+    {"the earlier system", "/api-dj/orders/",
+     "{\"packageId\":\"$P\",\"userIdentifier\":\"once-3\"}",
      "{\"packageId\":\"$P\",\"userIdentifier\":\"once-4\"}"},
-    {"jobs", "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"a\":1}}", "{\"task\":\"mihwar.echo\",\"args\":{\"a\":2}}"},
+    {"jobs", "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"a\":1}}",
+     "{\"task\":\"mihwar.echo\",\"args\":{\"a\":2}}"},
     {"schedules", "/v1/schedules", "{\"name\":\"once\",\"task\":\"mihwar.noop\",\"every\":\"1h\"}",
      "{\"name\":\"twice\",\"task\":\"mihwar.noop\",\"every\":\"1h\"}"},
 };
@@ -222,10 +259,12 @@ START_TEST(the_same_key_twice)
     ck_assert_msg(again.status == 201, "case: %s: %s", once[_i].title, again.body);
     ck_assert_str_eq(again.body, first.body);
     ck_assert_str_eq(web_header(&again, "Idempotency-Replayed"), "true");
-    _cleanup_(web_reply_release) struct web_reply mismatch = post_with_key(once[_i].path, key, other);
+    _cleanup_(web_reply_release) struct web_reply mismatch =
+        post_with_key(once[_i].path, key, other);
     ck_assert_msg(mismatch.status == 422, "case: %s: %s", once[_i].title, mismatch.body);
     ck_assert_str_eq(web_text(&mismatch, "code"), "idempotency_mismatch");
-    ck_assert_int_ge(after, rows() - 1); /* an order's first check may have been enqueued meanwhile */
+    ck_assert_int_ge(after,
+                     rows() - 1); /* an order's first check may have been enqueued meanwhile */
     free(body);
     free(other);
 }
@@ -258,7 +297,8 @@ int main(void)
     snprintf(routed, sizeof routed, "%s", house_package(&house, "60", NULL));
     snprintf(unrouted, sizeof unrouted, "%s",
              pg_one(house.stores.database_url,
-                    "INSERT INTO packages (id, tenant_id, product_id, name) SELECT gen_random_uuid(), tenant_id, id, 'unrouted' "
+                    "INSERT INTO packages (id, tenant_id, product_id, name) SELECT "
+                    "gen_random_uuid(), tenant_id, id, 'unrouted' "
                     "FROM products WHERE name = 'Goods' RETURNING id"));
     memset(body_max, 'x', sizeof body_max - 1);
     memset(long_user, 'u', 10240);

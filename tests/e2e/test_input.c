@@ -152,5 +152,5 @@ START_TEST(still_well)
 }
 END_TEST
 
-E2E(input, NULL, {"bad input", bad_input, COUNT(cases)}, {"wrong doors", wrong_doors},
+E2E(input, house_open, {"bad input", bad_input, COUNT(cases)}, {"wrong doors", wrong_doors},
     {"still well", still_well})

@@ -224,7 +224,7 @@ START_TEST(a_callback_is_signed)
 }
 END_TEST
 
-E2E(jobs, NULL, {"a job runs and keeps its result", a_job_runs_and_keeps_its_result},
+E2E(jobs, house_start, {"a job runs and keeps its result", a_job_runs_and_keeps_its_result},
     {"jobs by the batch", jobs_by_the_batch}, {"a bad one in the batch", a_bad_one_in_the_batch},
     {"one live job for a unique key", one_live_job_for_a_unique_key},
     {"a running job is cancelled", a_running_job_is_cancelled},

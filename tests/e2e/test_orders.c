@@ -159,7 +159,7 @@ END_TEST
 START_TEST(cancel)
 {
     const char *package = house_package(&h, "60", NULL);
-    house_down(&h, WORKER);
+    ck_assert(house_down(&h, WORKER));
     const char *order = house_order(&h, package, "cancelled-1", "");
     _cleanup_(freep) char *path = xasprintf("/v1/orders/%s/cancel", order);
     _cleanup_(web_reply_release) struct web_reply r = house_post(&h, path, "{}");
@@ -211,7 +211,7 @@ END_TEST
 
 START_TEST(the_timeline_is_live)
 {
-    house_down(&h, WORKER);
+    ck_assert(house_down(&h, WORKER));
     const char *order = house_order(&h, house_package(&h, "60", NULL), "live-1", "");
     _cleanup_(freep) char *url = xasprintf("%s/v1/orders/%s/events", h.url, order);
     struct sse *s = sse_open(url, h.key);
@@ -255,7 +255,7 @@ END_TEST
 START_TEST(a_lost_redis_loses_nothing)
 {
     const char *package = house_package(&h, "60", NULL);
-    house_down(&h, WORKER);
+    ck_assert(house_down(&h, WORKER));
     const char *order = house_order(&h, package, "flushed-1", "");
     redis_one(h.stores.redis_url, "FLUSHALL");
     house_up(&h, WORKER);
@@ -264,7 +264,7 @@ START_TEST(a_lost_redis_loses_nothing)
 }
 END_TEST
 
-E2E(orders, NULL, {"an order reaches its PIN", order_to_pin},
+E2E(orders, house_start, {"an order reaches its PIN", order_to_pin},
     {"an order of the earlier system", order_of_the_earlier_system},
     {"each unit under its own reference", units_of_a_quantity},
     {"refusal and doubt", refusal_and_doubt, COUNT(ways)},

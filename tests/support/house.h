@@ -25,15 +25,17 @@ struct house {
     const char *env[40];
 };
 
-/* env: "MIHWAR_…=value" over the house's own, NULL-terminated, may be NULL. */
+/* env: "MIHWAR_…=value" over the house's own, NULL-terminated, may be NULL. house_open leaves out
+ * worker and beat: a door where nobody works behind. */
+void house_open(struct house *h, const struct stores_opts *opts, const char *const *env);
 void house_start(struct house *h, const struct stores_opts *opts, const char *const *env);
 /* SIGTERM to beat, worker, hub: each must drain and end with 0 (a leak found by the sanitizer ends
- * with another status). */
-void house_stop(struct house *h);
+ * with another status). How many did not; said on stdout. */
+int house_stop(struct house *h);
 /* Start a part that is down, and wait until it answers (HUB, SIM, REDIS, PG). */
 void house_up(struct house *h, enum part p);
-/* SIGTERM and wait; the status must be 0. */
-void house_down(struct house *h, enum part p);
+/* SIGTERM and wait; true when the status was 0. */
+bool house_down(struct house *h, enum part p);
 /* kill -9 of a part with all its processes. */
 void house_kill(struct house *h, enum part p);
 /* kill -9 of one of its children (HUB, WORKER); false when there was none at this moment. */
