@@ -97,6 +97,7 @@ static void row_finish(struct cx *cx, struct gather_row *w, rc batch)
         r = w->row.err.code;
         w->err = w->row.err;
     } else if (r == OK) {
+        memcpy(w->row.id, w->row.order.id, ID_LEN + 1); /* of a replay: the first one's */
         r = order_json(cx, NULL, &w->row.order, &w->json);
     }
     if (r != OK && w->err.code != r)
