@@ -180,7 +180,7 @@ void reply_problem(struct cx *cx, struct request *q, rc r)
     const char *wait = retry_after(r);
 
     buf_reset(&q->out);
-    buf_printf(&q->out, "{\"type\":\"/docs/errors#%s\",\"title\":", e->code);
+    buf_printf(&q->out, "{\"type\":\"urn:mihwar:error:%s\",\"title\":", e->code);
     buf_json_str(&q->out, e->text);
     buf_printf(&q->out, ",\"status\":%d,\"detail\":", e->http);
     buf_json_str(&q->out, words);

@@ -186,7 +186,7 @@ static void refuse(struct server *s, struct evhttp_request *ev, enum metric why,
         evhttp_add_header(h, "Connection", "close");
     if (out)
         evbuffer_add_printf(
-            out, "{\"type\":\"/docs/errors#overloaded\",\"title\":\"too much is under way, "
+            out, "{\"type\":\"urn:mihwar:error:overloaded\",\"title\":\"too much is under way, "
                  "try again shortly\",\"status\":503,\"code\":\"overloaded\",\"errors\":[]}");
     evhttp_send_reply(ev, 503, NULL, out);
     if (out)
