@@ -1,0 +1,422 @@
+/* test_worker.c - a real mihwar-worker on real stores: who runs what, how it ends, what a death leaves behind. */
+#include "base/clock.h"
+#include "pg/migrate.h"
+#include "tests/integration/queue_state.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- a worker and its stores */
+
+struct bench {
+    char url[192];
+    struct proc *worker;
+};
+static struct proc *living; /* of a test that failed, for the next one's sake */
+
+static void kill_living(void)
+{
+    living = proc_free(living);
+}
+
+static rc migrate_body(struct cx *cx, void *arg)
+{
+    struct pg *db;
+    int applied;
+
+    ck_ok(pg_new(cx, arg, 1, &db));
+    ck_ok(migrate_run(cx, db, &applied));
+    pg_free(db);
+    return OK;
+}
+
+/* A fresh Redis and a fresh, migrated database. */
+static struct bench new_bench(void)
+{
+    static int number;
+    struct bench b = {0};
+    char name[32];
+
+    redis_one(stores.redis_url, "FLUSHALL");
+    snprintf(name, sizeof name, "w%d_%d", (int)getpid(), number++);
+    stores_new_database(&stores, name, NULL, b.url);
+    ck_ok(on_fiber(migrate_body, b.url));
+    return b;
+}
+
+/* options: words after the program's name, NULL-terminated. */
+static void start_worker(struct bench *b, const char *const *options)
+{
+    static int number;
+    char name[32], database[256], redis[192];
+    const char *argv[32] = {built("worker/mihwar-worker"), "--worker-processes", "1", "--worker-queues", Q};
+    const char *env[] = {database, redis, "MIHWAR_LOG_LEVEL=debug", NULL};
+    size_t n = 5;
+
+    for (; options && *options; options++)
+        argv[n++] = *options;
+    snprintf(name, sizeof name, "worker%d", number++);
+    snprintf(database, sizeof database, "MIHWAR_DATABASE_URL=%s", b->url);
+    snprintf(redis, sizeof redis, "MIHWAR_REDIS_URL=%s", stores.redis_url);
+    b->worker = living = proc_start(&(struct proc_opts){.name = name, .argv = argv, .env = env});
+    /* From then on a push is taken as it is. */
+    ck_wait(atoi(redis_one(stores.redis_url, "EXISTS mw:{t}:epoch")) == 1, 10000);
+}
+#define START(b, ...) start_worker((b), (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+
+static void stop_worker(struct bench *b)
+{
+    ck_assert_int_eq(proc_stop(b->worker, 20000), 0);
+    b->worker = living = proc_free(b->worker);
+}
+
+static bool said(const struct bench *b, const char *words)
+{
+    _cleanup_(freep) char *log = proc_log(b->worker);
+
+    return strstr(log, words) != NULL;
+}
+
+/* ---------------------------------------------------------------- jobs, from outside */
+
+struct enqueue {
+    const char *url;
+    struct job_new *jobs;
+    size_t n;
+    const char *cancel; /* an id to cancel instead */
+    bool running;
+};
+
+static rc enqueue_body(struct cx *cx, void *arg)
+{
+    struct enqueue *q = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, q->url, 1, &db));
+    struct engine *e = engine_new(redis, db);
+    if (q->cancel)
+        ck_ok(engine_cancel(cx, e, q->cancel, &q->running));
+    else
+        ck_ok(engine_enqueue(cx, e, q->jobs, q->n));
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return OK;
+}
+
+static void enqueue(struct bench *b, struct job_new *jobs, size_t n)
+{
+    ck_ok(on_fiber(enqueue_body, &(struct enqueue){.url = b->url, .jobs = jobs, .n = n}));
+}
+
+static struct job_new job(char c, const char *task, const char *args)
+{
+    struct job_new j = qjob(c, true);
+
+    j.task = task;
+    j.args = args;
+    return j;
+}
+
+static void enqueue1(struct bench *b, struct job_new j)
+{
+    enqueue(b, &j, 1);
+}
+
+static bool state_is(const struct bench *b, char c, const char *want)
+{
+    const char *is = pg_one(b->url, "SELECT state FROM jobs WHERE id = '%s'", qid(c));
+
+    return is && strcmp(is, want) == 0;
+}
+
+/* generation.claim.outcome of every attempt, in order. */
+static const char *attempts(const struct bench *b, char c)
+{
+    return pg_one(b->url,
+                  "SELECT coalesce(string_agg(generation || '.' || attempt || '.' || outcome, ' ' ORDER BY generation, attempt), '')"
+                  " FROM job_attempts WHERE job_id = '%s'",
+                  qid(c));
+}
+
+static bool redis_forgot(char c)
+{
+    return strcmp(redis_one(stores.redis_url, "HEXISTS mw:{t}:jobs %s", qid(c)), "0") == 0;
+}
+
+static bool leased(int n)
+{
+    return atoi(redis_one(stores.redis_url, "ZCARD mw:{t}:lease")) == n;
+}
+
+/* ---------------------------------------------------------------- what it runs */
+
+START_TEST(runs_the_builtin_tasks)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "mihwar.noop", NULL), job('b', "mihwar.echo", "{\"x\": [1, 2]}"),
+                          job('c', "mihwar.sleep", "{\"ms\": 50}"), job('d', "mihwar.noop", NULL)};
+
+    j[3].durable = false;
+    START(&b);
+    enqueue(&b, j, COUNT(j));
+    ck_wait(state_is(&b, 'a', "completed") && state_is(&b, 'b', "completed") && state_is(&b, 'c', "completed"), 10000);
+    ck_assert_str_eq(pg_one(b.url, "SELECT result FROM jobs WHERE id = '%s'", qid('b')), "{\"x\": [1, 2]}");
+    ck_assert_str_eq(attempts(&b, 'a'), "1.1.completed");
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM job_attempts WHERE worker LIKE '%%:%%' AND finished_at >= started_at"), 3);
+    ck_wait(redis_forgot('a') && redis_forgot('b') && redis_forgot('c') && redis_forgot('d') && leased(0), 5000);
+    ck_assert_str_eq(redis_one(stores.redis_url, "HGET mw:{t}:stats done"), "4");
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(finds_what_waited_before_it_started)
+{
+    struct bench b = new_bench();
+
+    enqueue1(&b, job('a', "mihwar.noop", NULL)); /* Redis has no epoch yet: the worker rebuilds */
+    START(&b);
+    ck_wait(state_is(&b, 'a', "completed"), 10000);
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(a_failure_is_tried_again_and_then_dead)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "mihwar.echo", "{\"fail\": \"upstream_unclear\"}"),
+                          job('b', "mihwar.echo", "{\"fail\": \"invalid_field\"}"),
+                          job('c', "mihwar.sleep", "{\"ms\": 60000}"), job('d', "mihwar.echo", "{\"fail\": \"overloaded\"}")};
+
+    j[0].max_attempts = 2;
+    j[2].max_attempts = 1;
+    j[2].timeout_ms = 100;
+    j[3].durable = false;
+    j[3].max_attempts = 1;
+    START(&b);
+    enqueue(&b, j, COUNT(j));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM dead_letters") == 4, 10000);
+    ck_assert_str_eq(attempts(&b, 'a'), "1.1.retry 1.2.dead");
+    ck_assert_str_eq(attempts(&b, 'b'), "1.1.dead");
+    ck_assert_str_eq(attempts(&b, 'c'), "1.1.dead");
+    ck_assert_str_eq(pg_one(b.url, "SELECT string_agg(error_code, ' ' ORDER BY job_id) FROM dead_letters"),
+                     "upstream_unclear invalid_field deadline overloaded");
+    ck_assert_str_eq(pg_one(b.url, "SELECT string_agg(attempts || '/' || json_array_length(errors), ' ' ORDER BY job_id) FROM dead_letters"),
+                     "2/2 1/1 1/1 1/1");
+    ck_assert_str_eq(pg_one(b.url, "SELECT string_agg(durable::text, ' ' ORDER BY job_id) FROM dead_letters"),
+                     "true true true false");
+    ck_wait(redis_forgot('a') && redis_forgot('b') && redis_forgot('c') && redis_forgot('d'), 5000);
+    ck_assert_str_eq(redis_one(stores.redis_url, "HGET mw:{t}:stats died"), "4");
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(an_unknown_task_stays)
+{
+    struct bench b = new_bench();
+
+    START(&b);
+    enqueue1(&b, job('a', "somebody.elses", NULL));
+    ck_wait(said(&b, "ev=task.unknown"), 10000);
+    ck_wait(atoi(redis_one(stores.redis_url, "ZCARD mw:{t}:sched")) == 1, 5000);
+    ck_assert_str_eq(attempts(&b, 'a'), "");
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM dead_letters"), 0);
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(a_scheduled_job_is_on_time)
+{
+    struct bench b = new_bench();
+    struct job_new j = job('a', "mihwar.noop", NULL);
+
+    START(&b);
+    ck_wait(said(&b, "ev=worker.ready"), 10000);
+    j.run_at_ms = clock_ms() + 700;
+    enqueue1(&b, j);
+    ck_wait(state_is(&b, 'a', "completed"), 10000);
+    int late = (int)pg_one_int(b.url, "SELECT (extract(epoch FROM started_at) * 1000)::bigint - %lld FROM job_attempts",
+                               (long long)j.run_at_ms);
+    ck_assert_msg(late >= 0 && late < 2000, "%d ms late", late);
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(a_running_job_can_be_cancelled)
+{
+    struct bench b = new_bench();
+    struct enqueue cancel = {.url = b.url, .cancel = qid('a')};
+
+    START(&b, "--lease", "600ms");
+    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 60000}"));
+    ck_wait(leased(1), 10000);
+    ck_ok(on_fiber(enqueue_body, &cancel));
+    ck_assert(cancel.running);
+    ck_wait(state_is(&b, 'a', "cancelled"), 10000);
+    ck_assert_str_eq(attempts(&b, 'a'), "1.1.cancelled");
+    ck_wait(redis_forgot('a'), 5000);
+    stop_worker(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- what a death leaves behind */
+
+START_TEST(a_killed_child_gives_its_leases_back)
+{
+    struct bench b = new_bench();
+    pid_t child;
+
+    START(&b, "--lease", "1h");
+    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 1500}"));
+    ck_wait(leased(1), 10000);
+    ck_assert_uint_eq(proc_children(proc_pid(b.worker), &child, 1), 1);
+    kill(child, SIGKILL);
+    ck_wait(state_is(&b, 'a', "completed"), 15000); /* the lease alone would hold it for an hour */
+    ck_assert_str_eq(attempts(&b, 'a'), "1.2.completed");
+    ck_assert(said(&b, "ev=leases.returned"));
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(a_job_that_kills_every_worker_dies)
+{
+    struct bench b = new_bench();
+    struct job_new j = job('a', "mihwar.sleep", "{\"ms\": 60000}");
+
+    j.max_attempts = 2;
+    START(&b);
+    enqueue1(&b, j);
+    for (int i = 0; i < 2; i++) {
+        pid_t child = 0;
+        ck_wait(leased(1) && proc_children(proc_pid(b.worker), &child, 1) == 1, 15000);
+        kill(child, SIGKILL);
+        ck_wait(leased(0) || !state_is(&b, 'a', "ready"), 15000);
+    }
+    ck_wait(state_is(&b, 'a', "dead"), 15000);
+    ck_assert_str_eq(attempts(&b, 'a'), "1.3.dead");
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(an_ack_that_was_lost_runs_nothing_twice)
+{
+    struct bench b = new_bench();
+
+    setenv("MIHWAR_INJECT", "ack_lost", 1);
+    START(&b, "--lease", "600ms");
+    unsetenv("MIHWAR_INJECT");
+    enqueue1(&b, job('a', "mihwar.noop", NULL));
+    ck_wait(state_is(&b, 'a', "completed"), 10000);
+    ck_assert(!redis_forgot('a'));
+    ck_wait(redis_forgot('a') && leased(0), 10000);
+    ck_assert_str_eq(attempts(&b, 'a'), "1.1.completed");
+    ck_assert(said(&b, "ev=job.ended_already"));
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(an_emptied_redis_is_rebuilt)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "mihwar.sleep", "{\"ms\": 3000}"), job('b', "mihwar.noop", NULL)};
+
+    START(&b, "--lease", "600ms");
+    ck_wait(said(&b, "ev=worker.ready"), 10000);
+    j[1].run_at_ms = clock_ms() + 2000;
+    enqueue(&b, j, COUNT(j));
+    ck_wait(leased(1), 10000);
+    redis_one(stores.redis_url, "FLUSHALL");
+    ck_wait(state_is(&b, 'a', "completed") && state_is(&b, 'b', "completed"), 20000);
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT min(generation) FROM jobs"), 2);
+    ck_assert_str_eq(attempts(&b, 'b'), "2.1.completed");
+    ck_assert(said(&b, "ev=queue.recovered"));
+    stop_worker(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- start and stop */
+
+START_TEST(drains)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "mihwar.sleep", "{\"ms\": 700}"), job('b', "mihwar.sleep", "{\"ms\": 600000}")};
+
+    START(&b, "--shutdown-grace", "3s");
+    enqueue(&b, j, COUNT(j));
+    ck_wait(leased(2), 10000);
+    proc_signal(b.worker, SIGTERM);
+    ck_assert_int_eq(proc_wait(b.worker, 10000), 0);
+    ck_assert(state_is(&b, 'a', "completed"));
+    ck_assert(state_is(&b, 'b', "ready"));
+    ck_assert_str_eq(attempts(&b, 'b'), "");
+    ck_assert(leased(0));
+    ck_assert_ptr_nonnull(strstr(redis_one(stores.redis_url, "LRANGE mw:{t}:ready5 0 -1"), ":1.2.1"));
+    b.worker = living = proc_free(b.worker);
+}
+END_TEST
+
+static int run_worker(const char *database_url, char **ret_err, const char *option, const char *value)
+{
+    const char *argv[] = {built("worker/mihwar-worker"), option, value, NULL};
+    char database[256];
+    const char *env[] = {database, NULL};
+
+    snprintf(database, sizeof database, "MIHWAR_DATABASE_URL=%s", database_url);
+    return proc_run(&(struct proc_opts){.name = "once", .argv = argv, .env = env}, NULL, 10000, NULL, ret_err);
+}
+
+START_TEST(refuses_an_unknown_schema)
+{
+    _cleanup_(freep) char *err = NULL;
+    char url[192];
+
+    stores_new_database(&stores, "empty", NULL, url);
+    ck_assert_int_eq(run_worker(url, &err, NULL, NULL), 1);
+    ck_assert_msg(strstr(err, "mihwar db migrate") != NULL, "%s", err);
+}
+END_TEST
+
+START_TEST(checks_its_settings)
+{
+    _cleanup_(freep) char *err = NULL, *bad = NULL;
+
+    ck_assert_int_eq(run_worker("postgresql:///x", &err, "--check-config", NULL), 0);
+    ck_assert_int_eq(run_worker("postgresql:///x", &bad, "--worker-queues", "a:b"), 2);
+    ck_assert_msg(strstr(bad, "worker_queues") != NULL, "%s", bad);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("worker");
+    TCase *tc = tcase_create("worker");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, NULL, kill_living);
+    tcase_add_test(tc, runs_the_builtin_tasks);
+    tcase_add_test(tc, finds_what_waited_before_it_started);
+    tcase_add_test(tc, a_failure_is_tried_again_and_then_dead);
+    tcase_add_test(tc, an_unknown_task_stays);
+    tcase_add_test(tc, a_scheduled_job_is_on_time);
+    tcase_add_test(tc, a_running_job_can_be_cancelled);
+    tcase_add_test(tc, a_killed_child_gives_its_leases_back);
+    tcase_add_test(tc, a_job_that_kills_every_worker_dies);
+    tcase_add_test(tc, an_ack_that_was_lost_runs_nothing_twice);
+    tcase_add_test(tc, an_emptied_redis_is_rebuilt);
+    tcase_add_test(tc, drains);
+    tcase_add_test(tc, refuses_an_unknown_schema);
+    tcase_add_test(tc, checks_its_settings);
+    suite_add_tcase(s, tc);
+    return s;
+}
+
+int main(void)
+{
+    stores_start(&stores, NULL);
+    int failed = suite_run_unforked(suite());
+    stores_stop(&stores);
+    return support_end(failed);
+}

@@ -1,0 +1,84 @@
+/* held.c - see held.h. */
+#include "worker/held.h"
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+struct slot {
+    atomic_bool used;
+    struct held_lease held;
+};
+
+struct held {
+    int children;
+    size_t slots, bytes;
+    size_t next[64]; /* of each child: where the search for a free slot begins; only the child reads it */
+    struct slot all[];
+};
+
+struct held *held_new(int children, size_t slots)
+{
+    size_t bytes = sizeof(struct held) + (size_t)children * slots * sizeof(struct slot);
+    struct held *h = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert(children > 0 && children <= (int)COUNT(h->next));
+    if (h == MAP_FAILED)
+        abort();
+    h->children = children;
+    h->slots = slots;
+    h->bytes = bytes;
+    return h;
+}
+
+struct held *held_free(struct held *h)
+{
+    if (h)
+        munmap(h, h->bytes);
+    return NULL;
+}
+
+static struct slot *slot_at(struct held *h, int child, size_t i)
+{
+    assert(child >= 0 && child < h->children && i < h->slots);
+    return &h->all[(size_t)child * h->slots + i];
+}
+
+size_t held_put(struct held *h, int child, size_t queue, const struct lease *l)
+{
+    size_t i = h->next[child];
+
+    for (size_t tried = 0;; tried++, i = (i + 1) % h->slots) {
+        struct slot *s = slot_at(h, child, i);
+        assert(tried < h->slots);
+        if (atomic_load_explicit(&s->used, memory_order_relaxed))
+            continue;
+        s->held = (struct held_lease){queue, *l};
+        atomic_store_explicit(&s->used, true, memory_order_release);
+        h->next[child] = (i + 1) % h->slots;
+        return i;
+    }
+}
+
+void held_drop(struct held *h, int child, size_t slot)
+{
+    atomic_store_explicit(&slot_at(h, child, slot)->used, false, memory_order_release);
+}
+
+size_t held_take(struct held *h, int child, struct held_lease **ret)
+{
+    struct held_lease *all = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < h->slots; i++) {
+        struct slot *s = slot_at(h, child, i);
+        if (!atomic_load_explicit(&s->used, memory_order_acquire))
+            continue;
+        all = xrealloc(all, (n + 1) * sizeof *all);
+        all[n++] = s->held;
+        atomic_store_explicit(&s->used, false, memory_order_release);
+    }
+    h->next[child] = 0;
+    *ret = all;
+    return n;
+}

@@ -1,0 +1,177 @@
+/* main.c - mihwar-worker: a parent that watches, children that carry out jobs.
+ *
+ *   parent: settings, the table of tasks, shared memory for leases  --fork-->  child: loop, stores, pool
+ *
+ * SIGTERM: children stop claiming, finish, release the rest and end with 0 inside shutdown_grace. A child that died gives its leases
+ * back at once: the parent reads them out of the shared memory and lets a short-lived process return them. */
+#include "base/log.h"
+#include "base/program.h"
+#include "pg/migrate.h"
+#include "rt/http.h"
+#include "rt/loop.h"
+#include "rt/offload.h"
+#include "rt/supervisor.h"
+#include "secure/seal.h"
+#include "worker/pool.h"
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct program {
+    struct settings settings;
+    struct held *held;
+};
+
+/* ---------------------------------------------------------------- a child */
+
+static int child_main(int index, void *arg)
+{
+    struct program *p = arg;
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("worker");
+    struct pool pool = {0};
+
+    child_raise_files((long)p->settings.worker_concurrency + 512);
+    rc r = loop_init(&cx);
+    if (r == OK) {
+        http_init(/* max_host_connections= */ 0);
+        r = pool_open(&cx, &p->settings, p->held, index, &pool);
+    }
+    if (r != OK) {
+        log_fail(LOG_ERROR, "worker.cannot_start", &cx, r);
+        return error_info(r)->exit_status;
+    }
+    child_signals(pool_drain, NULL, &pool);
+    pool_start(&pool);
+    log_ev(LOG_INFO, "worker.ready", kv_str("worker", pool.worker), kv_str("queues", p->settings.worker_queues),
+           kv_int("concurrency", p->settings.worker_concurrency));
+    loop_run();
+
+    pool_close(&pool);
+    http_free();
+    offload_free();
+    loop_free();
+    return 0;
+}
+
+/* ---------------------------------------------------------------- after a child's death */
+
+struct returner {
+    const struct settings *settings;
+    struct held_lease *held;
+    size_t n;
+};
+
+static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue, const char *name)
+{
+    _cleanup_(freep) struct lease *l = xmalloc((r->n + 1) * sizeof *l);
+    size_t n = 0, back = 0;
+
+    for (size_t i = 0; i < r->n; i++)
+        if (r->held[i].queue == queue)
+            l[n++] = r->held[i].lease;
+    if (n == 0)
+        return OK;
+    try(engine_return(cx, e, name, l, n, &back));
+    log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_int("held", (int64_t)n), kv_int("jobs", (int64_t)back));
+    return OK;
+}
+
+static rc return_leases(struct cx *cx, void *arg)
+{
+    const struct returner *r = arg;
+    _cleanup_(freep) const char **names = NULL;
+    _cleanup_(freep) char *text = NULL;
+    struct redis *redis = NULL;
+    size_t n;
+
+    rc code = queues_parse(cx, r->settings->worker_queues, &text, &names, &n);
+    if (code == OK)
+        code = redis_new(cx, r->settings->redis_url, &redis);
+    struct engine *e = engine_new(redis, NULL);
+    for (size_t i = 0; code == OK && i < n; i++)
+        code = return_queue(cx, e, r, i, names[i]);
+    if (code != OK) /* then they come back when they expire */
+        log_fail(LOG_WARN, "leases.not_returned", cx, code, kv_int("held", (int64_t)r->n));
+    engine_free(e);
+    redis_free(redis);
+    loop_stop();
+    return OK;
+}
+
+static void return_and_leave(struct returner *r)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("worker.returner");
+
+    if (loop_init(&cx) == OK) {
+        fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.returner", .timeout_ms = 10000}, return_leases, r));
+        loop_run();
+        loop_free();
+    }
+}
+
+/* The parent has no loop and must not wait: a grandchild does it, orphaned at once so that nobody needs to reap it here. */
+static void on_exit_child(int index, int status, void *arg)
+{
+    struct program *p = arg;
+    struct returner r = {.settings = &p->settings};
+
+    (void)status;
+    r.n = held_take(p->held, index, &r.held);
+    if (r.n > 0) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            if (fork() == 0)
+                return_and_leave(&r);
+            _exit(0);
+        }
+        if (pid > 0)
+            waitpid(pid, NULL, 0);
+        else
+            log_ev(LOG_ERROR, "leases.not_returned", kv_int("held", (int64_t)r.n));
+    }
+    free(r.held);
+}
+
+/* ---------------------------------------------------------------- the parent */
+
+static rc check_settings(struct cx *cx, const struct settings *s)
+{
+    _cleanup_(freep) const char **names = NULL;
+    _cleanup_(freep) char *text = NULL;
+    struct seal_keys *keys = NULL;
+    size_t n;
+
+    if (!*s->database_url)
+        return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
+    if (*s->seal_keys) {
+        try(seal_keys_load(cx, s->seal_keys, &keys));
+        seal_keys_free(keys);
+    }
+    return queues_parse(cx, s->worker_queues, &text, &names, &n);
+}
+
+int main(int argc, char **argv)
+{
+    struct program p = {0};
+    int status = program_begin(argc, argv, "mihwar-worker", "carries out jobs", &p.settings, check_settings);
+
+    if (status >= 0)
+        return status;
+    status = migrate_gate(p.settings.database_url, "mihwar-worker");
+    if (status == 0) {
+        registry_init(&p.settings);
+        http_global_init();
+        p.held = held_new((int)p.settings.worker_processes, (size_t)p.settings.worker_concurrency);
+        status = supervisor_run(&(struct supervisor_opts){
+            .name = "worker",
+            .children = (int)p.settings.worker_processes,
+            .grace_ms = p.settings.shutdown_grace,
+            .child_main = child_main,
+            .arg = &p,
+            .on_exit = on_exit_child,
+        });
+        p.held = held_free(p.held);
+    }
+    settings_release(&p.settings);
+    return status;
+}

@@ -1,0 +1,466 @@
+/* pool.c - the fibers that keep a worker going; see pool.h. */
+#include "worker/pool.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "queue/keys.h"
+#include "rt/loop.h"
+#include "secure/seal.h"
+#include "worker/run.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOK_AGAIN_MS 5000 /* an idle worker looks this often, marker or not: a marker dies with who took it */
+
+static size_t room(const struct pool *p)
+{
+    return p->concurrency - p->running;
+}
+
+static void wake_pump(struct pool *p)
+{
+    if (!p->ended)
+        fiber_wake(p->pump);
+}
+
+/* ---------------------------------------------------------------- what ends */
+
+void pool_ack(struct pool *p, struct job_run *run)
+{
+    struct pool_queue *q = run->queue;
+
+    if (q->nacks == q->acks_cap) {
+        q->acks_cap = MAX(q->acks_cap * 2, (size_t)256);
+        q->acks = xrealloc(q->acks, q->acks_cap * sizeof *q->acks);
+    }
+    q->acks[q->nacks++] = run->job.lease;
+    wake_pump(p);
+}
+
+void pool_done(struct pool *p, struct job_run *run)
+{
+    held_drop(p->held, p->child, run->slot);
+    TAILQ_REMOVE(&p->runs, run, link);
+    if (p->running-- == p->concurrency) {
+        wake_pump(p);
+        waitq_wake_one(&p->room);
+    }
+    if (p->draining && p->running == 0)
+        wake_pump(p);
+    run_free(run);
+}
+
+/* ---------------------------------------------------------------- claim */
+
+struct doubtful_batch {
+    struct pool *pool;
+    size_t n;
+    struct job_run *runs[];
+};
+
+/* Jobs that were claimed before: PostgreSQL is asked what became of them, all in one question. While it is away they wait. */
+static rc confirm_batch(struct cx *cx, void *arg)
+{
+    _cleanup_(freep) struct doubtful_batch *b = arg;
+    struct claim_check *checks = arena_alloc(&cx->arena, b->n * sizeof *checks);
+    int64_t pause = 100;
+
+    for (size_t i = 0; i < b->n; i++)
+        checks[i].job = &b->runs[i]->job;
+    for (;;) {
+        rc r = engine_confirm(cx, b->pool->env.engine, checks, b->n);
+        if (r == OK)
+            break;
+        log_fail(LOG_WARN, "claim.not_confirmed", cx, r, kv_int("jobs", (int64_t)b->n));
+        if (b->pool->draining || fiber_sleep(cx, pause) != OK) {
+            for (size_t i = 0; i < b->n; i++)
+                b->runs[i]->released = true;
+            break;
+        }
+        pause = MIN(pause * 2, 5000);
+    }
+    for (size_t i = 0; i < b->n; i++) {
+        b->runs[i]->check = checks[i];
+        run_begin(b->runs[i]);
+    }
+    return OK;
+}
+
+static void take_aboard(struct pool *p, struct pool_queue *q, struct claim_result *c)
+{
+    struct doubtful_batch *doubtful = NULL;
+
+    for (size_t i = 0; i < c->n; i++) {
+        struct job_run *run = run_new(p, q, &c->jobs[i]);
+        run->slot = held_put(p->held, p->child, q->index, &run->job.lease);
+        TAILQ_INSERT_TAIL(&p->runs, run, link);
+        p->running++;
+        if (!run->job.durable || run->job.lease.claim == 1) {
+            run_begin(run);
+            continue;
+        }
+        if (!doubtful) {
+            doubtful = xmalloc(sizeof *doubtful + c->n * sizeof(struct job_run *));
+            *doubtful = (struct doubtful_batch){.pool = p};
+        }
+        doubtful->runs[doubtful->n++] = run;
+    }
+    if (doubtful)
+        fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.confirm"}, confirm_batch, doubtful));
+}
+
+static rc recover(struct cx *cx, struct pool *p)
+{
+    int64_t jobs = 0;
+
+    log_ev(LOG_WARN, "redis.lost");
+    try(engine_recover(cx, p->env.engine, &jobs));
+    for (size_t i = 0; i < p->nqueues; i++)
+        p->queues[i].hot = true;
+    return OK;
+}
+
+static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t max)
+{
+    _cleanup_(claim_result_release) struct claim_result c = {0};
+    size_t acked = MIN(q->nacks, (size_t)QUEUE_BATCH), refused = 0;
+    _cleanup_(freep) struct lease *acks = acked ? xmalloc(acked * sizeof *acks) : NULL;
+
+    /* Copied: while we are parked more may be added, and the array may move. */
+    if (acked)
+        memcpy(acks, q->acks, acked * sizeof *acks);
+    if (max > 0)
+        q->hot = false; /* a marker that comes while we are parked makes it hot again */
+    rc r = engine_claim(cx, p->env.engine, q->name, max, p->settings->lease, acks, acked, &c, &refused);
+    if (r != OK) {
+        q->hot |= max > 0;
+        return r;
+    }
+    q->nacks -= acked;
+    memmove(q->acks, q->acks + acked, q->nacks * sizeof *q->acks);
+    if (refused > 0)
+        log_ev(LOG_WARN, "ack.refused", kv_str("queue", q->name), kv_int("jobs", (int64_t)refused));
+    if (max > 0)
+        q->due_ms = c.next_due_ms;
+    q->hot |= max > 0 && c.n == max;
+    take_aboard(p, q, &c);
+    if (!c.lost)
+        return OK;
+    r = recover(cx, p);
+    q->hot |= r != OK;
+    return r;
+}
+
+/* One pass over the queues, from the most important on; *ret_worked: something was asked of Redis. */
+static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
+{
+    *ret_worked = false;
+    for (size_t i = 0; i < p->nqueues; i++) {
+        struct pool_queue *q = &p->queues[i];
+        bool look = q->hot || (q->due_ms && q->due_ms <= clock_ms());
+        size_t max = look && !p->draining ? MIN(room(p), (size_t)CLAIM_BATCH) : 0;
+        if (max == 0 && q->nacks == 0)
+            continue;
+        *ret_worked = true;
+        try(claim_from(cx, p, q, max));
+        if (q->hot) /* more of the more important before anything else */
+            break;
+    }
+    return OK;
+}
+
+/* Until somebody wakes us or the next job is due. */
+static rc rest(struct cx *cx, struct pool *p)
+{
+    int64_t due = 0;
+
+    for (size_t i = 0; i < p->nqueues; i++)
+        if (p->queues[i].due_ms && (!due || p->queues[i].due_ms < due))
+            due = p->queues[i].due_ms;
+    if (p->draining || due == 0 || room(p) == 0)
+        return fiber_park(cx);
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, MAX(due - clock_ms(), 1));
+    rc r = fiber_park(cx);
+    return r == E_DEADLINE ? OK : r;
+}
+
+static bool all_told(const struct pool *p)
+{
+    size_t acks = 0;
+
+    for (size_t i = 0; i < p->nqueues; i++)
+        acks += p->queues[i].nacks;
+    return p->running == 0 && acks == 0;
+}
+
+static rc pump_fiber(struct cx *cx, void *arg)
+{
+    struct pool *p = arg;
+    int64_t pause = 50;
+
+    while (!(p->draining && all_told(p))) {
+        bool worked = false;
+        rc r = serve(cx, p, &worked);
+        if (r == E_CANCELLED)
+            break;
+        if (r != OK) {
+            log_fail(LOG_WARN, "claim.failed", cx, r, kv_int("again_in_ms", pause));
+            if (fiber_sleep(cx, pause) != OK)
+                break;
+            pause = MIN(pause * 2, 2000);
+            continue;
+        }
+        pause = 50;
+        if (!worked && rest(cx, p) != OK)
+            break;
+    }
+    /* The last acks may be lost with Redis: their leases expire, and PostgreSQL knows the ends. A marker may have been on its way
+     * to our waiter: somebody else should look. */
+    for (size_t i = 0; i < p->nqueues; i++) {
+        _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 500);
+        if (engine_wake(cx, p->env.engine, p->queues[i].name) != OK)
+            break;
+    }
+    p->ended = true;
+    fiber_cancel_all();
+    loop_stop();
+    return OK;
+}
+
+/* ---------------------------------------------------------------- wait */
+
+static void look_everywhere(struct pool *p)
+{
+    for (size_t i = 0; i < p->nqueues; i++)
+        p->queues[i].hot = true;
+    wake_pump(p);
+}
+
+static rc waiter_fiber(struct cx *cx, void *arg)
+{
+    struct pool *p = arg;
+    const char **names = arena_alloc(&cx->arena, p->nqueues * sizeof *names);
+
+    for (size_t i = 0; i < p->nqueues; i++)
+        names[i] = p->queues[i].name;
+    while (!p->draining) {
+        size_t which = p->nqueues;
+        while (room(p) == 0 && !p->draining)
+            try(waitq_wait(cx, &p->room));
+        rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues, clock_ms() + LOOK_AGAIN_MS, &which);
+        if (r == E_CANCELLED)
+            return r;
+        if (r != OK) {
+            log_fail(LOG_WARN, "wait.failed", cx, r);
+            try(fiber_sleep(cx, 500));
+        }
+        if (which == p->nqueues) {
+            look_everywhere(p);
+        } else if (room(p) > 0 && !p->draining) {
+            p->queues[which].hot = true;
+            wake_pump(p);
+        } else { /* full meanwhile: the marker is for somebody else */
+            p->queues[which].hot = true;
+            r = engine_wake(cx, p->env.engine, names[which]);
+            if (r != OK)
+                log_fail(LOG_WARN, "wake.failed", cx, r, kv_str("queue", names[which]));
+        }
+    }
+    return OK;
+}
+
+/* ---------------------------------------------------------------- leases */
+
+static void pool_cancel(struct job_run *run)
+{
+    if (run->fiber && !run->finishing)
+        fiber_cancel(run->fiber);
+}
+
+/* What extend said of one run. Cancelled fibers end by themselves. */
+static void heed(struct job_run *run, bool lost, bool wished)
+{
+    if (!lost && !wished)
+        return;
+    run->lost |= lost;
+    run->wished_away |= wished;
+    log_ev(LOG_WARN, lost ? "lease.lost" : "job.cancel_wished", kv_str("job", run->job.lease.id),
+           kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
+           kv_int("age_ms", clock_ms() - run->started_ms));
+    pool_cancel(run);
+}
+
+static struct job_run *find_run(struct pool *p, const struct lease *l)
+{
+    struct job_run *run;
+
+    TAILQ_FOREACH(run, &p->runs, link)
+        if (run->job.lease.claim == l->claim && strcmp(run->job.lease.id, l->id) == 0)
+            return run;
+    return NULL;
+}
+
+static rc extend_queue(struct cx *cx, struct pool *p, struct pool_queue *q)
+{
+    _cleanup_(freep) struct lease *all = xmalloc((p->running + 1) * sizeof *all);
+    struct job_run *run;
+    size_t n = 0;
+
+    TAILQ_FOREACH(run, &p->runs, link)
+        if (run->queue == q && !run->lost)
+            all[n++] = run->job.lease;
+    for (size_t from = 0; from < n; from += QUEUE_BATCH) {
+        size_t k = MIN(n - from, (size_t)QUEUE_BATCH);
+        bool lost[QUEUE_BATCH], wished[QUEUE_BATCH];
+        try(engine_extend(cx, p->env.engine, q->name, all + from, k, p->settings->lease, lost, wished));
+        for (size_t i = 0; i < k; i++)
+            if ((lost[i] || wished[i]) && (run = find_run(p, &all[from + i])) && !(run->wished_away && !lost[i]))
+                heed(run, lost[i], wished[i]);
+    }
+    return OK;
+}
+
+static rc extender_fiber(struct cx *cx, void *arg)
+{
+    struct pool *p = arg;
+
+    for (;;) {
+        try(fiber_sleep(cx, MAX(p->settings->lease / 3, 1)));
+        for (size_t i = 0; i < p->nqueues; i++) {
+            _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, p->settings->lease / 3);
+            rc r = extend_queue(cx, p, &p->queues[i]);
+            if (r == E_CANCELLED)
+                return r;
+            if (r != OK) /* two calls may fail before another worker can take the jobs */
+                log_fail(LOG_WARN, "leases.not_extended", cx, r, kv_str("queue", p->queues[i].name));
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- life */
+
+rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names, size_t *ret_n)
+{
+    _cleanup_(freep) char *text = xstrdup(list);
+    _cleanup_(freep) const char **names = NULL;
+    size_t n = 0;
+    char *save = NULL;
+
+    for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+        word = str_trim(word);
+        if (!queue_name_valid(word))
+            return fail(cx, CONFIG, "worker_queues: '%.70s' is no name of a queue (a-z 0-9 _ . -)", word);
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(names[i], word) == 0)
+                return fail(cx, CONFIG, "worker_queues names '%s' twice", word);
+        names = xrealloc(names, (n + 1) * sizeof *names);
+        names[n++] = word;
+    }
+    if (n == 0)
+        return fail(cx, CONFIG, "worker_queues names no queue");
+    *ret_text = TAKE_PTR(text);
+    *ret_names = TAKE_PTR(names);
+    *ret_n = n;
+    return OK;
+}
+
+static void redis_is_back(void *arg)
+{
+    look_everywhere(arg);
+}
+
+static rc open_stores(struct cx *cx, struct pool *p)
+{
+    const struct settings *s = p->settings;
+
+    if (*s->seal_keys)
+        try(seal_keys_load(cx, s->seal_keys, &p->env.seal));
+    try(redis_new(cx, s->redis_url, &p->redis));
+    try(redis_new(cx, s->redis_url, &p->blocking));
+    try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
+    p->env.engine = engine_new(p->redis, p->env.db);
+    return OK;
+}
+
+rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int child, struct pool *p)
+{
+    _cleanup_(freep) const char **names = NULL;
+    char host[64] = "", *text;
+
+    *p = (struct pool){.settings = s, .held = held, .child = child, .concurrency = (size_t)s->worker_concurrency};
+    TAILQ_INIT(&p->runs);
+    gethostname(host, sizeof host - 1);
+    snprintf(p->worker, sizeof p->worker, "%s:%d", host, (int)getpid());
+    p->env.settings = s;
+    try(queues_parse(cx, s->worker_queues, &text, &names, &p->nqueues));
+    p->queues = xcalloc(p->nqueues, sizeof *p->queues);
+    for (size_t i = 0; i < p->nqueues; i++)
+        p->queues[i] = (struct pool_queue){.name = xstrdup(names[i]), .index = i, .hot = true};
+    free(text);
+    return open_stores(cx, p);
+}
+
+void pool_start(struct pool *p)
+{
+    p->pump = fiber_spawn(&(struct fiber_opts){.name = "worker.pump"}, pump_fiber, p);
+    p->waiter = fiber_spawn(&(struct fiber_opts){.name = "worker.wait"}, waiter_fiber, p);
+    p->extender = fiber_spawn(&(struct fiber_opts){.name = "worker.leases"}, extender_fiber, p);
+    fiber_detach(p->pump);
+    fiber_detach(p->waiter);
+    fiber_detach(p->extender);
+    redis_on_connect(p->redis, redis_is_back, p);
+}
+
+/* What is left near the end of the grace is cancelled and released; its supervisor kills at the end of it. */
+static rc grace_fiber(struct cx *cx, void *arg)
+{
+    struct pool *p = arg;
+    struct job_run *run;
+
+    try(fiber_sleep(cx, p->settings->shutdown_grace * 8 / 10));
+    TAILQ_FOREACH(run, &p->runs, link) {
+        run->released = true;
+        pool_cancel(run);
+    }
+    try(fiber_sleep(cx, p->settings->shutdown_grace / 10));
+    log_ev(LOG_ERROR, "worker.not_drained", kv_int("jobs", (int64_t)p->running));
+    fiber_cancel_all();
+    loop_stop();
+    return OK;
+}
+
+void pool_drain(void *pool)
+{
+    struct pool *p = pool;
+
+    if (p->draining)
+        return;
+    p->draining = true;
+    log_ev(LOG_INFO, "worker.draining", kv_int("jobs", (int64_t)p->running));
+    fiber_cancel(p->waiter);
+    wake_pump(p);
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.grace"}, grace_fiber, p));
+}
+
+void pool_close(struct pool *p)
+{
+    struct job_run *run;
+
+    while ((run = TAILQ_FIRST(&p->runs))) { /* cut off while they were being confirmed */
+        TAILQ_REMOVE(&p->runs, run, link);
+        run_free(run);
+    }
+    for (size_t i = 0; i < p->nqueues; i++) {
+        free((void *)(uintptr_t)p->queues[i].name);
+        free(p->queues[i].acks);
+    }
+    free(p->queues);
+    p->env.engine = engine_free(p->env.engine);
+    p->env.db = pg_free(p->env.db);
+    p->blocking = redis_free(p->blocking);
+    p->redis = redis_free(p->redis);
+    p->env.seal = seal_keys_free(p->env.seal);
+}

@@ -1,0 +1,59 @@
+/* pool.h - one worker process: what runs, what is to be acked, and the fibers that keep it going.
+ *
+ *                 marker                     jobs                            outcome
+ *     waiter ---------------> pump --claim--------> run fibers --end in PostgreSQL--> acks --.
+ *        (blocking            ^  ^ `---------------------------------------------------------'
+ *         connection)  due ---'  `-- a slot became free
+ *     extender: every third of the lease, all leases in one call a queue
+ *
+ * The pump alone claims: acks of what ended ride on its next claim, so that a busy worker makes one round trip for a batch, and
+ * an idle one acks at once. Queues are served strictly in the order of worker_queues. */
+#pragma once
+#include "rt/fiber.h"
+#include "rt/waitq.h"
+#include "worker/held.h"
+#include "worker/registry.h"
+#include <sys/queue.h>
+
+#define CLAIM_BATCH 256
+
+struct pool_queue {
+    const char *name;
+    size_t index;         /* in worker_queues */
+    bool hot;             /* there may be something to claim */
+    int64_t due_ms;       /* wall; look again then; 0: never */
+    struct lease *acks;   /* ended, to be told to Redis */
+    size_t nacks, acks_cap;
+};
+
+TAILQ_HEAD(job_run_list, job_run);
+
+struct pool {
+    struct worker_env env;
+    const struct settings *settings;
+    struct held *held;
+    int child;            /* index under the supervisor */
+    char worker[96];      /* "host:pid" */
+    struct redis *redis, *blocking;
+    struct pool_queue *queues;
+    size_t nqueues, concurrency, running;
+    struct job_run_list runs;
+    struct fiber *pump, *waiter, *extender;
+    struct waitq room;    /* the waiter sleeps here while every slot is taken */
+    bool draining, ended;
+    int64_t grace_end_mono_ms;
+};
+
+/* In the child, after loop_init. CONFIG and the like when something cannot be had. */
+rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int child, struct pool *ret);
+void pool_start(struct pool *p);
+/* on_stop of child_signals: stop claiming, let what runs finish, release the rest, stop the loop. */
+void pool_drain(void *pool);
+void pool_close(struct pool *p);
+
+/* For run.c: a job has ended and its lease may go (ack), or is no longer ours to speak of. */
+void pool_ack(struct pool *p, struct job_run *run);
+void pool_done(struct pool *p, struct job_run *run);
+
+/* "orders,webhooks,default" -> names; CONFIG when one is none. The caller frees the array, names live in *ret_text. */
+rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names, size_t *ret_n);

@@ -1,0 +1,398 @@
+/* run.c - a fiber for each job: run it, end it.
+ *
+ *   what the task returned            PostgreSQL             Redis
+ *   OK                                completed              ack
+ *   may be retried, attempts left     retry, run_at          reschedule
+ *   may be retried, none left         dead + dead letter     ack
+ *   any other failure                 dead + dead letter     ack
+ *   a store was away                  snoozed                reschedule, as a snooze: it is not the job's fault
+ *   cancelled by wish                 cancelled              ack
+ *   cancelled by the drain            -                      release
+ *   lease lost                        -                      -        whoever holds it now ends it
+ *   STALE_ATTEMPT                     -                      ack      PostgreSQL has ended it, or the sweep pushes it anew
+ *   STALE_ATTEMPT after a doubt       -                      release  the doubtful commit had happened: the next claim asks which
+ *
+ * An end that meets a store that is away is tried again for END_PATIENCE_MS, under an extended lease. After that the lease expires,
+ * and the next holder asks PostgreSQL what became of it (engine_confirm). */
+#include "worker/run.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/inject.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "queue/end.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define END_PATIENCE_MS   60000
+#define UNKNOWN_TASK_MS   10000
+#define AWAY_BASE_MS      1000
+#define AWAY_CAP_MS       30000
+
+/* ---------------------------------------------------------------- birth and death */
+
+struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job)
+{
+    struct job_run *run = xcalloc(1, sizeof *run);
+
+    run->pool = p;
+    run->queue = q;
+    run->job = *job;
+    job->storage = NULL;
+    run->job.run = run;
+    run->task = registry_find(run->job.task);
+    run->check = (struct claim_check){.job = &run->job, .verdict = CLAIM_RUN};
+    if (run->job.max_attempts == 0 && run->task)
+        run->job.max_attempts = run->task->max_attempts;
+    if (run->job.timeout_ms == 0 && run->task)
+        run->job.timeout_ms = run->task->timeout_ms;
+    return run;
+}
+
+struct job_run *run_free(struct job_run *run)
+{
+    if (!run)
+        return NULL;
+    job_release(&run->job);
+    free(run->result);
+    free(run->enqueued);
+    free(run);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- ends */
+
+static bool store_is_away(rc r)
+{
+    return r == E_STORE_DOWN || r == E_STORE_DOUBT || r == E_PG_RETRY || r == E_REDIS_LOST;
+}
+
+/* Whether to try an end again: a store is away, the lease is still ours, and there is patience left. */
+static bool may_wait(struct cx *cx, const struct job_run *run, rc r, int64_t since_mono_ms)
+{
+    if (!(store_is_away(r) || r == E_DEADLINE) || run->lost || cx->cancelled)
+        return false;
+    return clock_mono_ms() - since_mono_ms < END_PATIENCE_MS;
+}
+
+/* The end in PostgreSQL. */
+static rc end_durably(struct cx *cx, struct job_run *run)
+{
+    int64_t since = clock_mono_ms(), pause = 100;
+
+    for (;;) {
+        _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, 10000);
+        rc r = engine_end(cx, run->pool->env.engine, &run->job, &run->end);
+        run->doubtful |= r == E_STORE_DOUBT || r == E_DEADLINE;
+        if (!may_wait(cx, run, r, since))
+            return r;
+        cx_deadline_restore(&d);
+        try(fiber_sleep(cx, pause));
+        pause = MIN(pause * 2, 5000);
+    }
+}
+
+static rc postpone(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool snooze)
+{
+    int64_t since = clock_mono_ms(), pause = 100;
+
+    for (;;) {
+        _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, 10000);
+        rc r = engine_reschedule(cx, run->pool->env.engine, run->job.queue, &run->job.lease, run_at_ms, snooze);
+        if (!may_wait(cx, run, r, since))
+            return r;
+        cx_deadline_restore(&d);
+        try(fiber_sleep(cx, pause));
+        pause = MIN(pause * 2, 5000);
+    }
+}
+
+/* What Redis is told once PostgreSQL knows. */
+static void tell_redis(struct cx *cx, struct job_run *run)
+{
+    bool later = run->end.outcome == JOB_RETRY || run->end.outcome == JOB_SNOOZED;
+
+    if (!later) {
+        run->job.lease.died = run->end.outcome == JOB_DEAD;
+        if (!(run->job.durable && inject(ACK_LOST)))
+            pool_ack(run->pool, run);
+        return;
+    }
+    rc r = postpone(cx, run, run->end.run_at_ms, run->end.outcome == JOB_SNOOZED);
+    if (r != OK) /* comes back when the lease expires; a durable one is then put off until its time */
+        log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id),
+                 kv_int("run_at_ms", run->end.run_at_ms));
+}
+
+static int64_t away_delay_ms(const struct job_run *run)
+{
+    const struct backoff b = {.base_ms = AWAY_BASE_MS, .cap_ms = AWAY_CAP_MS, .factor = 2, .jitter = JITTER_EQUAL};
+
+    return backoff_delay_ms(&b, run->job.lease.snoozes + 1, 0, random_below(UINT64_MAX));
+}
+
+static int64_t retry_delay_ms(const struct job_run *run)
+{
+    return backoff_delay_ms(&run->task->backoff, run->job.attempt, 0, random_below(UINT64_MAX));
+}
+
+/* The row of the table above for what the task returned. */
+static void decide(struct cx *cx, struct job_run *run, rc r)
+{
+    struct job_end *e = &run->end;
+    int64_t delay;
+
+    *e = (struct job_end){
+        .outcome = JOB_COMPLETED, .result = run->result, .worker = run->pool->worker, .started_ms = run->started_ms};
+    if (r == OK)
+        return;
+    e->error_code = error_info(r)->code;
+    e->error = arena_strdup(&cx->arena, cx_words(cx, r));
+    if (run->wished_away) {
+        e->outcome = JOB_CANCELLED;
+        log_ev(LOG_INFO, "job.cancelled", kv_str("job", run->job.lease.id), kv_str("task", run->job.task));
+    } else if (store_is_away(r)) {
+        e->outcome = JOB_SNOOZED;
+        e->run_at_ms = clock_ms() + (delay = away_delay_ms(run));
+        log_fail(LOG_WARN, "job.snoozed", cx, r, kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
+                 kv_int("again_in_ms", delay));
+    } else if (error_info(r)->retry && run->job.attempt < run->job.max_attempts) {
+        e->outcome = JOB_RETRY;
+        e->run_at_ms = clock_ms() + (delay = retry_delay_ms(run));
+        log_fail(LOG_WARN, "job.retry", cx, r, kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
+                 kv_int("attempt", run->job.attempt), kv_int("again_in_ms", delay));
+    } else {
+        e->outcome = JOB_DEAD;
+        log_fail(LOG_ERROR, "job.dead", cx, r, kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
+                 kv_int("attempt", run->job.attempt));
+    }
+}
+
+static void end_stale(struct job_run *run)
+{
+    log_ev(LOG_WARN, "attempt.stale", kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
+           kv_int("attempt", run->job.attempt), kv_bool("lease_lost", run->lost));
+    if (!run->lost)
+        pool_ack(run->pool, run);
+}
+
+static void give_back(struct cx *cx, struct job_run *run)
+{
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
+    rc r = engine_release(cx, run->pool->env.engine, run->job.queue, &run->job.lease, 1);
+
+    log_fail(r == OK ? LOG_INFO : LOG_WARN, "job.released", cx, r, kv_str("job", run->job.lease.id),
+             kv_str("task", run->job.task));
+}
+
+static void finish_stale(struct cx *cx, struct job_run *run)
+{
+    if (run->doubtful && !run->lost)
+        give_back(cx, run);
+    else
+        end_stale(run);
+}
+
+static void end_as(struct cx *cx, struct job_run *run, rc r)
+{
+    decide(cx, run, r);
+    rc stored = end_durably(cx, run);
+    if (stored == OK)
+        tell_redis(cx, run);
+    else if (stored == E_STALE_ATTEMPT)
+        finish_stale(cx, run);
+    else /* its lease expires, and the next holder asks PostgreSQL */
+        log_fail(LOG_ERROR, "job.end_not_stored", cx, stored, kv_str("job", run->job.lease.id),
+                 kv_str("task", run->job.task), kv_str("outcome", job_outcome_word(run->end.outcome)));
+}
+
+static void finish(struct cx *cx, struct job_run *run, rc r)
+{
+    /* The task's own deadline and cancellation ended with the task. */
+    run->finishing = true;
+    cx->deadline_mono_ms = 0;
+    cx->cancelled = false;
+    if (run->ended)
+        tell_redis(cx, run);
+    else if (run->lost || r == E_STALE_ATTEMPT)
+        finish_stale(cx, run);
+    else if (run->released && r != OK)
+        give_back(cx, run);
+    else
+        end_as(cx, run, r);
+}
+
+/* ---------------------------------------------------------------- what is run */
+
+/* Somebody else may know it: left to others, told once in a while by the log, never failed. */
+static void leave_unknown(struct cx *cx, struct job_run *run)
+{
+    log_ev(LOG_WARN, "task.unknown", kv_str("task", run->job.task), kv_str("job", run->job.lease.id),
+           kv_int("again_in_ms", UNKNOWN_TASK_MS));
+    rc r = postpone(cx, run, clock_ms() + UNKNOWN_TASK_MS, /* snooze= */ true);
+    if (r != OK)
+        log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id));
+}
+
+static rc carry_out(struct cx *cx, struct job_run *run)
+{
+    if (run->job.attempt > run->job.max_attempts)
+        return fail(cx, INTERNAL, "%d workers in a row died or lost the lease while they carried it out",
+                    run->job.max_attempts);
+    if (run->wished_away || run->released)
+        return fail(cx, CANCELLED, "cancelled before it ran");
+    return run->task->run(cx, &run->job);
+}
+
+/* The trace id out of a W3C traceparent: version-traceid-parent-flags. */
+static void adopt_trace(struct cx *cx, const char *traceparent)
+{
+    if (traceparent && strlen(traceparent) >= 35 && traceparent[2] == '-')
+        memcpy(cx->trace, traceparent + 3, 32);
+}
+
+static rc run_fiber(struct cx *cx, void *arg)
+{
+    struct job_run *run = arg;
+
+    adopt_trace(cx, run->job.trace);
+    memcpy(cx->subject, run->job.lease.id, sizeof run->job.lease.id);
+    run->started_ms = clock_ms();
+    switch (run->check.verdict) {
+    case CLAIM_ENDED:
+        log_ev(LOG_INFO, "job.ended_already", kv_str("job", run->job.lease.id), kv_str("task", run->job.task));
+        pool_ack(run->pool, run);
+        break;
+    case CLAIM_LATER:
+        (void)postpone(cx, run, run->check.run_at_ms, /* snooze= */ true);
+        break;
+    case CLAIM_CANCEL:
+        run->wished_away = true; /* fall through: it ends as cancelled without running */
+        __attribute__((fallthrough));
+    case CLAIM_RUN:
+        if (run->task)
+            finish(cx, run, carry_out(cx, run));
+        else
+            leave_unknown(cx, run);
+    }
+    pool_done(run->pool, run);
+    return OK;
+}
+
+void run_begin(struct job_run *run)
+{
+    const struct fiber_opts o = {
+        .name = run->task ? run->task->name : "task.unknown",
+        .timeout_ms = run->job.timeout_ms,
+    };
+
+    run->fiber = fiber_spawn(&o, run_fiber, run);
+    fiber_detach(run->fiber);
+}
+
+/* ---------------------------------------------------------------- what a task may call (task.h) */
+
+struct worker_env *job_env(const struct job *job)
+{
+    return &job->run->pool->env;
+}
+
+void job_result(struct job *job, const char *json)
+{
+    free(job->run->result);
+    job->run->result = xstrdup(json);
+}
+
+struct task_tx {
+    struct job_run *run;
+    const struct job_end *end; /* NULL: in the middle of the job */
+    rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg);
+    void *arg;
+};
+
+/* The fence comes first: who is stale writes nothing, and the unique key of an ending job is free for those it enqueues. */
+static rc in_task_tx(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    struct task_tx *t = arg;
+
+    t->run->nenqueued = 0; /* it may be the second time */
+    if (t->end)
+        try(engine_end_tx(cx, tx, &t->run->job, t->end));
+    else
+        try(engine_fence_tx(cx, tx, &t->run->job));
+    return t->fn ? t->fn(cx, tx, t->arg) : OK;
+}
+
+static void push_enqueued(struct cx *cx, struct job_run *run)
+{
+    size_t n = run->nenqueued;
+    _cleanup_(freep) struct job_new *jobs = n ? xmalloc(n * sizeof *jobs) : NULL;
+
+    run->nenqueued = 0;
+    if (n == 0)
+        return;
+    for (size_t i = 0; i < n; i++)
+        jobs[i] = *run->enqueued[i];
+    rc r = engine_push(cx, run->pool->env.engine, jobs, n);
+    if (r != OK) /* committed: the sweep pushes what Redis did not take */
+        log_fail(LOG_WARN, "push.postponed", cx, r, kv_int("jobs", (int64_t)n));
+}
+
+static rc run_task_tx(struct cx *cx, struct job_run *run, struct task_tx *t)
+{
+    rc r = pg_tx_run(cx, run->pool->env.db, in_task_tx, t);
+
+    if (r != OK) {
+        run->nenqueued = 0;
+        return r;
+    }
+    push_enqueued(cx, run);
+    return OK;
+}
+
+static rc end_by_task(struct cx *cx, struct job *job, struct job_end end,
+                      rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
+{
+    struct job_run *run = job->run;
+
+    end.result = run->result;
+    end.worker = run->pool->worker;
+    end.started_ms = run->started_ms;
+    run->end = end;
+    rc r = run_task_tx(cx, run, &(struct task_tx){run, &run->end, fn, arg});
+    run->ended = r == OK;
+    run->doubtful = r == E_STORE_DOUBT;
+    return r;
+}
+
+rc job_complete(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
+{
+    return end_by_task(cx, job, (struct job_end){.outcome = JOB_COMPLETED}, fn, arg);
+}
+
+rc job_snooze(struct cx *cx, struct job *job, int64_t run_at_ms,
+              rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
+{
+    return end_by_task(cx, job, (struct job_end){.outcome = JOB_SNOOZED, .run_at_ms = run_at_ms}, fn, arg);
+}
+
+rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
+{
+    return run_task_tx(cx, job->run, &(struct task_tx){job->run, NULL, fn, arg});
+}
+
+rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new *j)
+{
+    struct job_run *run = job->run;
+
+    j->durable = true;
+    if (!j->trace)
+        j->trace = run->job.trace;
+    if (!j->tenant_id)
+        j->tenant_id = run->job.tenant_id;
+    try(job_new_check(cx, j));
+    try(engine_insert(cx, tx, j, 1));
+    run->enqueued = xrealloc(run->enqueued, (run->nenqueued + 1) * sizeof(struct job_new *));
+    run->enqueued[run->nenqueued++] = j;
+    return OK;
+}

@@ -1,0 +1,31 @@
+/* run.h - one job aboard: from its claim to its end. */
+#pragma once
+#include "queue/reconcile.h"
+#include "worker/pool.h"
+
+struct job_run {
+    TAILQ_ENTRY(job_run) link;
+    struct pool *pool;
+    struct pool_queue *queue;
+    struct job job;
+    const struct task *task; /* NULL: nobody knows it here */
+    struct fiber *fiber;     /* NULL: not begun */
+    struct claim_check check;
+    size_t slot;             /* in pool->held */
+    int64_t started_ms;
+    bool lost;        /* the lease is another's, or expired */
+    bool wished_away; /* its cancel was asked for */
+    bool released;    /* the drain gives it back */
+    bool finishing;   /* the task has returned: nothing is cancelled any more */
+    bool ended;       /* job_complete or job_snooze committed `end` */
+    bool doubtful;    /* their commit may have happened */
+    struct job_end end;
+    char *result;     /* of job_result */
+    struct job_new **enqueued; /* by job_enqueue, pushed after the commit */
+    size_t nenqueued;
+};
+
+/* Takes over *job (its storage). Counted, leased, held; begins with run_begin. */
+struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job);
+void run_begin(struct job_run *run);
+struct job_run *run_free(struct job_run *run);
