@@ -97,6 +97,27 @@ rc verb_schedule_resume(struct cx *cx, struct ops *o)
     return set_enabled(cx, o, true);
 }
 
+static rc note_run(struct cx *cx, struct ops *o, const struct schedule *s)
+{
+    return audit_note(cx, o->db,
+                      &(struct audit){.actor = o->actor,
+                                      .action = "schedule.run",
+                                      .object_type = "schedule",
+                                      .object_id = s->id});
+}
+
+/* What beat does itself is no job: it is made due. */
+static rc run_by_beat(struct cx *cx, struct ops *o, const struct schedule *s)
+{
+    try(schedule_due_now(cx, o->db, s->id));
+    try(note_run(cx, o, s));
+    if (o->json)
+        printf("{\"due\":true}\n");
+    else
+        printf("%s is due now\n", s->name);
+    return OK;
+}
+
 /* Now, besides its times: an ordinary job, not a firing. */
 rc verb_schedule_run(struct cx *cx, struct ops *o)
 {
@@ -104,6 +125,8 @@ rc verb_schedule_run(struct cx *cx, struct ops *o)
     struct job_new j;
 
     try(schedule_get(cx, o->db, NULL, o->argv[0], &s));
+    if (starts_with(s.task, "beat."))
+        return run_by_beat(cx, o, &s);
     j = (struct job_new){.queue = s.queue,
                          .task = s.task,
                          .args = s.args,
@@ -112,11 +135,7 @@ rc verb_schedule_run(struct cx *cx, struct ops *o)
                          .tenant_id = s.tenant_id};
     try(job_new_check(cx, &j));
     try(engine_enqueue(cx, o->engine, &j, 1));
-    try(audit_note(cx, o->db,
-                   &(struct audit){.actor = o->actor,
-                                   .action = "schedule.run",
-                                   .object_type = "schedule",
-                                   .object_id = s.id}));
+    try(note_run(cx, o, &s));
     if (o->json)
         printf("{\"job_id\":\"%s\"}\n", j.id);
     else

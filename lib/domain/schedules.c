@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "domain/cron.h"
 #include "domain/row.h"
 #include "domain/schedules.sql.h"
 #include <inttypes.h>
@@ -46,7 +47,8 @@ static rc check_rule(struct cx *cx, const struct schedule *s)
         return fail_at(cx, INVALID_FIELD, "/misfire", "must be skip, once or all");
     if (s->timezone && (str_empty(s->timezone) || strlen(s->timezone) > 64))
         return fail_at(cx, INVALID_FIELD, "/timezone", "must be the name of a time zone");
-    return OK;
+    struct due_rule rule;
+    return due_rule_make(cx, s->cron, s->every_ms, s->timezone, clock_ms(), &rule);
 }
 
 rc schedule_check(struct cx *cx, const struct schedule *s)
@@ -255,6 +257,16 @@ rc schedule_set_due(struct cx *cx, struct pg *db, const struct schedule *s, int6
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     return pg_do(cx, db, SQL_SCHEDULE_SET_DUE, &res, pg_s(s->id), pg_i(s->version),
                  pg_t(next_due_ms));
+}
+
+rc schedule_due_now(struct cx *cx, struct pg *db, const char *id)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    try(pg_do(cx, db, SQL_SCHEDULE_DUE_NOW, &res, pg_s(id), pg_t(clock_ms())));
+    if (pg_rows(res) == 0)
+        return fail(cx, CONFLICT, "the schedule is paused or gone");
+    return OK;
 }
 
 struct fire {

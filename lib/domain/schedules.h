@@ -42,6 +42,8 @@ rc schedule_list(struct cx *cx, struct pg *db, const char *tenant_id, const char
 rc schedule_change(struct cx *cx, struct pg *db, const char *actor, const struct schedule *s,
                    struct schedule *ret) MW_PARKS;
 rc schedule_remove(struct cx *cx, struct pg *db, const char *actor, const char *id) MW_PARKS;
+/* Due at once, by beat's own hand: for the tasks that beat runs itself (beat.*). CONFLICT when it is paused. Parks. */
+rc schedule_due_now(struct cx *cx, struct pg *db, const char *id) MW_PARKS;
 rc schedule_json(struct cx *cx, const struct schedule *s, struct buf *out);
 
 /* For beat: enabled ones without a due time or due at now_ms. Parks. */

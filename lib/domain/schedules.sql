@@ -69,6 +69,10 @@ SELECT min(next_due_at) FROM schedules WHERE enabled;
 -- name: schedule_set_due
 UPDATE schedules SET next_due_at = $3::timestamptz WHERE id = $1::uuid AND version = $2::int;
 
+-- name: schedule_due_now
+-- Beat hears of it (schema/0007_beat.sql). Whole milliseconds, as everywhere.
+UPDATE schedules SET next_due_at = least(next_due_at, $2::timestamptz) WHERE id = $1::uuid AND enabled RETURNING id;
+
 -- name: schedule_lock
 -- Not the schedule that was read, or gone: nothing is fired for it.
 SELECT id FROM schedules WHERE id = $1::uuid AND version = $2::int AND enabled FOR UPDATE;
