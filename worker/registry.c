@@ -2,6 +2,10 @@
 #include "worker/registry.h"
 #include "queue/keys.h"
 #include "worker/tasks/builtin.h"
+#include "worker/tasks/order_check.h"
+#include "worker/tasks/order_dispatch.h"
+#include "worker/tasks/provider_refresh.h"
+#include "worker/tasks/webhook_deliver.h"
 #include <assert.h>
 #include <string.h>
 
@@ -9,6 +13,11 @@ static const struct task_row rows[] = {
     {&task_echo, NULL},
     {&task_noop, NULL},
     {&task_sleep, NULL},
+    {&task_order_check, order_check_configure},
+    {&task_order_dispatch, NULL},
+    {&task_provider_balance, NULL},
+    {&task_provider_catalogue, NULL},
+    {&task_webhook_deliver, NULL},
 };
 
 void registry_init(const struct settings *s)

@@ -93,6 +93,7 @@ struct provider_words {
     const char *note;            /* its text, already masked and in UTF-8 */
     const char *cost;            /* decimal; absolute value is kept */
     const char *currency;        /* three letters; needed with cost */
+    const char *verbatim;        /* its whole answer, PINs and credentials masked: for the timeline, in place of the note */
 };
 
 /* The provider accepted: sent. check_at_ms (wall): order.check is enqueued for then unless one

@@ -251,6 +251,12 @@ static struct pg_step event_step(struct cx *cx, const struct move *m, const char
     };
 }
 
+/* What the timeline keeps of an answer. */
+static const char *words_told(const struct provider_words *w)
+{
+    return !w ? NULL : w->verbatim ? w->verbatim : w->note;
+}
+
 static rc seal_pin(struct cx *cx, const struct move *m, const char *pin, int unit, const char **ret)
 {
     *ret = NULL;
@@ -288,10 +294,10 @@ rc move_write(struct cx *cx, struct move *m, const struct change *c)
 
     enum order_status from = m->o.status,
                       to = c->decided ? c->status : placements_settle(m->p, m->np, m->o.quantity);
-    const char *note = c->w ? c->w->note : NULL;
+    const char *said = words_told(c->w);
     steps[n++] = order_step_of(cx, m, c, to, order_pin);
     steps[n++] =
-        event_step(cx, m, c->event, order_status_word(to), c->p, c->detail ? c->detail : note);
+        event_step(cx, m, c->event, order_status_word(to), c->p, c->detail ? c->detail : said);
     steps[n++] = (struct pg_step){.q = &SQL_ORDER_ANNOUNCE, .args = KEEP(cx, pg_s(m->o.id))};
     assert(n <= COUNT(steps));
     try(run(cx, m, steps, n));
@@ -325,7 +331,7 @@ rc move_take(struct cx *cx, const struct order_step *st, const struct placement 
         now->status != PLACEMENT_UNSENT)
         return OK;
     *ret_p = NULL;
-    return move_note(cx, m, late, now, w ? w->note : NULL);
+    return move_note(cx, m, late, now, words_told(w));
 }
 
 rc move_lose(struct cx *cx, struct move *m, struct placement *now, const struct provider_words *w,

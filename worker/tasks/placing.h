@@ -1,0 +1,20 @@
+/* placing.h - one call that buys, and what its answer means, stored. For order.dispatch and for the resend of order.check.
+ *
+ *   the reference is committed as 'sending' --> call --> ACCEPTED, DONE      sent, completed
+ *                                                        REFUSED             the fallback, or failed
+ *                                                        NOT_SENT, TROUBLE   unsent: later, under the same reference
+ *                                                        all else            unconfirmed: it is asked about */
+#pragma once
+#include "worker/tasks/step.h"
+
+struct placing {
+    struct job *job;
+    struct provider *provider;
+    struct provider_entry *entry; /* entered */
+    const struct order *order;
+    const char *product, *kupur;  /* of the package there */
+    struct placement placement;   /* 'sending', committed by this very attempt */
+};
+/* *ret_later_ms: when to try the same again (wall); 0: nothing to wait for. Failures are the store's or CANCELLED; the placement then stays
+ * 'sending', which the next attempt reads as doubt. Parks. */
+rc placing_call(struct cx *cx, const struct placing *p, int64_t *ret_later_ms) MW_PARKS;
