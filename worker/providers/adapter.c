@@ -20,7 +20,7 @@ static rc parse_object(struct cx *cx, const char *what, const char *text, const 
 
 rc adapter_new(struct cx *cx, const struct integration *i, const struct settings *s, struct adapter *ret)
 {
-    const cJSON *settings, *credentials;
+    const cJSON *settings = NULL, *credentials = NULL;
 
     *ret = (struct adapter){0};
     try(parse_object(cx, "settings", i->settings, &settings));
