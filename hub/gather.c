@@ -18,6 +18,8 @@
 
 #define BATCH_MAX      256
 #define BATCH_MS       10000
+#define COMMITS_MAX    4
+#define BATCH_WORTH    16 /* rows that may start a commit while another is under way */
 #define ORDER_JSON_MAX KiB(64)
 
 struct gather_row {
@@ -35,8 +37,10 @@ struct gather_row {
 struct gather {
     struct hub *hub;
     struct gather_row *head, **tail;
-    size_t batches; /* under way, pushes included */
-    bool committing;
+    size_t waiting;    /* rows in the list */
+    size_t committing; /* batches before their commit's end */
+    size_t batches;    /* under way, pushes included */
+    bool starting;     /* one was spawned and has not taken its rows yet */
 };
 
 struct gather *gather_new(struct hub *hub)
@@ -111,7 +115,7 @@ static void row_finish(struct cx *cx, struct gather_row *w, rc batch)
 
 /* ------------------------------------------------------------------ a batch */
 
-static void start_batch(struct gather *g);
+static void start_if_worth(struct gather *g);
 
 static void push(struct cx *cx, struct gather *g, struct order_new **rows, size_t n)
 {
@@ -131,22 +135,24 @@ static rc run_batch(struct cx *cx, void *arg)
     size_t n = 0, made = 0;
     rc r;
 
+    g->starting = false;
     while (g->head && n < BATCH_MAX) {
         rows[n] = g->head;
         news[n] = &g->head->row;
         g->head = g->head->next;
         n++;
     }
+    g->waiting -= n;
     if (!g->head)
         g->tail = &g->head;
+    start_if_worth(g);
     r = orders_insert(cx, g->hub->db, news, n);
     metric_add(g->hub->metrics, METRIC_GATHER_BATCHES, 1);
     metric_add(g->hub->metrics, METRIC_GATHER_ORDERS, (int64_t)n);
     for (size_t i = 0; i < n; i++)
         row_finish(cx, rows[i], r);
-    g->committing = false;
-    if (g->head)
-        start_batch(g);
+    g->committing--;
+    start_if_worth(g);
 
     for (size_t i = 0; r == OK && i < n; i++) {
         if (rows[i]->row.made == ORDER_CREATED)
@@ -160,9 +166,15 @@ static rc run_batch(struct cx *cx, void *arg)
     return OK;
 }
 
-static void start_batch(struct gather *g)
+/* A batch that was spawned takes its rows when it runs: those that arrive in the same turn of the
+ * loop ride along. */
+static void start_if_worth(struct gather *g)
 {
-    g->committing = true;
+    if (g->waiting == 0 || g->starting || g->committing >= COMMITS_MAX ||
+        (g->committing > 0 && g->waiting < BATCH_WORTH))
+        return;
+    g->starting = true;
+    g->committing++;
     g->batches++;
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "orders.commit", .timeout_ms = BATCH_MS},
                              run_batch, g));
@@ -176,9 +188,9 @@ rc gather_order(struct cx *cx, struct gather *g, const struct order_new *row,
 
     *g->tail = w;
     g->tail = &w->next;
+    g->waiting++;
     w->waiter = cx->fiber;
-    if (!g->committing)
-        start_batch(g);
+    start_if_worth(g);
     while (!w->done && r == OK)
         r = fiber_park(cx);
     if (!w->done) {
