@@ -6,6 +6,7 @@
 #include "queue/keys.h"
 #include "rt/loop.h"
 #include "secure/seal.h"
+#include "worker/providers/pool.h"
 #include "worker/run.h"
 #include <assert.h>
 #include <stdio.h>
@@ -382,6 +383,7 @@ static rc open_stores(struct cx *cx, struct pool *p)
     try(redis_new(cx, s->redis_url, &p->blocking));
     try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
     p->env.engine = engine_new(p->redis, p->env.db);
+    p->env.providers = provider_pool_new(p->env.db, p->env.seal, s);
     return OK;
 }
 
@@ -458,6 +460,7 @@ void pool_close(struct pool *p)
         free(p->queues[i].acks);
     }
     free(p->queues);
+    p->env.providers = provider_pool_free(p->env.providers);
     p->env.engine = engine_free(p->env.engine);
     p->env.db = pg_free(p->env.db);
     p->blocking = redis_free(p->blocking);
