@@ -251,8 +251,10 @@ rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, si
     if (n == 0)
         return OK;
     for (size_t i = 0; i < n; i++) {
-        id_new(rows[i]->id);
-        id_new(rows[i]->job_id);
+        if (!rows[i]->id[0])
+            id_new(rows[i]->id);
+        if (!rows[i]->job_id[0])
+            id_new(rows[i]->job_id);
     }
     rc r = send_surely(cx, db, rows, n);
     if (!of_a_row(r))

@@ -47,7 +47,8 @@ struct order_new {
     enum order_made made;
     struct err err;     /* when refused: code, pointer, words */
     struct order order; /* CREATED and REPLAYED: as it was accepted (pending) */
-    char id[ID_LEN + 1], job_id[ID_LEN + 1];
+    char id[ID_LEN + 1],
+        job_id[ID_LEN + 1]; /* in and out: "" is made here; the same ids again are the same order */
 };
 
 /* Everything that can be judged without the database: required fields, lengths in characters,
