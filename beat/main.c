@@ -4,7 +4,8 @@
  *     firing.c    fires schedules when they are due      misfire.c   what is made up for
  *     duties.c    sweeps, reconcile, retention, the epoch
  *
- * SIGTERM: duties are cancelled, the office is given up, so that another beat leads at once. */
+ * SIGTERM: duties are cancelled, the office is given up, so that another beat leads at once.
+ * SIGHUP: time zones are read again. */
 #include "base/log.h"
 #include "base/program.h"
 #include "beat/beat.h"
@@ -92,6 +93,15 @@ static void on_stop(void *arg)
         fiber_spawn(&(struct fiber_opts){.name = "beat.stop", .timeout_ms = RESIGN_MS}, stop, arg));
 }
 
+/* Zones are read again: the tz database may have been updated. Nobody holds one across a park. */
+static void on_reload(void *arg)
+{
+    struct program *p = arg;
+
+    tz_forget();
+    firing_wake(&p->beat);
+}
+
 static rc open_stores(struct cx *cx, struct program *p)
 {
     struct beat *b = &p->beat;
@@ -126,7 +136,7 @@ static int beat_main(int index, void *arg)
         log_fail(LOG_ERROR, "beat.cannot_start", &cx, r);
         return error_info(r)->exit_status;
     }
-    child_signals(on_stop, NULL, p);
+    child_signals(on_stop, on_reload, p);
     p->main = fiber_spawn(&(struct fiber_opts){.name = "beat.leader"}, leader_main, p);
     log_ev(LOG_INFO, "beat.started", kv_str("name", leader_name(p->beat.leader)));
     loop_run();

@@ -244,6 +244,24 @@ START_TEST(misfires)
 }
 END_TEST
 
+START_TEST(jitter_moves_the_job_not_the_due_time)
+{
+    start_beats("1s");
+    led();
+    const char *id = add_schedule("jumpy", "1000", "once", "NULL");
+    SQL("UPDATE schedules SET jitter_ms = 60000, version = version + 1 WHERE id = '%s'", id);
+    ck_wait(fired("jumpy") >= 4, 10000);
+    SQL("UPDATE schedules SET enabled = false WHERE name = 'jumpy'");
+    ck_assert_int_ge(SQL_INT("SELECT count(DISTINCT j.run_at - f.due_at) FROM jobs j JOIN "
+                             "schedule_firings f ON f.job_id = j.id"),
+                     3);
+    ck_assert_int_eq(
+        SQL_INT("SELECT count(*) FROM jobs j JOIN schedule_firings f ON f.job_id = j.id"
+                " WHERE NOT j.run_at - f.due_at BETWEEN interval '0' AND interval '61 s'"),
+        0);
+}
+END_TEST
+
 START_TEST(a_change_is_heard_at_once)
 {
     start_beats("1s");
@@ -266,6 +284,13 @@ START_TEST(a_change_is_heard_at_once)
     ck_assert_str_eq(SQL("SELECT to_char(next_due_at AT TIME ZONE 'UTC', 'MM-DD HH24:MI') FROM "
                          "schedules WHERE name = 'yearly'"),
                      "12-31 21:00");
+    proc_signal(beats[leads()], SIGHUP); /* zones are read again */
+    SQL("UPDATE schedules SET next_due_at = NULL, version = version + 1 WHERE name = 'yearly'");
+    ck_wait(
+        SQL_INT(
+            "SELECT count(*) FROM schedules WHERE name = 'yearly' AND next_due_at IS NOT NULL") ==
+            1,
+        2000);
     ck_assert_int_eq(fired("yearly"), 0);
 }
 END_TEST
@@ -396,6 +421,25 @@ START_TEST(old_things_go)
 }
 END_TEST
 
+START_TEST(an_operator_runs_a_duty)
+{
+    _cleanup_(freep) char *db = xasprintf("MIHWAR_DATABASE_URL=%s", url);
+    _cleanup_(freep) char *redis = xasprintf("MIHWAR_REDIS_URL=%s", stores.redis_url);
+    _cleanup_(freep) char *out = NULL, *err = NULL;
+    const char *argv[] = {built("ops/mihwar"), "schedule", "run", "retention", NULL};
+    const char *env[] = {db, redis, NULL};
+
+    start_beats("1s");
+    led();
+    int64_t before = fired("retention");
+    ck_assert_msg(proc_run(&(struct proc_opts){.name = "mihwar", .argv = argv, .env = env}, NULL,
+                           10000, &out, &err) == 0,
+                  "%s%s", out, err);
+    ck_wait(fired("retention") == before + 1, 5000);
+    ck_assert_int_eq(SQL_INT("SELECT count(*) FROM audit_log WHERE action = 'schedule.run'"), 1);
+}
+END_TEST
+
 START_TEST(an_old_due_time_does_not_spin)
 {
     start_beats("1s");
@@ -479,12 +523,14 @@ static Suite *suite(void)
     tcase_add_test(tc, survives_the_death_of_postgresql);
     tcase_add_test(tc, one_firing_per_due_time);
     tcase_add_loop_test(tc, misfires, 0, COUNT(late));
+    tcase_add_test(tc, jitter_moves_the_job_not_the_due_time);
     tcase_add_test(tc, a_change_is_heard_at_once);
     tcase_add_test(tc, a_broken_schedule_harms_no_other);
     tcase_add_test(tc, orders_get_their_job_back);
     tcase_add_test(tc, providers_are_asked);
     tcase_add_test(tc, lost_jobs_are_pushed);
     tcase_add_test(tc, old_things_go);
+    tcase_add_test(tc, an_operator_runs_a_duty);
     tcase_add_test(tc, an_old_due_time_does_not_spin);
     tcase_add_test(tc, the_epoch_advances);
     tcase_add_test(tc, says_what_it_is);
