@@ -1,0 +1,292 @@
+/* queue.c - what the engine and the worker reach with jobs that do nothing.
+ *
+ *   bench_queue [--jobs 300000] [--clients 2] [--batch 128] [--probes 2000] [--concurrency 1000]
+ *
+ *   enqueue   `clients` processes push broker jobs of 200 bytes in batches through engine_push
+ *   drain     a real mihwar-worker with two processes carries them out (mihwar.noop); the queue was paused until it was ready
+ *   latency   one idle worker process; jobs come one by one; the task's first instruction reads the clock
+ *
+ * Private stores. One line of JSON per case. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg/migrate.h"
+#include "queue/internal.h"
+#include "rt/supervisor.h"
+#include "tests/support/on_fiber.h"
+#include "tests/support/stores.h"
+#include "worker/pool.h"
+#include "worker/tasks/builtin.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define Q "bench"
+
+static struct stores stores;
+static long jobs = 300000, probes = 2000;
+static int clients = 2, batch = 128, concurrency = 1000;
+static char args_200[201];
+
+static _Noreturn void die(const char *what, const char *why)
+{
+    fprintf(stderr, "bench_queue: %s: %s\n", what, why);
+    exit(1);
+}
+
+static double redis_cpu_us(void)
+{
+    const char *info = redis_one(stores.redis_url, "INFO cpu");
+    double sys = 0, user = 0;
+
+    sscanf(strstr(info, "used_cpu_sys:"), "used_cpu_sys:%lf", &sys);
+    sscanf(strstr(info, "used_cpu_user:"), "used_cpu_user:%lf", &user);
+    return (sys + user) * 1e6;
+}
+
+static double children_cpu_us(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_CHILDREN, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static long counter(const char *name)
+{
+    const char *n = redis_one(stores.redis_url, "HGET mw:{" Q "}:stats %s", name);
+
+    return n ? atol(n) : 0;
+}
+
+static rc migrate(struct cx *cx, void *arg)
+{
+    struct pg *db;
+    int applied;
+
+    try(pg_new(cx, arg, 1, &db));
+    rc r = migrate_run(cx, db, &applied);
+    pg_free(db);
+    return r;
+}
+
+/* ---------------------------------------------------------------- enqueue */
+
+static rc push_all(struct cx *cx, void *arg)
+{
+    long n = *(long *)arg;
+    struct redis *redis;
+    struct job_new *j = xcalloc((size_t)batch, sizeof *j);
+    rc r = redis_new(cx, stores.redis_url, &redis);
+    struct engine *e = engine_new(redis, NULL);
+
+    cx->deadline_mono_ms = 0;
+    for (long done = 0; r == OK && done < n; done += batch) {
+        for (int i = 0; i < batch; i++)
+            j[i] = (struct job_new){.queue = Q, .task = "mihwar.noop", .args = args_200, .priority = JOB_PRIORITY};
+        r = engine_push(cx, e, j, (size_t)MIN((long)batch, n - done));
+    }
+    free(j);
+    engine_free(e);
+    redis_free(redis);
+    return r;
+}
+
+static void bench_enqueue(void)
+{
+    double redis = redis_cpu_us(), mine = children_cpu_us();
+    int64_t start = clock_mono_us();
+    long each = jobs / clients;
+
+    for (int i = 0; i < clients; i++)
+        if (fork() == 0)
+            _exit(on_fiber(push_all, &each) == OK ? 0 : 1);
+    for (int i = 0, status; i < clients; i++)
+        if (wait(&status) < 0 || status != 0)
+            die("enqueue", "a client failed");
+    double took = (double)(clock_mono_us() - start) / 1e6;
+    jobs = each * clients;
+    printf("{\"case\":\"enqueue\",\"value\":%.0f,\"unit\":\"jobs/s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
+           "\"client_us_per_job\":%.2f}\n",
+           (double)jobs / took, batch, (redis_cpu_us() - redis) / (double)jobs,
+           (children_cpu_us() - mine) / (double)jobs);
+    fflush(stdout);
+}
+
+/* ---------------------------------------------------------------- drain */
+
+static void bench_drain(void)
+{
+    char many[16], log[] = "MIHWAR_LOG_LEVEL=warn";
+    snprintf(many, sizeof many, "%d", concurrency);
+    const char *argv[] = {built("worker/mihwar-worker"), "--worker-processes", "2", "--worker-queues", Q,
+                          "--worker-concurrency", many, NULL};
+    const char *env[] = {log, NULL};
+    double mine = children_cpu_us();
+    struct proc *worker = proc_start(&(struct proc_opts){.name = "worker", .argv = argv, .env = env});
+
+    /* Ready: its rebuild has set the epoch, and both children have looked at the paused queue. */
+    if (!wait_until(atoi(redis_one(stores.redis_url, "EXISTS mw:{" Q "}:epoch")) == 1, 10000))
+        die("drain", "the worker did not start");
+    support_nap(500);
+    double redis = redis_cpu_us();
+    int64_t start = clock_mono_us();
+    redis_one(stores.redis_url, "DEL mw:{" Q "}:paused");
+    redis_one(stores.redis_url, "ZADD mw:{" Q "}:wait 0 m");
+    while (counter("done") < jobs) {
+        support_nap(2);
+        if (!proc_alive(worker) || clock_mono_us() - start > 60 * 1000000)
+            die("drain", "the worker did not finish");
+    }
+    double took = (double)(clock_mono_us() - start) / 1e6;
+    redis = redis_cpu_us() - redis;
+    if (proc_stop(worker, 20000) != 0)
+        die("drain", "the worker did not end well");
+    proc_free(worker);
+    printf("{\"case\":\"drain\",\"value\":%.0f,\"unit\":\"jobs/s\",\"redis_us_per_job\":%.2f,\"worker_us_per_job\":%.2f}\n",
+           (double)jobs / took, redis / (double)jobs, (children_cpu_us() - mine) / (double)jobs);
+    fflush(stdout);
+}
+
+/* ---------------------------------------------------------------- latency */
+
+struct probes {
+    volatile long started;
+    int64_t took_us[];
+};
+static struct probes *seen;
+
+static rc probe(struct cx *cx, struct job *job)
+{
+    seen->took_us[seen->started] = clock_mono_us() - atoll(job->args);
+    seen->started++;
+    return OK;
+}
+
+static int idle_worker(void)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("bench");
+    struct settings s;
+    struct pool pool = {0};
+
+    task_noop.run = probe;
+    if (settings_load(&cx, &s, NULL) != OK || settings_set(&cx, &s, "worker_queues", Q, "bench") != OK ||
+        loop_init(&cx) != OK)
+        return 1;
+    registry_init(&s);
+    if (pool_open(&cx, &s, held_new(1, (size_t)s.worker_concurrency), 0, &pool) != OK)
+        return 1;
+    child_signals(pool_drain, NULL, &pool);
+    pool_start(&pool);
+    loop_run();
+    return 0;
+}
+
+static rc send_probes(struct cx *cx, void *arg)
+{
+    struct redis *redis;
+
+    cx->deadline_mono_ms = 0;
+    try(redis_new(cx, stores.redis_url, &redis));
+    struct engine *e = engine_new(redis, NULL);
+    rc r = OK;
+    for (long i = 0; r == OK && i < probes; i++) {
+        char at[24];
+        struct job_new j = {.queue = Q, .task = "mihwar.noop", .args = at, .priority = JOB_PRIORITY};
+        snprintf(at, sizeof at, "%lld", (long long)clock_mono_us());
+        r = engine_push(cx, e, &j, 1);
+        while (r == OK && seen->started <= i)
+            r = fiber_sleep(cx, 1);
+        if (r == OK)
+            r = fiber_sleep(cx, 2); /* it acks and goes back to sleep */
+    }
+    engine_free(e);
+    redis_free(redis);
+    return r;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void bench_latency(void)
+{
+    int status;
+
+    seen = mmap(NULL, sizeof *seen + (size_t)probes * sizeof(int64_t), PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (seen == MAP_FAILED)
+        die("latency", "no memory");
+    redis_one(stores.redis_url, "FLUSHALL");
+    pid_t worker = fork();
+    if (worker == 0)
+        _exit(idle_worker());
+    if (!wait_until(atoi(redis_one(stores.redis_url, "EXISTS mw:{" Q "}:epoch")) == 1, 10000))
+        die("latency", "the worker did not start");
+    support_nap(200);
+    if (on_fiber(send_probes, NULL) != OK)
+        die("latency", "a probe could not be sent");
+    kill(worker, SIGTERM);
+    waitpid(worker, &status, 0);
+    qsort(seen->took_us, (size_t)probes, sizeof(int64_t), by_size);
+    printf("{\"case\":\"latency_p50\",\"value\":%.3f,\"unit\":\"ms\"}\n{\"case\":\"latency_p99\",\"value\":%.3f,\"unit\":\"ms\"}\n",
+           (double)seen->took_us[probes / 2] / 1000, (double)seen->took_us[probes * 99 / 100] / 1000);
+}
+
+static void read_options(int argc, char **argv)
+{
+    static const struct option options[] = {{"jobs", 1, NULL, 'j'},   {"clients", 1, NULL, 'c'},
+                                            {"batch", 1, NULL, 'b'},  {"probes", 1, NULL, 'p'},
+                                            {"concurrency", 1, NULL, 'n'}, {NULL, 0, NULL, 0}};
+    int o;
+
+    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
+        switch (o) {
+        case 'j':
+            jobs = atol(optarg);
+            break;
+        case 'c':
+            clients = atoi(optarg);
+            break;
+        case 'b':
+            batch = atoi(optarg);
+            break;
+        case 'p':
+            probes = atol(optarg);
+            break;
+        case 'n':
+            concurrency = atoi(optarg);
+            break;
+        default:
+            exit(2);
+        }
+    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || probes < 1 || concurrency < 1) {
+        fprintf(stderr, "usage: bench_queue [--jobs N] [--clients N] [--batch N] [--probes N] [--concurrency N]\n");
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    read_options(argc, argv);
+    memset(args_200, '1', sizeof args_200 - 1); /* a JSON number */
+    stores_start(&stores, NULL);
+    log_setup(stderr, LOG_WARN, LOG_LOGFMT);
+    setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
+    setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
+    if (on_fiber(migrate, stores.database_url) != OK)
+        die("migrate", stores.database_url);
+    redis_one(stores.redis_url, "SET mw:{" Q "}:paused 1");
+    bench_enqueue();
+    bench_drain();
+    bench_latency();
+    stores_stop(&stores);
+    return support_end(0);
+}

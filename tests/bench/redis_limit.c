@@ -1,0 +1,255 @@
+/* redis_limit.c - the limit: the engine's own push and claim steps in a bare loop, with nothing around them. What a worker reaches
+ * is measured against this in the same run.
+ *
+ *   bench_redis_limit [--redis unix:PATH] [--jobs 400000] [--clients 2] [--batch 128] [--bytes 200]
+ *
+ * Each client is a process with one blocking hiredis connection: first all push, then all drain, acking each batch with the claim of
+ * the next. Without --redis a private one is started. One line of JSON per phase: jobs/s, and the CPU that Redis and the clients
+ * spent on a job. */
+#include "base/clock.h"
+#include "queue/envelope.h"
+#include "queue/internal.h"
+#include "tests/support/stores.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define Q "bench"
+
+static const char *redis_url;
+static long jobs = 400000;
+static int clients = 2, batch = 128, bytes = 200;
+static struct queue_keys keys;
+
+static const enum queue_key push_keys[] = {QK_JOBS,  QK_SCHED,  QK_STATS,    QK_WAIT,
+                                           QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF};
+static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE, QK_SCHED,  QK_STATS,  QK_RATE,     QK_WAIT,
+                                            QK_PAUSED, QK_EPOCH, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF};
+
+static _Noreturn void die(const char *what, const char *why)
+{
+    fprintf(stderr, "bench_redis_limit: %s: %s\n", what, why);
+    exit(1);
+}
+
+static redisContext *open_redis(void)
+{
+    redisContext *c = redisConnectUnix(redis_url + strlen("unix:"));
+
+    if (!c || c->err)
+        die(redis_url, c ? c->errstr : "no memory");
+    return c;
+}
+
+/* ---------------------------------------------------------------- a call */
+
+struct argv {
+    const char *v[8192];
+    size_t len[8192];
+    int n;
+};
+
+static void add(struct argv *a, const char *s, size_t len)
+{
+    a->v[a->n] = s;
+    a->len[a->n++] = len;
+}
+
+static void add_str(struct argv *a, const char *s)
+{
+    add(a, s, strlen(s));
+}
+
+static void begin(struct argv *a, const struct script *s, const enum queue_key *named, size_t n)
+{
+    static char count[16];
+
+    a->n = 0;
+    add_str(a, "EVALSHA");
+    add_str(a, s->sha1);
+    snprintf(count, sizeof count, "%d", s->keys);
+    add_str(a, count);
+    for (size_t i = 0; i < n; i++)
+        add(a, keys.name[named[i]], keys.len[named[i]]);
+    for (int i = 0; i < 10; i++)
+        add(a, keys.name[QK_READY + i], keys.len[QK_READY + i]);
+}
+
+static redisReply *run(redisContext *c, struct argv *a)
+{
+    redisReply *r = redisCommandArgv(c, a->n, a->v, a->len);
+
+    if (!r || r->type == REDIS_REPLY_ERROR)
+        die("EVALSHA", r ? r->str : c->errstr);
+    return r;
+}
+
+/* ---------------------------------------------------------------- the two phases */
+
+static void push_all(redisContext *c, long n)
+{
+    struct argv *a = xmalloc(sizeof *a);
+    char(*ids)[ID_LEN + 1] = xmalloc((size_t)batch * sizeof *ids);
+    char *args = xmalloc((size_t)bytes + 1);
+    const struct job_new j = {.task = "mihwar.noop", .args = args, .priority = JOB_PRIORITY};
+    struct buf body = BUF(MiB(1));
+
+    memset(args, 'x', (size_t)bytes);
+    args[bytes] = 0;
+    envelope_write(&body, &j, 0, clock_ms());
+    for (long done = 0; done < n; done += batch) {
+        begin(a, &SCRIPT_PUSH, push_keys, COUNT(push_keys));
+        add_str(a, "");
+        add_str(a, "0");
+        for (int i = 0; i < batch && done + i < n; i++) {
+            add(a, id_new(ids[i]), ID_LEN);
+            add_str(a, "0.1.0");
+            add_str(a, "5");
+            add_str(a, "0");
+            add_str(a, "");
+            add(a, body.p, body.len);
+        }
+        freeReplyObject(run(c, a));
+    }
+}
+
+static void drain_all(redisContext *c, long n)
+{
+    struct argv *a = xmalloc(sizeof *a);
+    redisReply *last = NULL;
+    char max[16];
+
+    snprintf(max, sizeof max, "%d", batch);
+    for (;;) {
+        begin(a, &SCRIPT_CLAIM, claim_keys, COUNT(claim_keys));
+        add_str(a, "");
+        add_str(a, max);
+        add_str(a, "30000");
+        add_str(a, "-1");
+        add_str(a, "0");
+        for (size_t i = 0; last && i < last->element[5]->elements; i++)
+            add(a, last->element[5]->element[i]->str, last->element[5]->element[i]->len);
+        bool idle = last && last->element[5]->elements == 0;
+        redisReply *r = run(c, a);
+        if (last)
+            freeReplyObject(last);
+        last = r;
+        if (idle && r->element[5]->elements == 0)
+            return;
+    }
+}
+
+static double redis_cpu_us(redisContext *c)
+{
+    redisReply *r = redisCommand(c, "INFO cpu");
+    double sys = 0, user = 0;
+
+    sscanf(strstr(r->str, "used_cpu_sys:"), "used_cpu_sys:%lf", &sys);
+    sscanf(strstr(r->str, "used_cpu_user:"), "used_cpu_user:%lf", &user);
+    freeReplyObject(r);
+    return (sys + user) * 1e6;
+}
+
+static double children_cpu_us(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_CHILDREN, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static void phase(redisContext *c, const char *name, void (*fn)(redisContext *c, long n))
+{
+    double redis = redis_cpu_us(c), mine = children_cpu_us();
+    int64_t start = clock_mono_us();
+
+    for (int i = 0; i < clients; i++)
+        if (fork() == 0) {
+            fn(open_redis(), jobs / clients);
+            _exit(0);
+        }
+    for (int i = 0, status; i < clients; i++)
+        if (wait(&status) < 0 || status != 0)
+            die(name, "a client failed");
+    double took = (double)(clock_mono_us() - start) / 1e6, n = (double)(jobs / clients * clients);
+    printf("{\"case\":\"limit_%s\",\"value\":%.0f,\"unit\":\"jobs/s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
+           "\"client_us_per_job\":%.2f}\n",
+           name, n / took, batch, (redis_cpu_us(c) - redis) / n, (children_cpu_us() - mine) / n);
+    fflush(stdout);
+}
+
+static void load(redisContext *c, const struct script *s)
+{
+    redisReply *r = redisCommand(c, "SCRIPT LOAD %s", s->body);
+
+    if (!r || r->type == REDIS_REPLY_ERROR)
+        die(s->name, r ? r->str : c->errstr);
+    freeReplyObject(r);
+}
+
+static void read_options(int argc, char **argv)
+{
+    static const struct option options[] = {{"redis", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'},
+                                            {"clients", 1, NULL, 'c'}, {"batch", 1, NULL, 'b'},
+                                            {"bytes", 1, NULL, 'y'},   {NULL, 0, NULL, 0}};
+    int o;
+
+    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
+        switch (o) {
+        case 'r':
+            redis_url = optarg;
+            break;
+        case 'j':
+            jobs = atol(optarg);
+            break;
+        case 'c':
+            clients = atoi(optarg);
+            break;
+        case 'b':
+            batch = atoi(optarg);
+            break;
+        case 'y':
+            bytes = atoi(optarg);
+            break;
+        default:
+            exit(2);
+        }
+    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || bytes < 0 || (redis_url && strncmp(redis_url, "unix:", 5) != 0)) {
+        fprintf(stderr, "usage: bench_redis_limit [--redis unix:PATH] [--jobs N] [--clients N] [--batch N] [--bytes N]\n");
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("bench");
+    struct stores stores = {0};
+    bool own;
+
+    read_options(argc, argv);
+    own = !redis_url;
+    if (own) {
+        stores_start(&stores, &(struct stores_opts){.no_pg = true});
+        redis_url = stores.redis_url;
+    }
+    if (queue_keys_make(&cx, Q, &keys) != OK)
+        return 1;
+    redisContext *c = open_redis();
+    load(c, &SCRIPT_PUSH);
+    load(c, &SCRIPT_CLAIM);
+    phase(c, "enqueue", push_all);
+    phase(c, "drain", drain_all);
+    redisReply *left = redisCommand(c, "HLEN mw:{" Q "}:jobs");
+    if (left->integer != 0)
+        die("drain", "jobs are left");
+    freeReplyObject(left);
+    redisFree(c);
+    if (own)
+        stores_stop(&stores);
+    return own ? support_end(0) : 0;
+}
