@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_AGAIN_MS 5000 /* an idle worker looks this often, marker or not: a marker dies with who took it */
+#define LOOK_AGAIN_MS                                                                              \
+    5000 /* an idle worker looks this often, marker or not: a marker dies with who took it */
 
 static size_t room(const struct pool *p)
 {
@@ -62,7 +63,8 @@ struct doubtful_batch {
     struct job_run *runs[];
 };
 
-/* Jobs that were claimed before: PostgreSQL is asked what became of them, all in one question. While it is away they wait. */
+/* Jobs that were claimed before: PostgreSQL is asked what became of them, all in one question.
+ * While it is away they wait. */
 static rc confirm_batch(struct cx *cx, void *arg)
 {
     _cleanup_(freep) struct doubtful_batch *b = arg;
@@ -110,7 +112,8 @@ static void take_aboard(struct pool *p, struct pool_queue *q, struct claim_resul
         doubtful->runs[doubtful->n++] = run;
     }
     if (doubtful)
-        fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.confirm"}, confirm_batch, doubtful));
+        fiber_detach(
+            fiber_spawn(&(struct fiber_opts){.name = "worker.confirm"}, confirm_batch, doubtful));
 }
 
 static rc recover(struct cx *cx, struct pool *p)
@@ -135,13 +138,15 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
         memcpy(acks, q->acks, acked * sizeof *acks);
     if (max > 0)
         q->hot = false; /* a marker that comes while we are parked makes it hot again */
-    rc r = engine_claim(cx, p->env.engine, q->name, max, p->settings->lease, acks, acked, &c, &refused);
+    rc r = engine_claim(cx, p->env.engine, q->name, max, p->settings->lease, acks, acked, &c,
+                        &refused);
     if (r != OK) {
         q->hot |= max > 0;
         return r;
     }
     q->nacks -= acked;
-    memmove(q->acks, q->acks + acked, q->nacks * sizeof *q->acks);
+    if (q->nacks > 0)
+        memmove(q->acks, q->acks + acked, q->nacks * sizeof *q->acks);
     if (refused > 0)
         log_ev(LOG_WARN, "ack.refused", kv_str("queue", q->name), kv_int("jobs", (int64_t)refused));
     if (max > 0)
@@ -155,7 +160,8 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     return r;
 }
 
-/* One pass over the queues, from the most important on; *ret_worked: something was asked of Redis. */
+/* One pass over the queues, from the most important on; *ret_worked: something was asked of Redis.
+ */
 static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
 {
     *ret_worked = false;
@@ -183,7 +189,8 @@ static rc rest(struct cx *cx, struct pool *p)
             due = p->queues[i].due_ms;
     if (p->draining || due == 0 || room(p) == 0)
         return fiber_park(cx);
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, MAX(due - clock_ms(), 1));
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, MAX(due - clock_ms(), 1));
     rc r = fiber_park(cx);
     return r == E_DEADLINE ? OK : r;
 }
@@ -218,8 +225,8 @@ static rc pump_fiber(struct cx *cx, void *arg)
         if (!worked && rest(cx, p) != OK)
             break;
     }
-    /* The last acks may be lost with Redis: their leases expire, and PostgreSQL knows the ends. A marker may have been on its way
-     * to our waiter: somebody else should look. */
+    /* The last acks may be lost with Redis: their leases expire, and PostgreSQL knows the ends. A
+     * marker may have been on its way to our waiter: somebody else should look. */
     for (size_t i = 0; i < p->nqueues; i++) {
         _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 500);
         if (engine_wake(cx, p->env.engine, p->queues[i].name) != OK)
@@ -251,7 +258,8 @@ static rc waiter_fiber(struct cx *cx, void *arg)
         size_t which = p->nqueues;
         while (room(p) == 0 && !p->draining)
             try(waitq_wait(cx, &p->room));
-        rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues, clock_ms() + LOOK_AGAIN_MS, &which);
+        rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues,
+                           clock_ms() + LOOK_AGAIN_MS, &which);
         if (r == E_CANCELLED)
             return r;
         if (r != OK) {
@@ -299,8 +307,8 @@ static struct job_run *find_run(struct pool *p, const struct lease *l)
     struct job_run *run;
 
     TAILQ_FOREACH(run, &p->runs, link)
-        if (run->job.lease.claim == l->claim && strcmp(run->job.lease.id, l->id) == 0)
-            return run;
+    if (run->job.lease.claim == l->claim && strcmp(run->job.lease.id, l->id) == 0)
+        return run;
     return NULL;
 }
 
@@ -311,14 +319,16 @@ static rc extend_queue(struct cx *cx, struct pool *p, struct pool_queue *q)
     size_t n = 0;
 
     TAILQ_FOREACH(run, &p->runs, link)
-        if (run->queue == q && !run->lost)
-            all[n++] = run->job.lease;
+    if (run->queue == q && !run->lost)
+        all[n++] = run->job.lease;
     for (size_t from = 0; from < n; from += QUEUE_BATCH) {
         size_t k = MIN(n - from, (size_t)QUEUE_BATCH);
         bool lost[QUEUE_BATCH], wished[QUEUE_BATCH];
-        try(engine_extend(cx, p->env.engine, q->name, all + from, k, p->settings->lease, lost, wished));
+        try(engine_extend(cx, p->env.engine, q->name, all + from, k, p->settings->lease, lost,
+                          wished));
         for (size_t i = 0; i < k; i++)
-            if ((lost[i] || wished[i]) && (run = find_run(p, &all[from + i])) && !(run->wished_away && !lost[i]))
+            if ((lost[i] || wished[i]) && (run = find_run(p, &all[from + i])) &&
+                !(run->wished_away && !lost[i]))
                 heed(run, lost[i], wished[i]);
     }
     return OK;
@@ -331,19 +341,22 @@ static rc extender_fiber(struct cx *cx, void *arg)
     for (;;) {
         try(fiber_sleep(cx, MAX(p->settings->lease / 3, 1)));
         for (size_t i = 0; i < p->nqueues; i++) {
-            _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, p->settings->lease / 3);
+            _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+                cx_deadline_within(cx, p->settings->lease / 3);
             rc r = extend_queue(cx, p, &p->queues[i]);
             if (r == E_CANCELLED)
                 return r;
             if (r != OK) /* two calls may fail before another worker can take the jobs */
-                log_fail(LOG_WARN, "leases.not_extended", cx, r, kv_str("queue", p->queues[i].name));
+                log_fail(LOG_WARN, "leases.not_extended", cx, r,
+                         kv_str("queue", p->queues[i].name));
         }
     }
 }
 
 /* ---------------------------------------------------------------- life */
 
-rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names, size_t *ret_n)
+rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names,
+                size_t *ret_n)
 {
     _cleanup_(freep) char *text = xstrdup(list);
     _cleanup_(freep) const char **names = NULL;
@@ -353,7 +366,8 @@ rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***
     for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
         word = str_trim(word);
         if (!queue_name_valid(word))
-            return fail(cx, CONFIG, "worker_queues: '%.70s' is no name of a queue (a-z 0-9 _ . -)", word);
+            return fail(cx, CONFIG, "worker_queues: '%.70s' is no name of a queue (a-z 0-9 _ . -)",
+                        word);
         for (size_t i = 0; i < n; i++)
             if (strcmp(names[i], word) == 0)
                 return fail(cx, CONFIG, "worker_queues names '%s' twice", word);
@@ -392,7 +406,8 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     _cleanup_(freep) const char **names = NULL;
     char host[64] = "", *text;
 
-    *p = (struct pool){.settings = s, .held = held, .child = child, .concurrency = (size_t)s->worker_concurrency};
+    *p = (struct pool){
+        .settings = s, .held = held, .child = child, .concurrency = (size_t)s->worker_concurrency};
     TAILQ_INIT(&p->runs);
     gethostname(host, sizeof host - 1);
     snprintf(p->worker, sizeof p->worker, "%s:%d", host, (int)getpid());
@@ -416,14 +431,16 @@ void pool_start(struct pool *p)
     redis_on_connect(p->redis, redis_is_back, p);
 }
 
-/* What is left near the end of the grace is cancelled and released; its supervisor kills at the end of it. */
+/* What is left near the end of the grace is cancelled and released; its supervisor kills at the end
+ * of it. */
 static rc grace_fiber(struct cx *cx, void *arg)
 {
     struct pool *p = arg;
     struct job_run *run;
 
     try(fiber_sleep(cx, p->settings->shutdown_grace * 8 / 10));
-    TAILQ_FOREACH(run, &p->runs, link) {
+    TAILQ_FOREACH(run, &p->runs, link)
+    {
         run->released = true;
         pool_cancel(run);
     }
