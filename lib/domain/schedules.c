@@ -60,7 +60,11 @@ rc schedule_check(struct cx *cx, const struct schedule *s)
                        "must be 1 to %d of letters, digits, '_', '.', ':', '-'", NAME_MAX_CHARS);
     const struct job_new job = {
         .queue = s->queue, .task = s->task, .args = s->args, .priority = s->priority};
+    cJSON *args;
+
     try(job_new_check(cx, &job));
+    if (s->args && json_parse(cx, s->args, strlen(s->args), JOB_ARGS_MAX, &args) != OK)
+        return fail_at(cx, INVALID_FIELD, "/args", "must be JSON");
     return check_rule(cx, s);
 }
 
