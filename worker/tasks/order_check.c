@@ -116,6 +116,11 @@ static rc resend(struct cx *cx, struct asking *a, struct provider_entry *e, int6
 
 /* ---------------------------------------------------------------- a question */
 
+static bool goes_on(enum verdict v)
+{
+    return v == VERDICT_NOTHING || v == VERDICT_OPEN || v == VERDICT_RESEND;
+}
+
 static void expect(struct round *r, int64_t at_ms)
 {
     r->again_ms = r->again_ms ? MIN(r->again_ms, at_ms) : at_ms;
@@ -138,11 +143,6 @@ static void expect_next_question(struct round *r, const struct asking *a)
     expect(r, ask_again_ms(&p, asked, s->check_base, s->check_cap, &a->rules, clock_ms(), random));
 }
 
-static bool goes_on(enum verdict v)
-{
-    return v == VERDICT_NOTHING || v == VERDICT_OPEN || v == VERDICT_RESEND;
-}
-
 static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
 {
     _cleanup_(provider_leave) struct provider_entry e = {0};
@@ -155,7 +155,7 @@ static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
     }
     try(provider_status(cx, &e, a->placement->referans, &a->answer));
     a->verdict = verdict_of(a->placement, a->answer.kind, &a->rules, clock_ms());
-    log_ev(LOG_INFO, "order.asked", kv_str("order", a->order->id), kv_int("unit", a->placement->unit),
+    log_ev(goes_on(a->verdict) ? LOG_DEBUG : LOG_INFO, "order.asked", kv_str("order", a->order->id), kv_int("unit", a->placement->unit),
            kv_str("provider", provider_name(a->provider)), kv_str("reference", a->placement->referans),
            kv_str("answer", answer_kind_name(a->answer.kind)), kv_str("row", a->answer.row),
            kv_int("asked", a->placement->asked + 1), kv_int("took_ms", a->answer.took_ms));
