@@ -15,14 +15,16 @@ SELECT id, tenant_id, product_id, package_id, user_identifier, extra_field, quan
    FOR UPDATE;
 
 -- name: order_find
--- By a reference: the client's, or one that any placement of the order had.
+-- By a reference: the client's, or one that any placement of the order had. Both are indexed behind their owner, and there are
+-- few owners.
 SELECT id, tenant_id, product_id, package_id, user_identifier, extra_field, quantity, status, integration_id, provider,
        provider_referans, external_status, pin_code, array_to_json(pin_codes), note, trim_scale(cost_amount), cost_currency,
        attempts, version, callback_url, reference, created_at, sent_at, completed_at, updated_at
   FROM product_orders
  WHERE ($2::uuid IS NULL OR tenant_id = $2)
-   AND id IN (SELECT o.id FROM product_orders o WHERE o.reference = $1
-              UNION SELECT p.order_id FROM order_placements p WHERE p.referans = $1)
+   AND id IN (SELECT o.id FROM tenants t JOIN product_orders o ON o.tenant_id = t.id AND o.reference = $1
+              UNION
+              SELECT p.order_id FROM integrations i JOIN order_placements p ON p.integration_id = i.id AND p.referans = $1)
  ORDER BY id DESC
  LIMIT 1;
 

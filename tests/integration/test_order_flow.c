@@ -541,6 +541,115 @@ START_TEST(resolving_is_audited)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- at the same time */
+
+enum { RIVALS = 8 };
+
+struct race {
+    struct pg *db;
+    int begun, doubt, ended, cancelled, too_late;
+};
+
+static rc begin_tx(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    const struct order_step st = {.tx = tx, .actor = "rival"};
+    struct placement p;
+
+    return order_begin(cx, &st, ORDER_ID, 1, ALPHA, REFERANS_DIGITS, &p, arg);
+}
+
+static rc begin_rival(struct cx *cx, void *arg)
+{
+    struct race *r = arg;
+    enum order_begun b;
+
+    try(pg_tx_run(cx, r->db, begin_tx, &b));
+    r->begun += b == BEGUN;
+    r->doubt += b == BEGUN_DOUBT;
+    r->ended += b == BEGUN_ENDED;
+    return OK;
+}
+
+static rc cancel_rival(struct cx *cx, void *arg)
+{
+    struct race *r = arg;
+    struct order o;
+
+    rc result = order_cancel(cx, r->db, "rival", TENANT, ORDER_ID, &o);
+    r->cancelled += result == OK;
+    r->too_late += result == E_TOO_LATE;
+    return result == E_TOO_LATE ? OK : result;
+}
+
+static void run_rivals(struct cx *cx, fiber_fn const *fn, struct race *race)
+{
+    struct fiber *f[RIVALS];
+    rc r;
+
+    tables_empty();
+    SIDE(
+        "INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier) VALUES"
+        " ('" ORDER_ID "', '" TENANT "', '" PRODUCT "', '" PACKAGE "', '123')");
+    for (int i = 0; i < RIVALS; i++)
+        f[i] = fiber_spawn(&(struct fiber_opts){.name = "rival", .inherit = cx}, fn[i % 2], race);
+    for (int i = 0; i < RIVALS; i++) {
+        ck_ok(fiber_join(cx, f[i], &r));
+        ck_ok(r);
+    }
+}
+
+static rc one_begins_fiber(struct cx *cx, void *arg)
+{
+    struct race race = {0};
+
+    (void)arg;
+    try(pg_new(cx, stores.database_url, RIVALS, &race.db));
+    run_rivals(cx, (fiber_fn[]){begin_rival, begin_rival}, &race);
+    ck_assert_int_eq(race.begun, 1);
+    ck_assert_int_eq(race.doubt, RIVALS - 1);
+    ck_assert_int_eq(pg_one_int(stores.database_url, "SELECT count(*) FROM order_placements"), 1);
+    pg_free(race.db);
+    return OK;
+}
+
+START_TEST(one_of_many_begins)
+{
+    ck_ok(on_fiber(one_begins_fiber, NULL));
+}
+END_TEST
+
+static rc cancel_or_begin_fiber(struct cx *cx, void *arg)
+{
+    struct pg *db;
+
+    (void)arg;
+    try(pg_new(cx, stores.database_url, RIVALS, &db));
+    for (int i = 0; i < 20; i++) {
+        struct race race = {.db = db};
+        run_rivals(cx,
+                   i % 2 ? (fiber_fn[]){begin_rival, cancel_rival}
+                         : (fiber_fn[]){cancel_rival, begin_rival},
+                   &race);
+        if (race.begun) { /* then nobody was told that it is cancelled */
+            ck_assert_int_eq(race.begun, 1);
+            ck_assert_int_eq(race.too_late, RIVALS / 2);
+        } else {
+            ck_assert_int_eq(race.ended, RIVALS / 2);
+            ck_assert_int_eq(race.cancelled, RIVALS / 2);
+            ck_assert_int_eq(
+                pg_one_int(stores.database_url, "SELECT count(*) FROM order_placements"), 0);
+        }
+    }
+    pg_free(db);
+    return OK;
+}
+
+START_TEST(cancelled_or_begun_never_both)
+{
+    ck_ok(on_fiber(cancel_or_begin_fiber, NULL));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("order_flow");
@@ -550,6 +659,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, it_plays, 0, COUNT(cases));
     tcase_add_test(tc, each_unit_has_its_pin);
     tcase_add_test(tc, resolving_is_audited);
+    tcase_add_test(tc, one_of_many_begins);
+    tcase_add_test(tc, cancelled_or_begun_never_both);
     suite_add_tcase(s, tc);
     return s;
 }

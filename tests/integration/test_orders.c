@@ -186,6 +186,27 @@ DB_TEST(the_same_ids_again)
     return OK;
 }
 
+/* The backend dies under the statement, twice; nobody but PostgreSQL's log hears of it. */
+DB_TEST(a_lost_connection_is_nobodys_business)
+{
+    struct order_new o[] = {plain(), keyed("k", HASH_A)};
+
+    SIDE("CREATE SEQUENCE deaths");
+    SIDE("CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('deaths') "
+         "<= 2 THEN"
+         " PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NULL; END $$");
+    SIDE("CREATE TRIGGER dies AFTER INSERT ON jobs FOR EACH STATEMENT EXECUTE FUNCTION die()");
+    rc r = insert(cx, db, o, 2);
+    SIDE("DROP TRIGGER dies ON jobs");
+    ck_ok(r);
+    ck_made(o[0], ORDER_CREATED);
+    ck_made(o[1], ORDER_CREATED);
+    ck_assert_int_eq(SIDE_INT("SELECT last_value FROM deaths"), 3);
+    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM product_orders"), 2);
+    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM jobs"), 2);
+    return OK;
+}
+
 /* Only the row that the database refuses hears of it. Such a row never passes order_new_check; a
  * bug could let it. */
 DB_TEST(a_bad_row_fails_alone)
@@ -466,6 +487,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_mixed_batch);
     tcase_add_test(tc, the_first_answer_again);
     tcase_add_test(tc, the_same_ids_again);
+    tcase_add_test(tc, a_lost_connection_is_nobodys_business);
     tcase_add_test(tc, a_bad_row_fails_alone);
     tcase_add_test(tc, routes_decide);
     tcase_add_test(tc, rivals_agree);
