@@ -61,7 +61,7 @@ static struct order_new keyed(const char *key, const char *hash)
     struct order_new o = plain();
 
     o.idempotency_key = key;
-    memcpy(o.body_hash, hash, sizeof o.body_hash);
+    snprintf(o.body_hash, sizeof o.body_hash, "%s", hash);
     return o;
 }
 
