@@ -14,8 +14,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "domain/order_create.h"
+#include "rt/fiber.h"
 #include "worker/tasks/placing.h"
 
+#define LOOK_TRIES_MS (60 * 1000)
 #define ROUNDS 1000 /* units x providers x surprises; more is a fault of ours */
 
 struct begin {
@@ -62,6 +64,31 @@ static bool provider_is_unusable(rc r)
     return r == E_NOT_FOUND || r == E_CONFIG || r == E_CRYPTO;
 }
 
+/* The connection was lost after COMMIT was sent: was the reference stored? If the row is of our own making (its number is
+ * ours alone, and this is its first call), finding it is as good as the OK that got lost, for nobody else can have called.
+ * A row that was there before (unsent, tried again) may by now be another attempt's: that stays a doubt. */
+static rc look_again(struct cx *cx, struct begin *b)
+{
+    int64_t until = clock_mono_ms() + LOOK_TRIES_MS, nap = 100;
+    struct order_plan now;
+
+    for (;;) {
+        rc r = order_plan(cx, job_env(b->job)->db, b->plan->order.id, &now);
+        if (r == OK)
+            break;
+        if (!error_info(r)->retry || clock_mono_ms() >= until)
+            return r;
+        try(fiber_sleep(cx, nap));
+        nap = MIN(nap * 2, 5000);
+    }
+    bool ours = now.what == PLAN_DOUBT && now.doubt.id == b->placement.id && now.doubt.calls == 1 &&
+                b->placement.calls == 1;
+    log_ev(LOG_WARN, "order.begin_in_doubt", kv_str("order", b->plan->order.id),
+           kv_str("reference", b->placement.referans), kv_bool("stored", ours));
+    b->begun = ours ? BEGUN : BEGUN_DOUBT;
+    return OK;
+}
+
 static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan, struct provider *provider,
                    int64_t *ret_later_ms)
 {
@@ -76,7 +103,10 @@ static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan
         *ret_later_ms = e.later_ms;
         return OK;
     }
-    try(job_tx(cx, job, begin, &b));
+    rc r = job_tx(cx, job, begin, &b);
+    if (r == E_STORE_DOUBT && b.begun == BEGUN)
+        r = look_again(cx, &b);
+    try(r);
     if (b.begun != BEGUN)
         return OK; /* what is there now is planned for anew */
     return placing_call(cx,
