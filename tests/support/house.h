@@ -29,6 +29,8 @@ struct house {
  * worker and beat: a door where nobody works behind. */
 void house_open(struct house *h, const struct stores_opts *opts, const char *const *env);
 void house_start(struct house *h, const struct stores_opts *opts, const char *const *env);
+/* "MIHWAR_…=value" for parts that are started from now on; copied. */
+void house_set(struct house *h, const char *setting);
 /* SIGTERM to beat, worker, hub: each must drain and end with 0 (a leak found by the sanitizer ends
  * with another status). How many did not; said on stdout. */
 int house_stop(struct house *h);
