@@ -2,8 +2,8 @@
  *
  *   /tmp/mihwar-t.PID.XXXXXX/     made by stores_start, removed by stores_stop
  *       run/                      unix sockets: redis.sock, .s.PGSQL.5432
- *       pg/                       the cluster, copied from a template that initdb made once
- * (README.md) redis/                    append-only files, when asked for
+ *       pg/                       the cluster, copied from a template that initdb made once (README.md)
+ *       redis/                    append-only files, when asked for
  *       *.log                     what everybody said; shown by support_end() when a test failed
  *
  * Both servers die with the process that started them (PR_SET_PDEATHSIG). Nothing that was running
