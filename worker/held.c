@@ -13,7 +13,8 @@ struct slot {
 struct held {
     int children;
     size_t slots, bytes;
-    size_t next[64]; /* of each child: where the search for a free slot begins; only the child reads it */
+    size_t next[64]; /* of each child: where the search for a free slot begins; only the child reads
+                        it */
     struct slot all[];
 };
 

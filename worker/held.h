@@ -1,21 +1,24 @@
 /* held.h - the leases of each child, in memory that the parent sees too.
  *
- *      parent: mmap(MAP_SHARED) --fork--> child: writes a token when it claims, wipes it when the job has ended
- *                 ^                          |
- *                 `--- the child died: what still stands there is given back at once ---'
+ *      parent: mmap(MAP_SHARED) --fork--> child: writes a token when it claims,
+ *         ^                                 |    wipes it when the job has ended
+ *         `-- it died: what stands there <--'
+ *             is given back at once
  *
- * It costs no round trip and no byte in Redis. A slot is written before it is marked used and unmarked before it is reused, so
- * that a child killed between two instructions leaves only whole tokens. A token that stands here a moment too long is refused
- * by Redis (the lease is gone); one that was claimed and not yet written comes back when its lease expires. */
+ * It costs no round trip and no byte in Redis. A slot is written before it is marked used and
+ * unmarked before it is reused, so that a child killed between two instructions leaves only whole
+ * tokens. A token that stands here a moment too long is refused by Redis (the lease is gone); one
+ * that was claimed and not yet written comes back when its lease expires. */
 #pragma once
 #include "queue/queue.h"
 
 struct held;
-/* Before the fork: room for `slots` leases of each of `children`. Aborts when there is no memory. */
+/* Before the fork: room for `slots` leases of each of `children`. Aborts without memory. */
 struct held *held_new(int children, size_t slots);
 struct held *held_free(struct held *h);
 
-/* In a child. The slot of a lease; never fails (the pool claims no more than there are slots). queue: index into worker_queues. */
+/* In a child. The slot of a lease; never fails (the pool claims no more than there are slots).
+ * queue: index into worker_queues. */
 size_t held_put(struct held *h, int child, size_t queue, const struct lease *l);
 void held_drop(struct held *h, int child, size_t slot);
 

@@ -1,9 +1,10 @@
 /* main.c - mihwar-worker: a parent that watches, children that carry out jobs.
  *
- *   parent: settings, the table of tasks, shared memory for leases  --fork-->  child: loop, stores, pool
+ *   parent: settings, tasks, shared memory for leases  --fork-->  child: loop, stores, pool
  *
- * SIGTERM: children stop claiming, finish, release the rest and end with 0 inside shutdown_grace. A child that died gives its leases
- * back at once: the parent reads them out of the shared memory and lets a short-lived process return them. */
+ * SIGTERM: children stop claiming, finish, release the rest and end with 0 inside shutdown_grace.
+ * A child that died gives its leases back at once: the parent reads them out of the shared memory
+ * and lets a short-lived process return them. */
 #include "base/log.h"
 #include "base/program.h"
 #include "pg/migrate.h"
@@ -42,7 +43,8 @@ static int child_main(int index, void *arg)
     }
     child_signals(pool_drain, NULL, &pool);
     pool_start(&pool);
-    log_ev(LOG_INFO, "worker.ready", kv_str("worker", pool.worker), kv_str("queues", p->settings.worker_queues),
+    log_ev(LOG_INFO, "worker.ready", kv_str("worker", pool.worker),
+           kv_str("queues", p->settings.worker_queues),
            kv_int("concurrency", p->settings.worker_concurrency));
     loop_run();
 
@@ -61,7 +63,8 @@ struct returner {
     size_t n;
 };
 
-static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue, const char *name)
+static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
+                       const char *name)
 {
     _cleanup_(freep) struct lease *l = xmalloc((r->n + 1) * sizeof *l);
     size_t n = 0, back = 0;
@@ -72,7 +75,8 @@ static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r
     if (n == 0)
         return OK;
     try(engine_return(cx, e, name, l, n, &back));
-    log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_int("held", (int64_t)n), kv_int("jobs", (int64_t)back));
+    log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_int("held", (int64_t)n),
+           kv_int("jobs", (int64_t)back));
     return OK;
 }
 
@@ -103,13 +107,16 @@ static void return_and_leave(struct returner *r)
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("worker.returner");
 
     if (loop_init(&cx) == OK) {
-        fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.returner", .timeout_ms = 10000}, return_leases, r));
+        fiber_detach(
+            fiber_spawn(&(struct fiber_opts){.name = "worker.returner", .timeout_ms = 10000},
+                        return_leases, r));
         loop_run();
         loop_free();
     }
 }
 
-/* The parent has no loop and must not wait: a grandchild does it, orphaned at once so that nobody needs to reap it here. */
+/* The parent has no loop and must not wait: a grandchild does it, orphaned at once so that nobody
+ * needs to reap it here. */
 static void on_exit_child(int index, int status, void *arg)
 {
     struct program *p = arg;
@@ -153,7 +160,8 @@ static rc check_settings(struct cx *cx, const struct settings *s)
 int main(int argc, char **argv)
 {
     struct program p = {0};
-    int status = program_begin(argc, argv, "mihwar-worker", "carries out jobs", &p.settings, check_settings);
+    int status =
+        program_begin(argc, argv, "mihwar-worker", "carries out jobs", &p.settings, check_settings);
 
     if (status >= 0)
         return status;

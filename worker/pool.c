@@ -160,7 +160,8 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     return r;
 }
 
-/* One pass over the queues, from the most important on; *ret_worked: something was asked of Redis.
+/* One pass over the queues, from the most important on; *ret_worked: something was asked of
+ * Redis.
  */
 static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
 {
@@ -431,8 +432,8 @@ void pool_start(struct pool *p)
     redis_on_connect(p->redis, redis_is_back, p);
 }
 
-/* What is left near the end of the grace is cancelled and released; its supervisor kills at the end
- * of it. */
+/* What is left near the end of the grace is cancelled and released; its supervisor kills at the
+ * end of it. */
 static rc grace_fiber(struct cx *cx, void *arg)
 {
     struct pool *p = arg;

@@ -6,8 +6,9 @@
  *         connection)  due ---'  `-- a slot became free
  *     extender: every third of the lease, all leases in one call a queue
  *
- * The pump alone claims: acks of what ended ride on its next claim, so that a busy worker makes one round trip for a batch, and
- * an idle one acks at once. Queues are served strictly in the order of worker_queues. */
+ * The pump alone claims: acks of what ended ride on its next claim, so that a busy worker makes
+ * one round trip for a batch, and an idle one acks at once. Queues are served strictly in the
+ * order of worker_queues. */
 #pragma once
 #include "rt/fiber.h"
 #include "rt/waitq.h"
@@ -19,10 +20,10 @@
 
 struct pool_queue {
     const char *name;
-    size_t index;         /* in worker_queues */
-    bool hot;             /* there may be something to claim */
-    int64_t due_ms;       /* wall; look again then; 0: never */
-    struct lease *acks;   /* ended, to be told to Redis */
+    size_t index;       /* in worker_queues */
+    bool hot;           /* there may be something to claim */
+    int64_t due_ms;     /* wall; look again then; 0: never */
+    struct lease *acks; /* ended, to be told to Redis */
     size_t nacks, acks_cap;
 };
 
@@ -32,22 +33,23 @@ struct pool {
     struct worker_env env;
     const struct settings *settings;
     struct held *held;
-    int child;            /* index under the supervisor */
-    char worker[96];      /* "host:pid" */
+    int child;       /* index under the supervisor */
+    char worker[96]; /* "host:pid" */
     struct redis *redis, *blocking;
     struct pool_queue *queues;
     size_t nqueues, concurrency, running;
     struct job_run_list runs;
     struct fiber *pump, *waiter, *extender;
-    struct waitq room;    /* the waiter sleeps here while every slot is taken */
+    struct waitq room; /* the waiter sleeps here while every slot is taken */
     bool draining, ended;
     int64_t grace_end_mono_ms;
 };
 
 /* In the child, after loop_init. CONFIG and the like when something cannot be had. */
-rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int child, struct pool *ret);
+rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int child,
+             struct pool *ret);
 void pool_start(struct pool *p);
-/* on_stop of child_signals: stop claiming, let what runs finish, release the rest, stop the loop. */
+/* on_stop of child_signals: stop claiming, let what runs finish, release the rest, end. */
 void pool_drain(void *pool);
 void pool_close(struct pool *p);
 
@@ -55,5 +57,7 @@ void pool_close(struct pool *p);
 void pool_ack(struct pool *p, struct job_run *run);
 void pool_done(struct pool *p, struct job_run *run);
 
-/* "orders,webhooks,default" -> names; CONFIG when one is none. The caller frees the array, names live in *ret_text. */
-rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names, size_t *ret_n);
+/* "orders,webhooks,default" -> names; CONFIG when one is none. The caller frees the array, names
+ * live in *ret_text. */
+rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names,
+                size_t *ret_n);

@@ -1,8 +1,8 @@
 /* registry.h - the tasks that this worker knows.
  *
- * A task's file defines `struct task task_order_check = {.name = "order.check", ...};` and its header declares it; the table
- * in registry.c has one row a task. What a setting decides (order.check's back-off) is written into the task by `configure`,
- * once, before the first fork. */
+ * A task's file defines `struct task task_order_check = {.name = "order.check", ...};` and its
+ * header declares it; the table in registry.c has one row a task. What a setting decides
+ * (order.check's back-off) is written into the task by `configure`, before the fork. */
 #pragma once
 #include "base/settings.h"
 #include "worker/task.h"

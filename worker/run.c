@@ -5,15 +5,21 @@
  *   may be retried, attempts left     retry, run_at          reschedule
  *   may be retried, none left         dead + dead letter     ack
  *   any other failure                 dead + dead letter     ack
- *   a store was away                  snoozed                reschedule, as a snooze: it is not the job's fault
+ *   a store was away                  snoozed                reschedule, as a snooze
  *   cancelled by wish                 cancelled              ack
  *   cancelled by the drain            -                      release
- *   lease lost                        -                      -        whoever holds it now ends it
- *   STALE_ATTEMPT                     -                      ack      PostgreSQL has ended it, or the sweep pushes it anew
- *   STALE_ATTEMPT after a doubt       -                      release  the doubtful commit had happened: the next claim asks which
+ *   lease lost                        -                      -
+ *   STALE_ATTEMPT                     -                      ack
+ *   STALE_ATTEMPT after a doubt       -                      release
  *
- * An end that meets a store that is away is tried again for END_PATIENCE_MS, under an extended lease. After that the lease expires,
- * and the next holder asks PostgreSQL what became of it (engine_confirm). */
+ * A store that was away is not the job's fault and costs no attempt. A lost lease is ended by
+ * whoever holds it now. After STALE_ATTEMPT PostgreSQL has ended the job or the sweep pushes it
+ * anew; after a doubt it means that the doubtful commit had happened, and the next claim asks which
+ * it was.
+ *
+ * An end that meets a store that is away is tried again for END_PATIENCE_MS, under an extended
+ * lease. After that the lease expires, and the next holder asks PostgreSQL what became of it
+ * (engine_confirm). */
 #include "worker/run.h"
 #include "base/clock.h"
 #include "base/id.h"
@@ -24,10 +30,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define END_PATIENCE_MS   60000
-#define UNKNOWN_TASK_MS   10000
-#define AWAY_BASE_MS      1000
-#define AWAY_CAP_MS       30000
+#define END_PATIENCE_MS 60000
+#define UNKNOWN_TASK_MS 10000
+#define AWAY_BASE_MS    1000
+#define AWAY_CAP_MS     30000
 
 /* ---------------------------------------------------------------- birth and death */
 
@@ -67,7 +73,8 @@ static bool store_is_away(rc r)
     return r == E_STORE_DOWN || r == E_STORE_DOUBT || r == E_PG_RETRY || r == E_REDIS_LOST;
 }
 
-/* Whether to try an end again: a store is away, the lease is still ours, and there is patience left. */
+/* Whether to try an end again: a store is away, the lease is still ours, and there is patience
+ * left. */
 static bool may_wait(struct cx *cx, const struct job_run *run, rc r, int64_t since_mono_ms)
 {
     if (!(store_is_away(r) || r == E_DEADLINE) || run->lost || cx->cancelled)
@@ -98,7 +105,8 @@ static rc postpone(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool s
 
     for (;;) {
         _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, 10000);
-        rc r = engine_reschedule(cx, run->pool->env.engine, run->job.queue, &run->job.lease, run_at_ms, snooze);
+        rc r = engine_reschedule(cx, run->pool->env.engine, run->job.queue, &run->job.lease,
+                                 run_at_ms, snooze);
         if (!may_wait(cx, run, r, since))
             return r;
         cx_deadline_restore(&d);
@@ -119,14 +127,16 @@ static void tell_redis(struct cx *cx, struct job_run *run)
         return;
     }
     rc r = postpone(cx, run, run->end.run_at_ms, run->end.outcome == JOB_SNOOZED);
-    if (r != OK) /* comes back when the lease expires; a durable one is then put off until its time */
+    if (r !=
+        OK) /* comes back when the lease expires; a durable one is then put off until its time */
         log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id),
                  kv_int("run_at_ms", run->end.run_at_ms));
 }
 
 static int64_t away_delay_ms(const struct job_run *run)
 {
-    const struct backoff b = {.base_ms = AWAY_BASE_MS, .cap_ms = AWAY_CAP_MS, .factor = 2, .jitter = JITTER_EQUAL};
+    const struct backoff b = {
+        .base_ms = AWAY_BASE_MS, .cap_ms = AWAY_CAP_MS, .factor = 2, .jitter = JITTER_EQUAL};
 
     return backoff_delay_ms(&b, run->job.lease.snoozes + 1, 0, random_below(UINT64_MAX));
 }
@@ -142,36 +152,41 @@ static void decide(struct cx *cx, struct job_run *run, rc r)
     struct job_end *e = &run->end;
     int64_t delay;
 
-    *e = (struct job_end){
-        .outcome = JOB_COMPLETED, .result = run->result, .worker = run->pool->worker, .started_ms = run->started_ms};
+    *e = (struct job_end){.outcome = JOB_COMPLETED,
+                          .result = run->result,
+                          .worker = run->pool->worker,
+                          .started_ms = run->started_ms};
     if (r == OK)
         return;
     e->error_code = error_info(r)->code;
     e->error = arena_strdup(&cx->arena, cx_words(cx, r));
     if (run->wished_away) {
         e->outcome = JOB_CANCELLED;
-        log_ev(LOG_INFO, "job.cancelled", kv_str("job", run->job.lease.id), kv_str("task", run->job.task));
+        log_ev(LOG_INFO, "job.cancelled", kv_str("job", run->job.lease.id),
+               kv_str("task", run->job.task));
     } else if (store_is_away(r)) {
         e->outcome = JOB_SNOOZED;
         e->run_at_ms = clock_ms() + (delay = away_delay_ms(run));
-        log_fail(LOG_WARN, "job.snoozed", cx, r, kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
-                 kv_int("again_in_ms", delay));
+        log_fail(LOG_WARN, "job.snoozed", cx, r, kv_str("job", run->job.lease.id),
+                 kv_str("task", run->job.task), kv_int("again_in_ms", delay));
     } else if (error_info(r)->retry && run->job.attempt < run->job.max_attempts) {
         e->outcome = JOB_RETRY;
         e->run_at_ms = clock_ms() + (delay = retry_delay_ms(run));
-        log_fail(LOG_WARN, "job.retry", cx, r, kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
-                 kv_int("attempt", run->job.attempt), kv_int("again_in_ms", delay));
+        log_fail(LOG_WARN, "job.retry", cx, r, kv_str("job", run->job.lease.id),
+                 kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
+                 kv_int("again_in_ms", delay));
     } else {
         e->outcome = JOB_DEAD;
-        log_fail(LOG_ERROR, "job.dead", cx, r, kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
-                 kv_int("attempt", run->job.attempt));
+        log_fail(LOG_ERROR, "job.dead", cx, r, kv_str("job", run->job.lease.id),
+                 kv_str("task", run->job.task), kv_int("attempt", run->job.attempt));
     }
 }
 
 static void end_stale(struct job_run *run)
 {
-    log_ev(LOG_WARN, "attempt.stale", kv_str("job", run->job.lease.id), kv_str("task", run->job.task),
-           kv_int("attempt", run->job.attempt), kv_bool("lease_lost", run->lost));
+    log_ev(LOG_WARN, "attempt.stale", kv_str("job", run->job.lease.id),
+           kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
+           kv_bool("lease_lost", run->lost));
     if (!run->lost)
         pool_ack(run->pool, run);
 }
@@ -203,7 +218,8 @@ static void end_as(struct cx *cx, struct job_run *run, rc r)
         finish_stale(cx, run);
     else /* its lease expires, and the next holder asks PostgreSQL */
         log_fail(LOG_ERROR, "job.end_not_stored", cx, stored, kv_str("job", run->job.lease.id),
-                 kv_str("task", run->job.task), kv_str("outcome", job_outcome_word(run->end.outcome)));
+                 kv_str("task", run->job.task),
+                 kv_str("outcome", job_outcome_word(run->end.outcome)));
 }
 
 static void finish(struct cx *cx, struct job_run *run, rc r)
@@ -227,8 +243,8 @@ static void finish(struct cx *cx, struct job_run *run, rc r)
 /* Somebody else may know it: left to others, told once in a while by the log, never failed. */
 static void leave_unknown(struct cx *cx, struct job_run *run)
 {
-    log_ev(LOG_WARN, "task.unknown", kv_str("task", run->job.task), kv_str("job", run->job.lease.id),
-           kv_int("again_in_ms", UNKNOWN_TASK_MS));
+    log_ev(LOG_WARN, "task.unknown", kv_str("task", run->job.task),
+           kv_str("job", run->job.lease.id), kv_int("again_in_ms", UNKNOWN_TASK_MS));
     rc r = postpone(cx, run, clock_ms() + UNKNOWN_TASK_MS, /* snooze= */ true);
     if (r != OK)
         log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id));
@@ -237,7 +253,8 @@ static void leave_unknown(struct cx *cx, struct job_run *run)
 static rc carry_out(struct cx *cx, struct job_run *run)
 {
     if (run->job.attempt > run->job.max_attempts)
-        return fail(cx, INTERNAL, "%d workers in a row died or lost the lease while they carried it out",
+        return fail(cx, INTERNAL,
+                    "%d workers in a row died or lost the lease while they carried it out",
                     run->job.max_attempts);
     if (run->wished_away || run->released)
         return fail(cx, CANCELLED, "cancelled before it ran");
@@ -258,9 +275,12 @@ static rc run_fiber(struct cx *cx, void *arg)
     adopt_trace(cx, run->job.trace);
     memcpy(cx->subject, run->job.lease.id, sizeof run->job.lease.id);
     run->started_ms = clock_ms();
+    log_ev(LOG_DEBUG, "job.started", kv_str("job", run->job.lease.id),
+           kv_str("task", run->job.task), kv_int("attempt", run->job.attempt));
     switch (run->check.verdict) {
     case CLAIM_ENDED:
-        log_ev(LOG_INFO, "job.ended_already", kv_str("job", run->job.lease.id), kv_str("task", run->job.task));
+        log_ev(LOG_INFO, "job.ended_already", kv_str("job", run->job.lease.id),
+               kv_str("task", run->job.task));
         pool_ack(run->pool, run);
         break;
     case CLAIM_LATER:
@@ -290,7 +310,7 @@ void run_begin(struct job_run *run)
     fiber_detach(run->fiber);
 }
 
-/* ---------------------------------------------------------------- what a task may call (task.h) */
+/* ---------------------------------------------------------------- what tasks call (task.h) */
 
 struct worker_env *job_env(const struct job *job)
 {
@@ -310,7 +330,8 @@ struct task_tx {
     void *arg;
 };
 
-/* The fence comes first: who is stale writes nothing, and the unique key of an ending job is free for those it enqueues. */
+/* The fence comes first: who is stale writes nothing, and the unique key of an ending job is free
+ * for those it enqueues. */
 static rc in_task_tx(struct cx *cx, struct pg_tx *tx, void *arg)
 {
     struct task_tx *t = arg;
@@ -365,7 +386,8 @@ static rc end_by_task(struct cx *cx, struct job *job, struct job_end end,
     return r;
 }
 
-rc job_complete(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
+rc job_complete(struct cx *cx, struct job *job,
+                rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
 {
     return end_by_task(cx, job, (struct job_end){.outcome = JOB_COMPLETED}, fn, arg);
 }
@@ -373,10 +395,12 @@ rc job_complete(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct p
 rc job_snooze(struct cx *cx, struct job *job, int64_t run_at_ms,
               rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
 {
-    return end_by_task(cx, job, (struct job_end){.outcome = JOB_SNOOZED, .run_at_ms = run_at_ms}, fn, arg);
+    return end_by_task(cx, job, (struct job_end){.outcome = JOB_SNOOZED, .run_at_ms = run_at_ms},
+                       fn, arg);
 }
 
-rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
+rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg),
+          void *arg)
 {
     return run_task_tx(cx, job->run, &(struct task_tx){job->run, NULL, fn, arg});
 }

@@ -11,7 +11,7 @@ struct job_run {
     const struct task *task; /* NULL: nobody knows it here */
     struct fiber *fiber;     /* NULL: not begun */
     struct claim_check check;
-    size_t slot;             /* in pool->held */
+    size_t slot; /* in pool->held */
     int64_t started_ms;
     bool lost;        /* the lease is another's, or expired */
     bool wished_away; /* its cancel was asked for */
@@ -20,7 +20,7 @@ struct job_run {
     bool ended;       /* job_complete or job_snooze committed `end` */
     bool doubtful;    /* their commit may have happened */
     struct job_end end;
-    char *result;     /* of job_result */
+    char *result;              /* of job_result */
     struct job_new **enqueued; /* by job_enqueue, pushed after the commit */
     size_t nenqueued;
 };

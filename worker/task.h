@@ -2,13 +2,15 @@
  *
  *     static rc order_check(struct cx *cx, struct job *job)
  *     {
- *         ...                                             parks as it likes; cx carries deadline and cancellation
- *         return job_complete(cx, job, save_answer, &a);  domain writes and the job's end in one transaction
- *     }
+ *         ...                          parks as it likes; cx carries deadline and cancellation
+ *         return job_complete(cx, job, save_answer, &a);
+ *     }                                domain writes and the job's end in one transaction
  *
- * What it returns decides (error.def): OK = completed; a code that may be retried = retry with back-off while attempts are
- * left, then dead; any other code = dead at once with its words. job_snooze() postpones without using an attempt.
- * Tasks are written for at least once: read your own state first. */
+ * What it returns decides (error.def): OK = completed; a code that may be retried = retry with
+ * back-off while attempts are left, then dead; any other code = dead at once with its words.
+ * A store that was away (STORE_DOWN, STORE_DOUBT, PG_RETRY, REDIS_LOST) costs no attempt.
+ * job_snooze() postpones without using an attempt. Tasks are written for at least once: read your
+ * own state first. */
 #pragma once
 #include "queue/backoff.h"
 #include "queue/queue.h"
@@ -27,24 +29,25 @@ struct worker_env {
     struct engine *engine;
     struct pg *db;
     const struct settings *settings;
-    struct seal_keys *seal;        /* secure/seal.h */
+    struct seal_keys *seal;          /* secure/seal.h */
     struct provider_pool *providers; /* worker/providers */
 };
 struct worker_env *job_env(const struct job *job);
 
-/* Ends the job inside the transaction in which fn(cx, tx, arg) does the domain writes (fn may be NULL; it runs again after a
- * serialization failure). The one way for a durable task to write: stale attempts roll back. Returns OK, STALE_ATTEMPT, or
- * fn's failure (then the job has not ended). Call once, last. Parks. */
-rc job_complete(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg),
-                void *arg) MW_PARKS;
+/* Ends the job inside the transaction in which fn(cx, tx, arg) does the domain writes (fn may be
+ * NULL; it runs again after a serialization failure). The one way for a durable task to write:
+ * stale attempts roll back. Returns OK, STALE_ATTEMPT, or fn's failure (then the job has not
+ * ended). Call once, last. Parks. */
+rc job_complete(struct cx *cx, struct job *job,
+                rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg) MW_PARKS;
 /* The same, but the job comes back at run_at_ms (wall): as a snooze (no attempt used). Parks. */
 rc job_snooze(struct cx *cx, struct job *job, int64_t run_at_ms,
               rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg) MW_PARKS;
-/* Inside fn: a durable job enqueued in this transaction, pushed after its commit. `j` and what it points to must live until
- * job_complete/job_snooze/job_tx returns (the arena does). */
+/* Inside fn: a durable job enqueued in this transaction, pushed after its commit. `j` and what it
+ * points to must live until job_complete/job_snooze/job_tx returns (the arena does). */
 rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new *j) MW_PARKS;
-/* A transaction in the middle of a job (the reference before the call), refused as STALE_ATTEMPT when the job is no longer
- * this attempt's. Parks. */
+/* A transaction in the middle of a job (the reference before the call), refused as STALE_ATTEMPT
+ * when the job is no longer this attempt's. Parks. */
 rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg),
           void *arg) MW_PARKS;
 /* What GET /v1/jobs/{id} shows as the result: JSON text, written with the job's end. Copied. */

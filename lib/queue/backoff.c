@@ -9,7 +9,8 @@
 #include "queue/backoff.h"
 #include "base/util.h"
 
-/* A 64-bit random number scaled to [0, span]. The 128-bit product keeps it uniform without a loop. */
+/* A 64-bit random number scaled to [0, span]. The 128-bit product keeps it uniform without a
+ * loop. */
 static int64_t spread(uint64_t random, int64_t span)
 {
     return (int64_t)(((unsigned __int128)random * ((uint64_t)span + 1)) >> 64);

@@ -1,17 +1,19 @@
-/* claim.c - one round trip that ends what was finished and hands out the next; and the sleep when there is nothing.
+/* claim.c - one round trip that ends what was finished and hands out the next; and the sleep when
+ * there is nothing.
  *
  *      acks ----.                             .---- jobs, each under its lease
  *               v                             |
  *          [ claim.lua: ack, expire, promote, pop ]
  *
- * An envelope says of which generation it is. A token of another one (its job was cancelled and brought back while the token
- * still lay in a long list) is forgotten here: its job waits under a token of its own. */
+ * An envelope says of which generation it is. A token of another one (its job was cancelled and
+ * brought back while the token still lay in a long list) is forgotten here: its job waits under a
+ * token of its own. */
+#include "base/clock.h"
+#include "base/log.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
 #include "queue/queue.sql.h"
 #include "queue/reconcile.h"
-#include "base/clock.h"
-#include "base/log.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -31,7 +33,8 @@ void job_release(struct job *j)
     j->storage = NULL;
 }
 
-static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, const struct lease *l, size_t n)
+static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, const struct lease *l,
+                 size_t n)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -42,17 +45,19 @@ static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, co
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
 }
 
-/* What is no envelope was not written by us: kept in the dead letters with its reason, gone from the queue. */
-static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, struct lease *l, const char *body)
+/* What is no envelope was not written by us: kept in the dead letters with its reason, gone from
+ * the queue. */
+static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, struct lease *l,
+                         const char *body)
 {
     size_t refused;
 
     log_ev(LOG_ERROR, "job.malformed", kv_str("queue", queue), kv_str("job", l->id));
     if (e->db)
-        try(pg_do(cx, e->db, SQL_DEAD_BROKER_INSERT, NULL, pg_s(l->id), pg_i(l->generation), pg_s(queue),
-                  pg_s("unknown"), pg_s(body), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0), pg_s(NULL), pg_s(NULL),
-                  pg_s(NULL), pg_i(l->claim - l->snoozes), pg_s("bad_request"),
-                  pg_s("the envelope in Redis cannot be read"), pg_s(NULL)));
+        try(pg_do(cx, e->db, SQL_DEAD_BROKER_INSERT, NULL, pg_s(l->id), pg_i(l->generation),
+                  pg_s(queue), pg_s("unknown"), pg_s(body), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0),
+                  pg_s(NULL), pg_s(NULL), pg_s(NULL), pg_i(l->claim - l->snoozes),
+                  pg_s("bad_request"), pg_s("the envelope in Redis cannot be read"), pg_s(NULL)));
     l->died = true;
     return engine_ack(cx, e, queue, l, 1, &refused);
 }
@@ -77,7 +82,8 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
         if (b->type != REDIS_REPLY_STRING)
             continue; /* a token without a job */
         if (t->type != REDIS_REPLY_STRING || !token_parse(t->str, t->len, &l)) {
-            log_ev(LOG_ERROR, "token.malformed", kv_str("queue", k->queue), kv_str("token", t->str));
+            log_ev(LOG_ERROR, "token.malformed", kv_str("queue", k->queue),
+                   kv_str("token", t->str));
             continue;
         }
         if (!envelope_read(b->str, b->len, j, &generation)) {
@@ -100,7 +106,8 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
 }
 
 rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
-                const struct lease *acks, size_t nacks, struct claim_result *ret, size_t *ret_refused)
+                const struct lease *acks, size_t nacks, struct claim_result *ret,
+                size_t *ret_refused)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -113,8 +120,8 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
         try(engine_epoch_read(cx, e));
     try(engine_keys(cx, e, queue, &k));
     call_begin(&c, e, &SCRIPT_CLAIM, k,
-               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH, QK_CANCEL,
-                       QK_UNIQUE, QK_UNIQUE_OF),
+               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH,
+                       QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF),
                true, 5 + nacks);
     for (size_t i = 0; i < nacks; i++)
         died += acks[i].died;
@@ -140,14 +147,15 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     return r;
 }
 
-rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues, size_t n,
-               int64_t until_ms, size_t *ret_which)
+rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues,
+               size_t n, int64_t until_ms, size_t *ret_which)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(freep) const char **argv = xmalloc((n + 2) * sizeof *argv);
     int64_t left = MAX(until_ms - clock_ms(), 1);
     /* The server ends the wait; ours ends only when it does not. */
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, left + 5000);
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, left + 5000);
     char seconds[32];
 
     snprintf(seconds, sizeof seconds, "%" PRId64 ".%03d", left / 1000, (int)(left % 1000));

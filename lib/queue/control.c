@@ -1,29 +1,31 @@
 /* control.c - cancel, bring back, pause, purge.
  *
- * Redis decides whether a job runs: cancel.lua takes a waiting job out (from then on nobody can claim it) or notes the wish for a
- * leased one. PostgreSQL is told after that. A crash in between leaves a live row that Redis does not know, and the sweep brings
- * the job back: the cancel did not happen, and whoever asked for it was not told that it had. */
-#include "queue/internal.h"
+ * Redis decides whether a job runs: cancel.lua takes a waiting job out (from then on nobody can
+ * claim it) or notes the wish for a leased one. PostgreSQL is told after that. A crash in between
+ * leaves a live row that Redis does not know, and the sweep brings the job back: the cancel did
+ * not happen, and whoever asked for it was not told that it had. */
+#include "pg/pg_array.h"
 #include "queue/control.sql.h"
+#include "queue/internal.h"
 #include "queue/names.h"
 #include "queue/retry.h"
 #include "queue/rows.h"
-#include "pg/pg_array.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum taken { NOT_KNOWN, TAKEN_OUT, LEASED };
 
-static rc take_out(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably, enum taken *ret)
+static rc take_out(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably,
+                   enum taken *ret)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_CANCEL, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF),
-               true, 2);
+    call_begin(&c, e, &SCRIPT_CANCEL, k,
+               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), true, 2);
     call_bytes(&c, probably->id, ID_LEN);
     call_token(&c, probably);
     try(call_run(cx, &c, REDIS_REPLY_INTEGER, &reply));
@@ -32,7 +34,8 @@ static rc take_out(struct cx *cx, struct engine *e, const char *queue, const str
 }
 
 /* Only Redis knows a broker job, and only its queue knows it there. */
-static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *first, bool *ret_running)
+static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *first,
+                        bool *ret_running)
 {
     _cleanup_(names_release) struct names q = {0};
 
@@ -93,7 +96,8 @@ rc engine_retry_at(struct cx *cx, struct engine *e, const char *job_id, int64_t 
     try(pg_do(cx, e->db, SQL_JOB_STATE, &state, pg_s(id)));
     if (pg_rows(state) == 0)
         return fail(cx, NOT_FOUND, "job %s does not exist", id);
-    return fail(cx, CONFLICT, "job %s is %s: only dead and cancelled jobs can be tried again", id, pg_text(state, 0, 1));
+    return fail(cx, CONFLICT, "job %s is %s: only dead and cancelled jobs can be tried again", id,
+                pg_text(state, 0, 1));
 }
 
 rc engine_retry_now(struct cx *cx, struct engine *e, const char *job_id)
@@ -125,7 +129,8 @@ rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret
         _cleanup_(pg_array_release) struct pg_array durable = PG_ARRAY(MiB(4));
         _cleanup_(redis_reply_freep) redisReply *reply = NULL;
         _cleanup_(call_release) struct call c = {0};
-        call_begin(&c, e, &SCRIPT_PURGE, k, KEYS_OF(QK_JOBS, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), true, 1);
+        call_begin(&c, e, &SCRIPT_PURGE, k,
+                   KEYS_OF(QK_JOBS, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), true, 1);
         call_int(&c, QUEUE_BATCH);
         try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
         if (!reply_has(reply, 2))

@@ -1,12 +1,12 @@
 /* dlq.c - the dead letters; see dlq.h. */
 #include "queue/dlq.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "pg/pg_array.h"
 #include "queue/internal.h"
 #include "queue/jobs.h"
 #include "queue/retry.h"
 #include "queue/view.sql.h"
-#include "base/clock.h"
-#include "base/text.h"
-#include "pg/pg_array.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +44,8 @@ static void read_letter(struct cx *cx, const struct pg_result *res, int r, struc
     snprintf(d->job_id, sizeof d->job_id, "%s", pg_text(res, r, 1));
 }
 
-static rc query_page(struct cx *cx, struct pg *db, const struct dlq_filter *f, const char *after, int limit,
-                     struct pg_result **ret)
+static rc query_page(struct cx *cx, struct pg *db, const struct dlq_filter *f, const char *after,
+                     int limit, struct pg_result **ret)
 {
     char id[ID_LEN + 1];
 
@@ -53,11 +53,12 @@ static rc query_page(struct cx *cx, struct pg *db, const struct dlq_filter *f, c
         return fail_at(cx, INVALID_FIELD, "/after", "that is no place in the list");
     if (f->tenant_id && !id_parse(f->tenant_id, id))
         return fail_at(cx, INVALID_FIELD, "/tenant_id", "a tenant's id is a UUID");
-    return pg_do(cx, db, SQL_DLQ_LIST, ret, pg_s(f->queue), pg_s(f->task), pg_s(f->error), pg_s(f->tenant_id),
-                 pg_b(f->replayed), pg_s(after), pg_i(limit));
+    return pg_do(cx, db, SQL_DLQ_LIST, ret, pg_s(f->queue), pg_s(f->task), pg_s(f->error),
+                 pg_s(f->tenant_id), pg_b(f->replayed), pg_s(after), pg_i(limit));
 }
 
-rc dlq_list(struct cx *cx, struct pg *db, const struct dlq_filter *f, struct dead_letter **ret, size_t *ret_n)
+rc dlq_list(struct cx *cx, struct pg *db, const struct dlq_filter *f, struct dead_letter **ret,
+            size_t *ret_n)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
@@ -101,8 +102,8 @@ void dead_letter_json(const struct dead_letter *d, struct buf *out)
     put_str(out, "queue", d->queue);
     put_str(out, "task", d->task);
     put_str(out, "args", d->args); /* as text: what was malformed must fit too */
-    buf_printf(out, ",\"durable\":%s,\"priority\":%d,\"attempts\":%d", d->durable ? "true" : "false", d->priority,
-               d->attempts);
+    buf_printf(out, ",\"durable\":%s,\"priority\":%d,\"attempts\":%d",
+               d->durable ? "true" : "false", d->priority, d->attempts);
     put_str(out, "error_code", d->error_code);
     put_str(out, "error", d->error);
     put_str(out, "fingerprint", d->fingerprint);
@@ -123,7 +124,8 @@ rc dlq_export(struct cx *cx, struct pg *db, const struct dlq_filter *f,
     for (;;) {
         _cleanup_(pg_result_freep) struct pg_result *res = NULL;
         _cleanup_(buf_release) struct buf line = BUF(MiB(4));
-        /* A page lives in an arena of its own: an export may be longer than one context may keep. */
+        /* A page lives in an arena of its own: an export may be longer than one context may keep.
+         * */
         _cleanup_(cx_release) struct cx page = CX_PLAIN("dlq.export");
         struct dead_letter d;
         try(query_page(cx, db, f, after[0] ? after : NULL, 200, &res));
@@ -226,8 +228,9 @@ static rc collect(struct cx *cx, const char *const *ids, size_t n, struct pg_arr
     return OK;
 }
 
-rc dlq_replay(struct cx *cx, struct engine *e, const char *const *ids, size_t n, const struct dlq_filter *f,
-              double rate_per_s, int64_t *ret_replayed, int64_t *ret_skipped)
+rc dlq_replay(struct cx *cx, struct engine *e, const char *const *ids, size_t n,
+              const struct dlq_filter *f, double rate_per_s, int64_t *ret_replayed,
+              int64_t *ret_skipped)
 {
     struct replay r = {.e = e, .began_ms = clock_ms(), .rate = rate_per_s};
     char after[ID_LEN + 1] = "";
@@ -269,6 +272,8 @@ rc dlq_drop(struct cx *cx, struct pg *db, const char *const *ids, size_t n)
     try(collect(cx, ids, n, &some));
     try(pg_do(cx, db, SQL_DLQ_DROP, &res, pg_a(&some)));
     if (pg_rows(res) == 0)
-        return fail(cx, NOT_FOUND, n == 1 ? "there is no such dead letter" : "one of the dead letters does not exist");
+        return fail(cx, NOT_FOUND,
+                    n == 1 ? "there is no such dead letter"
+                           : "one of the dead letters does not exist");
     return OK;
 }

@@ -1,10 +1,12 @@
-/* end.c - the end of an attempt in PostgreSQL: one statement inside the transaction of the domain change.
+/* end.c - the end of an attempt in PostgreSQL: one statement inside the transaction of the domain
+ * change.
  *
- * The row of jobs moves only while it is live, of this generation, and has not heard of this claim or a later one: of two
- * workers that hold the same job, one commits and the other rolls back with STALE_ATTEMPT. */
+ * The row of jobs moves only while it is live, of this generation, and has not heard of this
+ * claim or a later one: of two workers that hold the same job, one commits and the other rolls
+ * back with STALE_ATTEMPT. */
 #include "queue/end.h"
-#include "queue/queue.sql.h"
 #include "base/clock.h"
+#include "queue/queue.sql.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
@@ -65,17 +67,22 @@ static rc look(struct cx *cx, const struct job *j, const struct pg_result *res)
 {
     if (pg_rows(res) == 1 && pg_int(res, 0, 0) == 1)
         return OK;
-    return fail(cx, STALE_ATTEMPT, "job %s has ended or belongs to another attempt than %d.%d", j->lease.id,
-                j->lease.generation, j->lease.claim);
+    return fail(cx, STALE_ATTEMPT, "job %s has ended or belongs to another attempt than %d.%d",
+                j->lease.id, j->lease.generation, j->lease.claim);
 }
 
-static rc bury_broker(struct cx *cx, struct pg *db, struct pg_tx *tx, const struct job *j, const struct job_end *end)
+static rc bury_broker(struct cx *cx, struct pg *db, struct pg_tx *tx, const struct job *j,
+                      const struct job_end *end)
 {
     struct pg_arg args[] = {
-        pg_s(j->lease.id),   pg_i(j->lease.generation), pg_s(j->queue),    pg_s(j->task),
-        pg_s(j->args),       pg_i(j->priority),         pg_i(j->max_attempts), pg_i(j->timeout_ms),
-        pg_s(j->subject),    pg_s(j->tenant_id),        pg_s(j->trace),    pg_i(j->attempt),
-        pg_s(end->error_code), pg_s(end->error),        pg_s(end->worker),
+        pg_s(j->lease.id),     pg_i(j->lease.generation),
+        pg_s(j->queue),        pg_s(j->task),
+        pg_s(j->args),         pg_i(j->priority),
+        pg_i(j->max_attempts), pg_i(j->timeout_ms),
+        pg_s(j->subject),      pg_s(j->tenant_id),
+        pg_s(j->trace),        pg_i(j->attempt),
+        pg_s(end->error_code), pg_s(end->error),
+        pg_s(end->worker),
     };
 
     assert((int)COUNT(args) == SQL_DEAD_BROKER_INSERT.nparams);
@@ -114,7 +121,8 @@ rc engine_fence_tx(struct cx *cx, struct pg_tx *tx, const struct job *j)
 
     if (!j->durable)
         return OK;
-    try(pg_tx_do(cx, tx, SQL_JOB_FENCE, &res, pg_s(j->lease.id), pg_i(j->lease.generation), pg_i(j->lease.claim)));
+    try(pg_tx_do(cx, tx, SQL_JOB_FENCE, &res, pg_s(j->lease.id), pg_i(j->lease.generation),
+                 pg_i(j->lease.claim)));
     if (pg_rows(res) == 0)
         return fail(cx, STALE_ATTEMPT, "job %s belongs to another attempt than %d.%d", j->lease.id,
                     j->lease.generation, j->lease.claim);

@@ -1,10 +1,13 @@
-/* end.h - the end of an attempt in PostgreSQL, where no domain change rides along; the rest is in queue.h. */
+/* end.h - the end of an attempt in PostgreSQL, where no domain change rides along; the rest is in
+ * queue.h. */
 #pragma once
 #include "queue/queue.h"
 
 /* "completed", "retry", "snoozed", "dead", "cancelled": as in job_attempts.outcome. */
 const char *job_outcome_word(enum job_outcome o);
 /* As engine_end_tx, as one statement of its own. STORE_DOUBT: it may have ended. Parks. */
-rc engine_end(struct cx *cx, struct engine *e, const struct job *j, const struct job_end *end) MW_PARKS;
-/* STALE_ATTEMPT unless the job is still this attempt's; its row stays locked until the transaction's end. Parks. */
+rc engine_end(struct cx *cx, struct engine *e, const struct job *j,
+              const struct job_end *end) MW_PARKS;
+/* STALE_ATTEMPT unless the job is still this attempt's; its row stays locked until the
+ * transaction's end. Parks. */
 rc engine_fence_tx(struct cx *cx, struct pg_tx *tx, const struct job *j) MW_PARKS;

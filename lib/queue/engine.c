@@ -36,7 +36,8 @@ void engine_set_clock(struct engine *e, int64_t now_ms)
     e->test_now_ms = now_ms;
 }
 
-/* Few queues, and the one asked for last is likely to be asked for again: moved to the front when found. */
+/* Few queues, and the one asked for last is likely to be asked for again: moved to the front when
+ * found. */
 rc engine_keys(struct cx *cx, struct engine *e, const char *queue, const struct queue_keys **ret)
 {
     for (size_t i = 0; i < e->nqueues; i++)
@@ -48,7 +49,8 @@ rc engine_keys(struct cx *cx, struct engine *e, const char *queue, const struct 
             return OK;
         }
     if (e->nqueues == QUEUES_MAX)
-        return fail_at(cx, INVALID_FIELD, "/queue", "this process knows %d queues already", QUEUES_MAX);
+        return fail_at(cx, INVALID_FIELD, "/queue", "this process knows %d queues already",
+                       QUEUES_MAX);
     _cleanup_(freep) struct queue_keys *k = xcalloc(1, sizeof *k);
     try(queue_keys_make(cx, queue, k));
     e->queues = xrealloc(e->queues, (e->nqueues + 1) * sizeof *e->queues);
@@ -66,8 +68,9 @@ static void add(struct call *c, const char *s, size_t len, size_t offset)
     c->offsets[c->argc++] = offset;
 }
 
-void call_begin(struct call *c, struct engine *e, const struct script *s, const struct queue_keys *k,
-                size_t nkeys, const enum queue_key *keys, bool ready, size_t max_args)
+void call_begin(struct call *c, struct engine *e, const struct script *s,
+                const struct queue_keys *k, size_t nkeys, const enum queue_key *keys, bool ready,
+                size_t max_args)
 {
     assert((int)(nkeys + (ready ? 10 : 0)) == s->keys);
     *c = (struct call){.e = e, .script = s, .max = s->keys + (int)max_args, .own = BUF(MiB(64))};
@@ -164,7 +167,8 @@ rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret)
     try(redis_eval(cx, c->e->redis, &reply, c->script, c->argc, c->argv, c->lens));
     if (reply->type != type) {
         freeReplyObject(reply);
-        return fail(cx, REDIS, "%s.lua answered with type %d, not %d", c->script->name, reply->type, type);
+        return fail(cx, REDIS, "%s.lua answered with type %d, not %d", c->script->name, reply->type,
+                    type);
     }
     *ret = reply;
     return OK;

@@ -15,8 +15,8 @@ void envelope_write(struct buf *out, const struct job_new *j, int generation, in
     const char *strings[] = {j->task, j->subject, j->tenant_id, j->trace};
 
     buf_printf(out, "1 %d %d %d %" PRId64 " %" PRId64 " %zu %zu %zu %zu\n", generation, j->priority,
-               j->max_attempts, j->timeout_ms, enqueued_ms, text_len(strings[0]), text_len(strings[1]),
-               text_len(strings[2]), text_len(strings[3]));
+               j->max_attempts, j->timeout_ms, enqueued_ms, text_len(strings[0]),
+               text_len(strings[1]), text_len(strings[2]), text_len(strings[3]));
     for (size_t i = 0; i < COUNT(strings); i++) {
         buf_append(out, strings[i] ? strings[i] : "", text_len(strings[i]));
         buf_putc(out, 0);

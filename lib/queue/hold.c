@@ -1,11 +1,12 @@
-/* hold.c - what the holder of a lease may do with it: extend, end, postpone, give back. Holding exactly the token is the
- * right; a script begins by looking for it (see token.lua), so that nobody compares clocks. */
+/* hold.c - what the holder of a lease may do with it: extend, end, postpone, give back. Holding
+ * exactly the token is the right; a script begins by looking for it (see token.lua), so that
+ * nobody compares clocks. */
 #include "queue/internal.h"
 #include <inttypes.h>
 #include <string.h>
 
-rc engine_extend(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
-                 int64_t lease_ms, bool *ret_lost, bool *ret_cancel)
+rc engine_extend(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                 size_t n, int64_t lease_ms, bool *ret_lost, bool *ret_cancel)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -42,7 +43,8 @@ rc engine_ack(struct cx *cx, struct engine *e, const char *queue, const struct l
     if (n == 0)
         return OK;
     call_begin(&c, e, &SCRIPT_ACK, k,
-               KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_RATE, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), false, 2 + n);
+               KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_RATE, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF),
+               false, 2 + n);
     for (size_t i = 0; i < n; i++)
         died += l[i].died;
     call_now(&c);
@@ -56,15 +58,16 @@ rc engine_ack(struct cx *cx, struct engine *e, const char *queue, const struct l
     return OK;
 }
 
-rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, int64_t run_at_ms,
-                     bool snooze)
+rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                     int64_t run_at_ms, bool snooze)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_RESCHEDULE, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_WAIT), false, 4);
+    call_begin(&c, e, &SCRIPT_RESCHEDULE, k,
+               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_WAIT), false, 4);
     call_now(&c);
     call_int(&c, run_at_ms);
     call_int(&c, snooze);
@@ -75,8 +78,8 @@ rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const s
     return OK;
 }
 
-static rc give_back(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
-                    bool as_snooze, size_t *ret_held)
+static rc give_back(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                    size_t n, bool as_snooze, size_t *ret_held)
 {
     *ret_held = 0;
     for (size_t from = 0; from < n; from += QUEUE_BATCH) {
@@ -86,7 +89,8 @@ static rc give_back(struct cx *cx, struct engine *e, const char *queue, const st
         size_t batch = MIN(n - from, (size_t)QUEUE_BATCH);
 
         try(engine_keys(cx, e, queue, &k));
-        call_begin(&c, e, &SCRIPT_RELEASE, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_WAIT), true, 1 + batch);
+        call_begin(&c, e, &SCRIPT_RELEASE, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_WAIT), true,
+                   1 + batch);
         call_int(&c, as_snooze);
         for (size_t i = 0; i < batch; i++)
             call_token(&c, &l[from + i]);
@@ -96,15 +100,16 @@ static rc give_back(struct cx *cx, struct engine *e, const char *queue, const st
     return OK;
 }
 
-rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n)
+rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                  size_t n)
 {
     size_t held;
 
     return give_back(cx, e, queue, l, n, /* as_snooze= */ true, &held);
 }
 
-rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
-                 size_t *ret_held)
+rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                 size_t n, size_t *ret_held)
 {
     return give_back(cx, e, queue, l, n, /* as_snooze= */ false, ret_held);
 }

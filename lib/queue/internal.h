@@ -1,4 +1,5 @@
-/* internal.h - what the files of this room share: the engine's fields, a script call under construction. */
+/* internal.h - what the files of this room share: the engine's fields, a script call under
+ * construction. */
 #pragma once
 #include "queue/keys.h"
 #include "queue/queue.lua.h"
@@ -8,8 +9,8 @@ struct engine {
     struct pg *db;              /* NULL: broker jobs only */
     struct queue_keys **queues; /* every queue this process met; never freed before the engine */
     size_t nqueues;
-    int64_t epoch;              /* the highest one seen; -1: not asked yet */
-    int64_t test_now_ms;        /* 0: Redis TIME */
+    int64_t epoch;       /* the highest one seen; -1: not asked yet */
+    int64_t test_now_ms; /* 0: Redis TIME */
 };
 
 #define QUEUES_MAX 1024 /* a name costs a kilobyte and is never forgotten */
@@ -34,10 +35,16 @@ struct call {
     int argc, max;
     struct buf own;
 };
-/* `ready`: the ten lists follow the named keys. max_args: at most so many arguments will be added. */
-void call_begin(struct call *c, struct engine *e, const struct script *s, const struct queue_keys *k,
-                size_t nkeys, const enum queue_key *keys, bool ready, size_t max_args);
-#define KEYS_OF(...) COUNT(((enum queue_key[]){__VA_ARGS__})), (enum queue_key[]){__VA_ARGS__}
+/* `ready`: the ten lists follow the named keys. max_args: at most so many arguments will be
+ * added. */
+void call_begin(struct call *c, struct engine *e, const struct script *s,
+                const struct queue_keys *k, size_t nkeys, const enum queue_key *keys, bool ready,
+                size_t max_args);
+#define KEYS_OF(...)                                                                               \
+    COUNT(((enum queue_key[]){__VA_ARGS__})), (enum queue_key[])                                   \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
 void call_bytes(struct call *c, const char *s, size_t n);
 void call_str(struct call *c, const char *s);
 void call_int(struct call *c, int64_t n);
@@ -48,16 +55,18 @@ void call_numbers(struct call *c, const struct lease *l); /* the token without i
 rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret) MW_PARKS;
 void call_release(struct call *c); /* for _cleanup_ */
 
-int64_t reply_int(const redisReply *r, size_t i); /* element i of an array: an integer, or a string that is one; 0 otherwise */
-bool reply_has(const redisReply *r, size_t n);    /* an array of at least n elements */
+int64_t
+reply_int(const redisReply *r,
+          size_t i); /* element i of an array: an integer, or a string that is one; 0 otherwise */
+bool reply_has(const redisReply *r, size_t n); /* an array of at least n elements */
 
 /* What is pushed: a job as it stands in PostgreSQL, or a new one. */
 struct push_row {
     struct job_new *job;
     struct lease next; /* the token of its next claim */
 };
-/* One queue, at most QUEUE_BATCH rows. `rebuild`: although there is no epoch. Sets existed and id of those that were known
- * under another id; counts the pushed. Parks. */
+/* One queue, at most QUEUE_BATCH rows. `rebuild`: although there is no epoch. Sets existed and id
+ * of those that were known under another id; counts the pushed. Parks. */
 rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
                     size_t n, bool rebuild, size_t *ret_pushed) MW_PARKS;
 /* Forget jobs that have ended in PostgreSQL. Parks. */

@@ -1,13 +1,13 @@
-/* jobs.c - a job as it is shown; see jobs.h. PostgreSQL tells of durable jobs, Redis adds whether one is leased just now;
- * of broker jobs only Redis and the dead letters know. */
+/* jobs.c - a job as it is shown; see jobs.h. PostgreSQL tells of durable jobs, Redis adds whether
+ * one is leased just now; of broker jobs only Redis and the dead letters know. */
 #include "queue/jobs.h"
+#include "base/clock.h"
+#include "base/text.h"
 #include "queue/dlq.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
 #include "queue/names.h"
 #include "queue/view.sql.h"
-#include "base/clock.h"
-#include "base/text.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static void found_release(struct found *f)
     redis_reply_freep(&f->reply);
 }
 
-static rc look_up(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably, struct found *f)
+static rc look_up(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably,
+                  struct found *f)
 {
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
@@ -43,7 +44,8 @@ static rc look_up(struct cx *cx, struct engine *e, const char *queue, const stru
     if (!reply_has(f->reply, 3))
         return OK;
     const redisReply *body = f->reply->element[1];
-    if (body->type != REDIS_REPLY_STRING || !envelope_read(body->str, body->len, &f->job, &generation))
+    if (body->type != REDIS_REPLY_STRING ||
+        !envelope_read(body->str, body->len, &f->job, &generation))
         return fail(cx, REDIS, "the envelope of job %s cannot be read", probably->id);
     f->where = reply_int(f->reply, 0);
     f->due_ms = reply_int(f->reply, 2);
@@ -59,7 +61,8 @@ static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, st
 {
     _cleanup_(found_release) struct found f = {0};
     _cleanup_(names_release) struct names q = {0};
-    static const char *const words[] = {[READY] = "ready", [LEASED] = "leased", [SCHEDULED] = "scheduled"};
+    static const char *const words[] = {
+        [READY] = "ready", [LEASED] = "leased", [SCHEDULED] = "scheduled"};
     struct lease first = {.claim = 1};
 
     memcpy(first.id, ret->id, sizeof first.id);
@@ -83,7 +86,8 @@ static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, st
         ret->trace = copy(cx, f.job.trace);
         return OK;
     }
-    return fail(cx, NOT_FOUND, "job %s does not exist, or it was a broker job and has ended", ret->id);
+    return fail(cx, NOT_FOUND, "job %s does not exist, or it was a broker job and has ended",
+                ret->id);
 }
 
 static rc load_dead(struct cx *cx, struct engine *e, const char *letter, struct job_info *ret)
@@ -113,10 +117,17 @@ static void read_job(struct cx *cx, const struct pg_result *res, struct job_info
     const struct {
         const char **to, *column;
     } texts[] = {
-        {&j->queue, "queue"},           {&j->task, "task"},         {&j->args, "args"},
-        {&j->state, "state"},           {&j->subject, "subject"},   {&j->unique_key, "unique_key"},
-        {&j->tenant_id, "tenant_id"},   {&j->trace, "trace"},       {&j->progress, "progress"},
-        {&j->result, "result"},         {&j->last_error, "last_error"},
+        {&j->queue, "queue"},
+        {&j->task, "task"},
+        {&j->args, "args"},
+        {&j->state, "state"},
+        {&j->subject, "subject"},
+        {&j->unique_key, "unique_key"},
+        {&j->tenant_id, "tenant_id"},
+        {&j->trace, "trace"},
+        {&j->progress, "progress"},
+        {&j->result, "result"},
+        {&j->last_error, "last_error"},
         {&j->last_error_code, "last_error_code"},
     };
     for (size_t i = 0; i < COUNT(texts); i++)
@@ -154,7 +165,8 @@ static rc load_attempts(struct cx *cx, struct engine *e, struct job_info *j)
     return OK;
 }
 
-/* A live job may be under way: only Redis knows. When it cannot be asked, PostgreSQL's word stands. */
+/* A live job may be under way: only Redis knows. When it cannot be asked, PostgreSQL's word
+ * stands. */
 static void add_lease(struct cx *cx, struct engine *e, int attempt, int snoozes, struct job_info *j)
 {
     _cleanup_(found_release) struct found f = {0};
@@ -165,7 +177,8 @@ static void add_lease(struct cx *cx, struct engine *e, int attempt, int snoozes,
         j->state = "leased";
 }
 
-rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id, struct job_info *ret)
+rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
+            struct job_info *ret)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL, *dead = NULL;
     struct job_info j = {0};
@@ -230,8 +243,11 @@ void job_info_json(const struct job_info *j, struct buf *out)
     put_str(out, "task", j->task);
     put_str(out, "queue", j->queue);
     put_raw(out, "args", j->args);
-    buf_printf(out, ",\"durable\":%s,\"priority\":%d,\"max_attempts\":%d,\"attempts_used\":%d,\"timeout_ms\":%" PRId64,
-               j->durable ? "true" : "false", j->priority, j->max_attempts, j->attempts_used, j->timeout_ms);
+    buf_printf(out,
+               ",\"durable\":%s,\"priority\":%d,\"max_attempts\":%d,\"attempts_used\":%d,\"timeout_"
+               "ms\":%" PRId64,
+               j->durable ? "true" : "false", j->priority, j->max_attempts, j->attempts_used,
+               j->timeout_ms);
     put_str(out, "unique_key", j->unique_key);
     put_str(out, "subject", j->subject);
     put_str(out, "tenant_id", j->tenant_id);

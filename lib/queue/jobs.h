@@ -3,8 +3,8 @@
 #include "queue/queue.h"
 
 struct job_attempt {
-    int generation, attempt; /* attempt: the claim number */
-    const char *outcome;     /* completed retry snoozed dead cancelled */
+    int generation, attempt;        /* attempt: the claim number */
+    const char *outcome;            /* completed retry snoozed dead cancelled */
     const char *error_code, *error; /* NULL: none */
     const char *worker;
     int64_t started_ms, finished_ms;
@@ -14,7 +14,8 @@ struct job_info {
     const char *queue, *task, *args; /* args: JSON text */
     const char *state;               /* ready scheduled leased completed dead cancelled */
     bool durable, cancel_requested;
-    int priority, generation, max_attempts, attempts_used; /* attempts_used: those that ended, without snoozes */
+    int priority, generation, max_attempts,
+        attempts_used; /* attempts_used: those that ended, without snoozes */
     int64_t timeout_ms, run_at_ms, created_ms, finished_ms; /* finished_ms 0: lives */
     const char *unique_key, *subject, *tenant_id, *trace;   /* NULL: none */
     const char *progress, *result;                          /* JSON text, NULL: none */
@@ -22,8 +23,10 @@ struct job_info {
     struct job_attempt *attempts; /* oldest first */
     size_t nattempts;
 };
-/* Texts are in cx's arena. A broker job is known while Redis has it, and as a dead letter; NOT_FOUND afterwards.
- * tenant_id NULL: of any tenant; otherwise a stranger's job is NOT_FOUND. Parks. */
-rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id, struct job_info *ret) MW_PARKS;
+/* Texts are in cx's arena. A broker job is known while Redis has it, and as a dead letter;
+ * NOT_FOUND afterwards. tenant_id NULL: of any tenant; otherwise a stranger's job is NOT_FOUND.
+ * Parks. */
+rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
+            struct job_info *ret) MW_PARKS;
 /* The object of api.md, appended. */
 void job_info_json(const struct job_info *j, struct buf *out);

@@ -3,7 +3,8 @@
  *   mw:{QUEUE}:WORD    all of one queue in one hash slot
  *   mw:queues          the names of the queues ever used (a set)
  *
- * A queue's name is [a-z0-9_.-]+: without a colon or a brace it can neither leave its braces nor spell another key. */
+ * A queue's name is [a-z0-9_.-]+: without a colon or a brace it can neither leave its braces nor
+ * spell another key. */
 #pragma once
 #include "queue/queue.h"
 

@@ -1,4 +1,5 @@
-/* names.h - which queues there are: those listed in Redis, those of PostgreSQL's live jobs, those this process met. */
+/* names.h - which queues there are: those listed in Redis, those of PostgreSQL's live jobs, those
+ * this process met. */
 #pragma once
 #include "queue/queue.h"
 

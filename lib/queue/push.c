@@ -1,17 +1,20 @@
-/* push.c - a job is born: checked, written into the caller's transaction, made known to Redis after the commit.
+/* push.c - a job is born: checked, written into the caller's transaction, made known to Redis
+ * after the commit.
  *
- *   durable   engine_insert --commit--> engine_push      a crash in between: the sweep pushes it (reconcile.c)
- *   broker                              engine_push      Redis is all it has
+ *   durable   engine_insert --commit--> engine_push
+ *             (a crash in between: the sweep of reconcile.c pushes it)
+ *   broker    engine_push: Redis is all it has
  *
- * The token that waits in Redis is that of the first claim: "id:1.1.0", "id:0.1.0" for a broker job. */
-#include "queue/envelope.h"
-#include "queue/internal.h"
-#include "queue/queue.sql.h"
+ * The token that waits in Redis is that of the first claim: "id:1.1.0", "id:0.1.0" for a broker
+ * job. */
 #include "base/clock.h"
 #include "base/inject.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "pg/pg_array.h"
+#include "queue/envelope.h"
+#include "queue/internal.h"
+#include "queue/queue.sql.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -38,15 +41,16 @@ rc job_new_check(struct cx *cx, const struct job_new *j)
     char id[ID_LEN + 1];
 
     if (!task_name_valid(j->task))
-        return fail_at(cx, INVALID_FIELD, "/task", "a task's name has 1 to %d characters of A-Z a-z 0-9 _ . -",
-                       TASK_NAME_MAX);
+        return fail_at(cx, INVALID_FIELD, "/task",
+                       "a task's name has 1 to %d characters of A-Z a-z 0-9 _ . -", TASK_NAME_MAX);
     if (j->queue && !queue_name_valid(j->queue))
-        return fail_at(cx, INVALID_FIELD, "/queue", "a queue's name has 1 to %d characters of a-z 0-9 _ . -",
-                       QUEUE_NAME_MAX);
+        return fail_at(cx, INVALID_FIELD, "/queue",
+                       "a queue's name has 1 to %d characters of a-z 0-9 _ . -", QUEUE_NAME_MAX);
     if (j->id[0] && (!id_parse(j->id, id) || strcmp(id, j->id) != 0))
         return fail_at(cx, INVALID_FIELD, "/id", "an id is a UUID in lower case");
     if (j->args && strlen(j->args) > JOB_ARGS_MAX)
-        return fail_at(cx, INVALID_FIELD, "/args", "arguments have at most %zu bytes", JOB_ARGS_MAX);
+        return fail_at(cx, INVALID_FIELD, "/args", "arguments have at most %zu bytes",
+                       JOB_ARGS_MAX);
     if (j->priority < 0 || j->priority > 9)
         return fail_at(cx, INVALID_FIELD, "/priority", "a priority is 0 to 9");
     if (j->run_at_ms < 0)
@@ -57,7 +61,8 @@ rc job_new_check(struct cx *cx, const struct job_new *j)
         return fail_at(cx, INVALID_FIELD, "/max_attempts", "at most 1000 attempts");
     if (j->unique_key && !plain_text(j->unique_key, UNIQUE_KEY_MAX))
         return fail_at(cx, INVALID_FIELD, "/unique_key",
-                       "a unique key has 1 to %d bytes of UTF-8 without control characters", UNIQUE_KEY_MAX);
+                       "a unique key has 1 to %d bytes of UTF-8 without control characters",
+                       UNIQUE_KEY_MAX);
     if (j->subject && !plain_text(j->subject, SUBJECT_MAX))
         return fail_at(cx, INVALID_FIELD, "/subject", "a subject has 1 to %d bytes", SUBJECT_MAX);
     if (j->tenant_id && !id_parse(j->tenant_id, id))
@@ -74,8 +79,10 @@ static const char *queue_of(const struct job_new *j)
 
 /* ---------------------------------------------------------------- PostgreSQL */
 
-/* Who of the jobs was not new, and whose id stands for it. `missing`: nobody does any more (the first job has just ended). */
-static rc read_firsts(struct cx *cx, struct pg_tx *tx, struct job_new **rest, size_t n, size_t *ret_missing)
+/* Who of the jobs was not new, and whose id stands for it. `missing`: nobody does any more (the
+ * first job has just ended). */
+static rc read_firsts(struct cx *cx, struct pg_tx *tx, struct job_new **rest, size_t n,
+                      size_t *ret_missing)
 {
     _cleanup_(pg_array_release) struct pg_array ids = PG_ARRAY(MiB(4)), keys = PG_ARRAY(MiB(4));
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
@@ -100,9 +107,24 @@ static rc read_firsts(struct cx *cx, struct pg_tx *tx, struct job_new **rest, si
     return OK;
 }
 
-static rc insert_rows(struct cx *cx, struct pg_tx *tx, struct job_new **jobs, size_t n, struct pg_result **ret)
+static rc insert_rows(struct cx *cx, struct pg_tx *tx, struct job_new **jobs, size_t n,
+                      struct pg_result **ret)
 {
-    enum { ID, QUEUE, TASK, ARGS, RUN_AT, PRIORITY, ATTEMPTS, TIMEOUT, KEY, SUBJECT, TENANT, TRACE, COLUMNS };
+    enum {
+        ID,
+        QUEUE,
+        TASK,
+        ARGS,
+        RUN_AT,
+        PRIORITY,
+        ATTEMPTS,
+        TIMEOUT,
+        KEY,
+        SUBJECT,
+        TENANT,
+        TRACE,
+        COLUMNS
+    };
     struct pg_array a[COLUMNS];
     struct pg_arg args[COLUMNS];
 
@@ -174,14 +196,14 @@ rc engine_insert(struct cx *cx, struct pg_tx *tx, struct job_new *jobs, size_t n
 
 /* ---------------------------------------------------------------- Redis */
 
-/* Queues are listed for `engine_queues`; the first push after Redis was emptied lists them again. */
+/* Listed for engine_queues; the first push after Redis was emptied lists a queue again. */
 static rc list_queue(struct cx *cx, struct engine *e, const char *queue)
 {
     return redis_cmd(cx, e->redis, NULL, "SADD %s %s", KEY_QUEUES, queue);
 }
 
-rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows, size_t n,
-                    bool rebuild, size_t *ret_pushed)
+rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
+                    size_t n, bool rebuild, size_t *ret_pushed)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(buf_release) struct buf bodies = BUF(MiB(512));
@@ -201,7 +223,8 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     if (!buf_ok(&bodies))
         return fail(cx, BUFFER_FULL, "a batch of jobs is too large");
     call_begin(&c, e, &SCRIPT_PUSH, k,
-               KEYS_OF(QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF), true, 2 + 6 * n);
+               KEYS_OF(QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF),
+               true, 2 + 6 * n);
     call_now(&c);
     call_str(&c, rebuild ? "1" : "0");
     for (size_t i = 0; i < n; i++) {
@@ -287,8 +310,10 @@ static rc insert_fn(struct cx *cx, struct pg_tx *tx, void *arg)
     return engine_insert(cx, tx, a->jobs, a->n);
 }
 
-/* The durable jobs of a mixed batch are written as one transaction; copied out and back, since the rest must not be. */
-static rc insert_durable(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n, size_t durable)
+/* The durable jobs of a mixed batch are written as one transaction; copied out and back, since
+ * the rest must not be. */
+static rc insert_durable(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n,
+                         size_t durable)
 {
     _cleanup_(freep) struct job_new *some = xmalloc(durable * sizeof *some);
     size_t k = 0;

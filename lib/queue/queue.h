@@ -2,22 +2,25 @@
  *
  *                      .------------- retry, snooze --------------.
  *                      v                                          |
- *   enqueue --> scheduled --due--> ready --claim--> leased --end--+--> completed | dead | cancelled
+ *   enqueue --> scheduled --due--> ready --claim--> leased --end--+--> completed, dead, cancelled
  *        `--------------------------^                 |
  *                                   `--lease expired--'
  *
  * Two kinds of job:
- *   durable  a row in PostgreSQL (the truth) written in the caller's transaction, then pushed to Redis after the commit;
- *            a push that never happens is mended by the reconciler
+ *   durable  a row in PostgreSQL (the truth) written in the caller's transaction, then pushed to
+ *            Redis after the commit; a push that never happens is mended by the reconciler
  *   broker   Redis only: the fastest, and lost when Redis is lost
  *
- * The token. A claim puts "id:generation.claim.snoozes" into the queue's lease set, scored by its expiry. Holding exactly
- * that member is the right to end the job: each end begins by removing it, so a worker that lost its lease is refused.
- *   generation  written to PostgreSQL before the job is pushed again after Redis was lost; old holders are stale
+ * The token. A claim puts "id:generation.claim.snoozes" into the queue's lease set, scored by its
+ * expiry. Holding exactly that member is the right to end the job: each end begins by removing
+ * it, so a worker that lost its lease is refused.
+ *   generation  written to PostgreSQL before the job is pushed again after Redis was lost; old
+ *               holders are stale
  *   claim       counts claims; PostgreSQL takes an end only while jobs.attempt < claim
  *   snoozes     how many of the claims ended in a snooze: attempts used = claim - snoozes
  *
- * Everything of one queue lives under mw:{queue}: (one hash slot); names are made in keys.c. Times come from Redis TIME.
+ * Everything of one queue lives under mw:{queue}: (one hash slot); names are made in keys.c.
+ * Times come from Redis TIME.
  */
 #pragma once
 #include "base/buf.h"
@@ -25,30 +28,32 @@
 #include "pg/pg.h"
 #include "redis/redis.h"
 
-#define QUEUE_NAME_MAX 64      /* [a-z0-9_.-]+ */
-#define TASK_NAME_MAX  128     /* [A-Za-z0-9_.-]+ */
-#define UNIQUE_KEY_MAX 255     /* any UTF-8 without control characters */
+#define QUEUE_NAME_MAX 64  /* [a-z0-9_.-]+ */
+#define TASK_NAME_MAX  128 /* [A-Za-z0-9_.-]+ */
+#define UNIQUE_KEY_MAX 255 /* any UTF-8 without control characters */
 #define JOB_ARGS_MAX   KiB(256)
-#define QUEUE_BATCH    1000    /* jobs in one enqueue or claim */
+#define QUEUE_BATCH    1000 /* jobs in one enqueue or claim */
 
 struct engine; /* the stores of one process */
-struct engine *engine_new(struct redis *r, struct pg *db); /* db NULL: broker jobs only. Borrows both. */
+struct engine *engine_new(struct redis *r,
+                          struct pg *db); /* db NULL: broker jobs only. Borrows both. */
 struct engine *engine_free(struct engine *e);
 struct pg *engine_db(struct engine *e); /* NULL: broker jobs only */
 
 /* ---------------------------------------------------------------- enqueue */
 
 struct job_new {
-    char id[ID_LEN + 1];    /* "": made here (written back) */
-    const char *queue;      /* NULL: "default" */
+    char id[ID_LEN + 1]; /* "": made here (written back) */
+    const char *queue;   /* NULL: "default" */
     const char *task;
-    const char *args;       /* JSON text; NULL: {} */
+    const char *args; /* JSON text; NULL: {} */
     bool durable;
     int priority;           /* 0..9, higher first; default 5 is written as JOB_PRIORITY */
     int64_t run_at_ms;      /* wall; 0: now */
     int64_t timeout_ms;     /* of one attempt; 0: the task's */
     int max_attempts;       /* 0: the task's */
-    const char *unique_key; /* NULL: none. One live job per key: a second enqueue answers with the first's id */
+    const char *unique_key; /* NULL: none. One live job per key: a second enqueue answers with the
+                               first's id */
     const char *subject;    /* id of what it is about (an order), NULL: none */
     const char *tenant_id;  /* NULL: none */
     const char *trace;      /* traceparent, NULL: none */
@@ -61,8 +66,9 @@ rc job_new_check(struct cx *cx, const struct job_new *j);
 
 /* Durable jobs inside the caller's transaction; call engine_push after its commit. Parks. */
 rc engine_insert(struct cx *cx, struct pg_tx *tx, struct job_new *jobs, size_t n) MW_PARKS;
-/* Make jobs known to Redis: durable ones after their commit (an id already there is left alone), broker ones at once.
- * One round trip a queue. For durable jobs a failure may be logged and left to the reconciler. Parks. */
+/* Make jobs known to Redis: durable ones after their commit (an id already there is left alone),
+ * broker ones at once. One round trip a queue. For durable jobs a failure may be logged and left
+ * to the reconciler. Parks. */
 rc engine_push(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n) MW_PARKS;
 /* insert in a transaction of its own + push; broker jobs are only pushed. Parks. */
 rc engine_enqueue(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n) MW_PARKS;
@@ -84,47 +90,54 @@ struct job {
     int64_t timeout_ms, enqueued_ms;
     const char *subject, *tenant_id, *trace; /* NULL: none */
     struct job_run *run;                     /* the worker's own (worker/run.h), NULL outside */
-    void *storage;                           /* what the texts point into; one job's own (job_release) */
+    void *storage; /* what the texts point into; one job's own (job_release) */
 };
-/* Frees the storage of a job that was copied out of a claim_result (which then must not have it any more). */
+/* Frees the storage of a job that was copied out of a claim_result (which then must not have it
+ * any more). */
 void job_release(struct job *j);
 struct claim_result {
     size_t n;
-    struct job *jobs;    /* array of n; free with claim_result_release. To keep one: copy it and set its storage to NULL */
-    int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due; 0: none, or n = max */
+    struct job *jobs;    /* array of n; free with claim_result_release. To keep one: copy it and set
+                            its storage to NULL */
+    int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due;
+                            0: none, or n = max */
     bool paused;
-    bool lost;           /* the epoch is missing or old: nothing was handed out; call engine_recover */
+    bool lost; /* the epoch is missing or old: nothing was handed out; call engine_recover */
 };
-/* One call: acks `acks` (may be 0; refused ones are counted in *ret_refused), promotes what is due, returns expired leases,
- * claims up to max. lease_ms > 0. Parks (one round trip, does not wait for jobs). */
+/* One call: acks `acks` (may be 0; refused ones are counted in *ret_refused), promotes what is
+ * due, returns expired leases, claims up to max. lease_ms > 0. Parks (one round trip, does not
+ * wait for jobs). */
 rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
                 const struct lease *acks, size_t nacks, struct claim_result *ret,
                 size_t *ret_refused) MW_PARKS;
 void claim_result_release(struct claim_result *c);
-/* Sleeps until one of the queues has a marker (*ret_which; taken away with this call), or until_ms (wall; *ret_which = n).
- * Needs a Redis connection of its own; do not cancel the waiting fiber but for good, a marker may be on its way. Parks. */
-rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues, size_t n,
-               int64_t until_ms, size_t *ret_which) MW_PARKS;
+/* Sleeps until one of the queues has a marker (*ret_which; taken away with this call), or
+ * until_ms (wall; *ret_which = n). Needs a Redis connection of its own; do not cancel the waiting
+ * fiber but for good, a marker may be on its way. Parks. */
+rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues,
+               size_t n, int64_t until_ms, size_t *ret_which) MW_PARKS;
 /* Sets the marker: for whoever took it and cannot claim now. Parks. */
 rc engine_wake(struct cx *cx, struct engine *e, const char *queue) MW_PARKS;
 
 /* ---------------------------------------------------------------- hold and end (Redis side) */
 
-/* Extends leases by lease_ms from now; ret_lost[i] is set for those no longer held, ret_cancel[i] for those whose cancel was
- * asked for. One round trip. Parks. */
-rc engine_extend(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
-                 int64_t lease_ms, bool *ret_lost, bool *ret_cancel) MW_PARKS;
+/* Extends leases by lease_ms from now; ret_lost[i] is set for those no longer held, ret_cancel[i]
+ * for those whose cancel was asked for. One round trip. Parks. */
+rc engine_extend(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                 size_t n, int64_t lease_ms, bool *ret_lost, bool *ret_cancel) MW_PARKS;
 rc engine_ack(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
               size_t *ret_refused) MW_PARKS;
-/* Back to scheduled (run_at_ms, wall) with the next claim number; snooze = true counts it as a snooze. STALE_ATTEMPT when
- * the lease is lost. Parks. */
+/* Back to scheduled (run_at_ms, wall) with the next claim number; snooze = true counts it as a
+ * snooze. STALE_ATTEMPT when the lease is lost. Parks. */
 rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
                      int64_t run_at_ms, bool snooze) MW_PARKS;
 /* Gives leases back untouched (drain): ready again at the head, as a snooze. Parks. */
-rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n) MW_PARKS;
-/* The same for a process that died: the claim counts as an attempt. *ret_held: how many were still its. Parks. */
-rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l, size_t n,
-                 size_t *ret_held) MW_PARKS;
+rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                  size_t n) MW_PARKS;
+/* The same for a process that died: the claim counts as an attempt. *ret_held: how many were
+ * still its. Parks. */
+rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                 size_t n, size_t *ret_held) MW_PARKS;
 
 /* ---------------------------------------------------------------- end in PostgreSQL (durable) */
 
@@ -138,16 +151,19 @@ struct job_end {
     const char *worker;     /* "host:pid" */
     int64_t started_ms;
 };
-/* Inside the transaction of the domain change: the job_attempts row, the fenced UPDATE of jobs, the dead letter. STALE_ATTEMPT when
- * generation, claim or state moved: return it, so that everything rolls back. Parks. */
-rc engine_end_tx(struct cx *cx, struct pg_tx *tx, const struct job *j, const struct job_end *end) MW_PARKS;
+/* Inside the transaction of the domain change: the job_attempts row, the fenced UPDATE of jobs,
+ * the dead letter. STALE_ATTEMPT when generation, claim or state moved: return it, so that
+ * everything rolls back. Parks. */
+rc engine_end_tx(struct cx *cx, struct pg_tx *tx, const struct job *j,
+                 const struct job_end *end) MW_PARKS;
 
 /* ---------------------------------------------------------------- control */
 
-/* Queued: cancelled at once (*ret_running = false). Running: the wish is stored, the holder sees it at its next lease
- * extension or claim. NOT_FOUND, CONFLICT when it has ended. Parks. */
+/* Queued: cancelled at once (*ret_running = false). Running: the wish is stored, the holder sees
+ * it at its next lease extension or claim. NOT_FOUND, CONFLICT when it has ended. Parks. */
 rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_running) MW_PARKS;
-/* A dead or cancelled durable job becomes live again: attempts counted anew, generation + 1. CONFLICT otherwise. Parks. */
+/* A dead or cancelled durable job becomes live again: attempts counted anew, generation + 1.
+ * CONFLICT otherwise. Parks. */
 rc engine_retry_now(struct cx *cx, struct engine *e, const char *job_id) MW_PARKS;
 rc engine_pause(struct cx *cx, struct engine *e, const char *queue, bool paused) MW_PARKS;
 /* Drops ready and scheduled jobs (durable ones become cancelled); leased ones go on. Parks. */
@@ -166,14 +182,15 @@ rc engine_queues(struct cx *cx, struct engine *e, struct queue_stats **ret, size
 
 /* ---------------------------------------------------------------- mend (reconcile.c) */
 
-/* The epoch: advanced by beat in both stores every few seconds (PostgreSQL first, and only while Redis answers). Finds queues
- * that must not be trusted and recovers them. Parks. */
+/* The epoch: advanced by beat in both stores every few seconds (PostgreSQL first, and only while
+ * Redis answers). Finds queues that must not be trusted and recovers them. Parks. */
 rc engine_epoch_advance(struct cx *cx, struct engine *e) MW_PARKS;
-/* After `lost`, for each queue that is: under a lock, drops the durable keys, writes generation + 1 for every live job, pushes
- * them all, sets the epoch. Safe to call from everywhere at once: one does it, the others wait and find it done. ret_jobs
- * may be NULL. Parks. */
+/* After `lost`, for each queue that is: under a lock, drops the durable keys, writes generation +
+ * 1 for every live job, pushes them all, sets the epoch. Safe to call from everywhere at once:
+ * one does it, the others wait and find it done. ret_jobs may be NULL. Parks. */
 rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs) MW_PARKS;
-/* The sweep for single losses: live jobs older than min_age_ms are compared with Redis in batches (keyset); missing ones
- * are pushed (generation + 1), known-but-ended ones are dropped from Redis. Parks. */
+/* The sweep for single losses: live jobs older than min_age_ms are compared with Redis in batches
+ * (keyset); missing ones are pushed (generation + 1), known-but-ended ones are dropped from
+ * Redis. Parks. */
 rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *ret_pushed,
                 int64_t *ret_dropped) MW_PARKS;

@@ -1,23 +1,26 @@
 /* reconcile.c - Redis is made to agree with PostgreSQL.
  *
- *   all of it    An epoch is advanced in both stores, PostgreSQL first. A queue whose epoch is missing (emptied) or more than one
- *                step behind (an old snapshot, a stale replica) is not trusted: claims stop, its durable jobs are dropped, every live
- *                job gets generation + 1 in PostgreSQL and is pushed again, the epoch is set, claims go on.
- *   one of them  The sweep: live in PostgreSQL but unknown to Redis: pushed under generation + 1; known to Redis but ended:
- *                forgotten.
+ *   all of it    An epoch is advanced in both stores, PostgreSQL first. A queue whose epoch is
+ *                missing (emptied) or more than one step behind (an old snapshot, a stale
+ *                replica) is not trusted: claims stop, its durable jobs are dropped, every live
+ *                job gets generation + 1 in PostgreSQL and is pushed again, the epoch is set,
+ *                claims go on.
+ *   one of them  The sweep: live in PostgreSQL but unknown to Redis: pushed under generation + 1;
+ *                known to Redis but ended: forgotten.
  *   at a claim   A job that was claimed before is looked up before it runs (engine_confirm).
  *
- * While a queue has no epoch, push.lua takes no durable job for it, so that nobody pushes a generation that the rebuild has just
- * left behind; what was committed meanwhile is found by the look behind the rebuild. */
+ * While a queue has no epoch, push.lua takes no durable job for it, so that nobody pushes a
+ * generation that the rebuild has just left behind; what was committed meanwhile is found by the
+ * look behind the rebuild. */
 #include "queue/reconcile.h"
-#include "queue/internal.h"
-#include "queue/names.h"
-#include "queue/reconcile.sql.h"
-#include "queue/rows.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "pg/pg_array.h"
+#include "queue/internal.h"
+#include "queue/names.h"
+#include "queue/reconcile.sql.h"
+#include "queue/rows.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +43,8 @@ rc engine_epoch_read(struct cx *cx, struct engine *e)
 }
 
 /* *ret_trusted: Redis has at least `from` (then it has `to` now). */
-static rc epoch_step(struct cx *cx, struct engine *e, const char *queue, int64_t from, int64_t to, bool *ret_trusted)
+static rc epoch_step(struct cx *cx, struct engine *e, const char *queue, int64_t from, int64_t to,
+                     bool *ret_trusted)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -61,7 +65,8 @@ rc engine_epoch_advance(struct cx *cx, struct engine *e)
     _cleanup_(names_release) struct names q = {0};
     bool lost = false;
 
-    /* Redis is asked first: while it is away the epoch stands still, so that one which comes back whole is trusted. */
+    /* Redis is asked first: while it is away the epoch stands still, so that one which comes back
+     * whole is trusted. */
     try(names_of_queues(cx, e, &q));
     try(pg_query(cx, e->db, &SQL_EPOCH_ADVANCE, &res, PG_NO_ARGS));
     if (pg_rows(res) != 1)
@@ -93,7 +98,8 @@ static rc drop_durable(struct cx *cx, struct engine *e, const char *queue)
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_DROP, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_EPOCH, QK_CANCEL), true, 0);
+    call_begin(&c, e, &SCRIPT_DROP, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_EPOCH, QK_CANCEL),
+               true, 0);
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
 }
 
@@ -152,16 +158,16 @@ static rc rebuild_locked(struct cx *cx, struct pg_tx *tx, void *arg)
     return engine_wake(cx, e, r->queue);
 }
 
-static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const char *from_id, int64_t min_age_ms,
-                     int64_t *ret_pushed);
+static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const char *from_id,
+                     int64_t min_age_ms, int64_t *ret_pushed);
 
 /* An id as a process whose clock is late would have made it then. */
 static void id_at(int64_t ms, char out[ID_LEN + 1])
 {
     char text[ID_LEN * 2];
 
-    snprintf(text, sizeof text, "%08" PRIx64 "-%04" PRIx64 "-0000-0000-000000000000", (uint64_t)ms >> 16,
-             (uint64_t)ms & 0xffff);
+    snprintf(text, sizeof text, "%08" PRIx64 "-%04" PRIx64 "-0000-0000-000000000000",
+             (uint64_t)ms >> 16, (uint64_t)ms & 0xffff);
     memcpy(out, text, ID_LEN);
     out[ID_LEN] = 0;
 }
@@ -203,8 +209,8 @@ rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs)
 /* ---------------------------------------------------------------- one of them */
 
 /* The ids of one queue that Redis does not have. */
-static rc find_missing(struct cx *cx, struct engine *e, const char *queue, const struct pg_result *page, bool *done,
-                       struct pg_array *missing)
+static rc find_missing(struct cx *cx, struct engine *e, const char *queue,
+                       const struct pg_result *page, bool *done, struct pg_array *missing)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -229,7 +235,8 @@ static rc find_missing(struct cx *cx, struct engine *e, const char *queue, const
     return OK;
 }
 
-static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *page, int64_t *ret_pushed)
+static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *page,
+                     int64_t *ret_pushed)
 {
     _cleanup_(pg_array_release) struct pg_array missing = PG_ARRAY(MiB(1));
     _cleanup_(pg_result_freep) struct pg_result *bumped = NULL;
@@ -247,8 +254,8 @@ static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *pa
     return OK;
 }
 
-static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const char *from_id, int64_t min_age_ms,
-                     int64_t *ret_pushed)
+static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const char *from_id,
+                     int64_t min_age_ms, int64_t *ret_pushed)
 {
     char after[ID_LEN + 1];
 
@@ -264,8 +271,8 @@ static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const c
     }
 }
 
-rc engine_drop_ended(struct cx *cx, struct engine *e, const char *queue, const char *const *ids, size_t n,
-                     int64_t *ret_dropped)
+rc engine_drop_ended(struct cx *cx, struct engine *e, const char *queue, const char *const *ids,
+                     size_t n, int64_t *ret_dropped)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -275,7 +282,8 @@ rc engine_drop_ended(struct cx *cx, struct engine *e, const char *queue, const c
     if (n == 0)
         return OK;
     try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_DROP_ENDED, k, KEYS_OF(QK_JOBS, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), false, n);
+    call_begin(&c, e, &SCRIPT_DROP_ENDED, k, KEYS_OF(QK_JOBS, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF),
+               false, n);
     for (size_t i = 0; i < n; i++)
         call_bytes(&c, ids[i], ID_LEN);
     try(call_run(cx, &c, REDIS_REPLY_INTEGER, &reply));
@@ -283,8 +291,10 @@ rc engine_drop_ended(struct cx *cx, struct engine *e, const char *queue, const c
     return OK;
 }
 
-/* Of the ids that a page of Redis shows (element 1 on), those that PostgreSQL has ended are forgotten. */
-static rc drop_page(struct cx *cx, struct engine *e, const char *queue, const redisReply *page, int64_t *ret_dropped)
+/* Of the ids that a page of Redis shows (element 1 on), those that PostgreSQL has ended are
+ * forgotten. */
+static rc drop_page(struct cx *cx, struct engine *e, const char *queue, const redisReply *page,
+                    int64_t *ret_dropped)
 {
     _cleanup_(pg_array_release) struct pg_array ids = PG_ARRAY(MiB(4));
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
@@ -322,7 +332,8 @@ static rc sweep_known(struct cx *cx, struct engine *e, const char *queue, int64_
     return OK;
 }
 
-rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *ret_pushed, int64_t *ret_dropped)
+rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *ret_pushed,
+                int64_t *ret_dropped)
 {
     _cleanup_(names_release) struct names q = {0};
 
@@ -344,7 +355,8 @@ static bool wants_look(const struct job *j)
 static void judge(struct claim_check *c, const struct pg_result *res, int row, int64_t now_ms)
 {
     bool live = pg_bool(res, row, 1), cancel = pg_bool(res, row, 5);
-    int64_t generation = pg_int(res, row, 2), attempt = pg_int(res, row, 3), run_at = pg_ms(res, row, 4);
+    int64_t generation = pg_int(res, row, 2), attempt = pg_int(res, row, 3),
+            run_at = pg_ms(res, row, 4);
 
     if (!live || generation != c->job->lease.generation || attempt >= c->job->lease.claim)
         return; /* ended, or another token's */

@@ -5,8 +5,9 @@
 /* Reads the epoch from PostgreSQL into e. Parks. */
 rc engine_epoch_read(struct cx *cx, struct engine *e) MW_PARKS;
 
-/* A durable job that was claimed before may come from an expired lease: perhaps it has ended in PostgreSQL and only the ack
- * was lost, perhaps its retry is stored and never reached Redis. One query tells, before it runs. */
+/* A durable job that was claimed before may come from an expired lease: perhaps it has ended in
+ * PostgreSQL and only the ack was lost, perhaps its retry is stored and never reached Redis. One
+ * query tells, before it runs. */
 enum claim_verdict {
     CLAIM_RUN,
     CLAIM_ENDED,  /* ack it without running */

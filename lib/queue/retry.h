@@ -1,4 +1,4 @@
-/* retry.h - bring a dead or cancelled durable job back, at a time; queue.h has the same for now. */
+/* retry.h - bring a dead or cancelled durable job back at a time; queue.h has the same for now. */
 #pragma once
 #include "queue/queue.h"
 

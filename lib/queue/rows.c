@@ -1,4 +1,5 @@
-/* rows.c - see rows.h. The token of the next claim follows from what PostgreSQL heard last: attempt + 1. */
+/* rows.c - see rows.h. The token of the next claim follows from what PostgreSQL heard last:
+ * attempt + 1. */
 #include "queue/rows.h"
 #include "base/text.h"
 #include <stdio.h>
@@ -30,7 +31,8 @@ static void read_row(const struct pg_result *res, int r, struct job_new *j, stru
     memcpy(p->next.id, j->id, sizeof j->id);
 }
 
-rc engine_push_result(struct cx *cx, struct engine *e, const struct pg_result *res, bool rebuild, int64_t *ret_pushed)
+rc engine_push_result(struct cx *cx, struct engine *e, const struct pg_result *res, bool rebuild,
+                      int64_t *ret_pushed)
 {
     int n = pg_rows(res);
     _cleanup_(freep) struct job_new *jobs = xcalloc((size_t)n + 1, sizeof *jobs);

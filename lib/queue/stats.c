@@ -1,8 +1,8 @@
 /* stats.c - what is in the queues: one script a queue, one query for the dead. */
-#include "queue/internal.h"
-#include "queue/control.sql.h"
-#include "queue/names.h"
 #include "base/text.h"
+#include "queue/control.sql.h"
+#include "queue/internal.h"
+#include "queue/names.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,10 @@ static void read_counter(struct queue_stats *s, const char *name, int64_t value)
         const char *name;
         size_t offset;
     } counters[] = {
-        {"done", offsetof(struct queue_stats, done)},       {"retried", offsetof(struct queue_stats, retried)},
-        {"died", offsetof(struct queue_stats, died)},       {"refused", offsetof(struct queue_stats, refused)},
+        {"done", offsetof(struct queue_stats, done)},
+        {"retried", offsetof(struct queue_stats, retried)},
+        {"died", offsetof(struct queue_stats, died)},
+        {"refused", offsetof(struct queue_stats, refused)},
         {"expired", offsetof(struct queue_stats, expired)},
     };
     for (size_t i = 0; i < COUNT(counters); i++)
@@ -29,7 +31,8 @@ static rc one_queue(struct cx *cx, struct engine *e, struct queue_stats *s)
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, s->name, &k));
-    call_begin(&c, e, &SCRIPT_STATS, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_PAUSED), true, 1);
+    call_begin(&c, e, &SCRIPT_STATS, k,
+               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_PAUSED), true, 1);
     call_now(&c);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
     if (!reply_has(reply, 6))

@@ -3,8 +3,10 @@
  *   bench_queue [--jobs 300000] [--clients 2] [--batch 128] [--probes 2000] [--concurrency 1000]
  *
  *   enqueue   `clients` processes push broker jobs of 200 bytes in batches through engine_push
- *   drain     a real mihwar-worker with two processes carries them out (mihwar.noop); the queue was paused until it was ready
- *   latency   one idle worker process; jobs come one by one; the task's first instruction reads the clock
+ *   drain     a real mihwar-worker with two processes carries them out (mihwar.noop); the queue
+ *             was paused until it was ready
+ *   latency   one idle worker process; jobs come one by one; the task's first instruction reads
+ *             the clock
  *
  * Private stores. One line of JSON per case. */
 #include "base/clock.h"
@@ -53,7 +55,8 @@ static double children_cpu_us(void)
     struct rusage u;
 
     getrusage(RUSAGE_CHILDREN, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static long counter(const char *name)
@@ -87,7 +90,8 @@ static rc push_all(struct cx *cx, void *arg)
     cx->deadline_mono_ms = 0;
     for (long done = 0; r == OK && done < n; done += batch) {
         for (int i = 0; i < batch; i++)
-            j[i] = (struct job_new){.queue = Q, .task = "mihwar.noop", .args = args_200, .priority = JOB_PRIORITY};
+            j[i] = (struct job_new){
+                .queue = Q, .task = "mihwar.noop", .args = args_200, .priority = JOB_PRIORITY};
         r = engine_push(cx, e, j, (size_t)MIN((long)batch, n - done));
     }
     free(j);
@@ -110,7 +114,8 @@ static void bench_enqueue(void)
             die("enqueue", "a client failed");
     double took = (double)(clock_mono_us() - start) / 1e6;
     jobs = each * clients;
-    printf("{\"case\":\"enqueue\",\"value\":%.0f,\"unit\":\"jobs/s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
+    printf("{\"case\":\"enqueue\",\"value\":%.0f,\"unit\":\"jobs/"
+           "s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
            "\"client_us_per_job\":%.2f}\n",
            (double)jobs / took, batch, (redis_cpu_us() - redis) / (double)jobs,
            (children_cpu_us() - mine) / (double)jobs);
@@ -123,11 +128,18 @@ static void bench_drain(void)
 {
     char many[16], log[] = "MIHWAR_LOG_LEVEL=warn";
     snprintf(many, sizeof many, "%d", concurrency);
-    const char *argv[] = {built("worker/mihwar-worker"), "--worker-processes", "2", "--worker-queues", Q,
-                          "--worker-concurrency", many, NULL};
+    const char *argv[] = {built("worker/mihwar-worker"),
+                          "--worker-processes",
+                          "2",
+                          "--worker-queues",
+                          Q,
+                          "--worker-concurrency",
+                          many,
+                          NULL};
     const char *env[] = {log, NULL};
     double mine = children_cpu_us();
-    struct proc *worker = proc_start(&(struct proc_opts){.name = "worker", .argv = argv, .env = env});
+    struct proc *worker =
+        proc_start(&(struct proc_opts){.name = "worker", .argv = argv, .env = env});
 
     /* Ready: its rebuild has set the epoch, and both children have looked at the paused queue. */
     if (!wait_until(atoi(redis_one(stores.redis_url, "EXISTS mw:{" Q "}:epoch")) == 1, 10000))
@@ -147,7 +159,8 @@ static void bench_drain(void)
     if (proc_stop(worker, 20000) != 0)
         die("drain", "the worker did not end well");
     proc_free(worker);
-    printf("{\"case\":\"drain\",\"value\":%.0f,\"unit\":\"jobs/s\",\"redis_us_per_job\":%.2f,\"worker_us_per_job\":%.2f}\n",
+    printf("{\"case\":\"drain\",\"value\":%.0f,\"unit\":\"jobs/"
+           "s\",\"redis_us_per_job\":%.2f,\"worker_us_per_job\":%.2f}\n",
            (double)jobs / took, redis / (double)jobs, (children_cpu_us() - mine) / (double)jobs);
     fflush(stdout);
 }
@@ -174,8 +187,8 @@ static int idle_worker(void)
     struct pool pool = {0};
 
     task_noop.run = probe;
-    if (settings_load(&cx, &s, NULL) != OK || settings_set(&cx, &s, "worker_queues", Q, "bench") != OK ||
-        loop_init(&cx) != OK)
+    if (settings_load(&cx, &s, NULL) != OK ||
+        settings_set(&cx, &s, "worker_queues", Q, "bench") != OK || loop_init(&cx) != OK)
         return 1;
     registry_init(&s);
     if (pool_open(&cx, &s, held_new(1, (size_t)s.worker_concurrency), 0, &pool) != OK)
@@ -196,7 +209,8 @@ static rc send_probes(struct cx *cx, void *arg)
     rc r = OK;
     for (long i = 0; r == OK && i < probes; i++) {
         char at[24];
-        struct job_new j = {.queue = Q, .task = "mihwar.noop", .args = at, .priority = JOB_PRIORITY};
+        struct job_new j = {
+            .queue = Q, .task = "mihwar.noop", .args = at, .priority = JOB_PRIORITY};
         snprintf(at, sizeof at, "%lld", (long long)clock_mono_us());
         r = engine_push(cx, e, &j, 1);
         while (r == OK && seen->started <= i)
@@ -236,15 +250,17 @@ static void bench_latency(void)
     kill(worker, SIGTERM);
     waitpid(worker, &status, 0);
     qsort(seen->took_us, (size_t)probes, sizeof(int64_t), by_size);
-    printf("{\"case\":\"latency_p50\",\"value\":%.3f,\"unit\":\"ms\"}\n{\"case\":\"latency_p99\",\"value\":%.3f,\"unit\":\"ms\"}\n",
-           (double)seen->took_us[probes / 2] / 1000, (double)seen->took_us[probes * 99 / 100] / 1000);
+    printf("{\"case\":\"latency_p50\",\"value\":%.3f,\"unit\":\"ms\"}\n{\"case\":\"latency_p99\","
+           "\"value\":%.3f,\"unit\":\"ms\"}\n",
+           (double)seen->took_us[probes / 2] / 1000,
+           (double)seen->took_us[probes * 99 / 100] / 1000);
 }
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option options[] = {{"jobs", 1, NULL, 'j'},   {"clients", 1, NULL, 'c'},
-                                            {"batch", 1, NULL, 'b'},  {"probes", 1, NULL, 'p'},
-                                            {"concurrency", 1, NULL, 'n'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"jobs", 1, NULL, 'j'},   {"clients", 1, NULL, 'c'},     {"batch", 1, NULL, 'b'},
+        {"probes", 1, NULL, 'p'}, {"concurrency", 1, NULL, 'n'}, {NULL, 0, NULL, 0}};
     int o;
 
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -267,8 +283,10 @@ static void read_options(int argc, char **argv)
         default:
             exit(2);
         }
-    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || probes < 1 || concurrency < 1) {
-        fprintf(stderr, "usage: bench_queue [--jobs N] [--clients N] [--batch N] [--probes N] [--concurrency N]\n");
+    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || probes < 1 ||
+        concurrency < 1) {
+        fprintf(stderr, "usage: bench_queue [--jobs N] [--clients N] [--batch N] [--probes N] "
+                        "[--concurrency N]\n");
         exit(2);
     }
 }

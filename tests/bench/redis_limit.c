@@ -1,11 +1,12 @@
-/* redis_limit.c - the limit: the engine's own push and claim steps in a bare loop, with nothing around them. What a worker reaches
- * is measured against this in the same run.
+/* redis_limit.c - the limit: the engine's own push and claim steps in a bare loop, with nothing
+ * around them. What a worker reaches is measured against this in the same run.
  *
- *   bench_redis_limit [--redis unix:PATH] [--jobs 400000] [--clients 2] [--batch 128] [--bytes 200]
+ *   bench_redis_limit [--redis unix:PATH] [--jobs 400000] [--clients 2] [--batch 128] [--bytes
+ *   200]
  *
- * Each client is a process with one blocking hiredis connection: first all push, then all drain, acking each batch with the claim of
- * the next. Without --redis a private one is started. One line of JSON per phase: jobs/s, and the CPU that Redis and the clients
- * spent on a job. */
+ * Each client is a process with one blocking hiredis connection: first all push, then all drain,
+ * acking each batch with the claim of the next. Without --redis a private one is started. One
+ * line of JSON per phase: jobs/s, and the CPU that Redis and the clients spent on a job. */
 #include "base/clock.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
@@ -28,8 +29,9 @@ static struct queue_keys keys;
 
 static const enum queue_key push_keys[] = {QK_JOBS,  QK_SCHED,  QK_STATS,    QK_WAIT,
                                            QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF};
-static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE, QK_SCHED,  QK_STATS,  QK_RATE,     QK_WAIT,
-                                            QK_PAUSED, QK_EPOCH, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF};
+static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE,  QK_SCHED,    QK_STATS,
+                                            QK_RATE,   QK_WAIT,   QK_PAUSED,   QK_EPOCH,
+                                            QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF};
 
 static _Noreturn void die(const char *what, const char *why)
 {
@@ -160,7 +162,8 @@ static double children_cpu_us(void)
     struct rusage u;
 
     getrusage(RUSAGE_CHILDREN, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static void phase(redisContext *c, const char *name, void (*fn)(redisContext *c, long n))
@@ -177,7 +180,8 @@ static void phase(redisContext *c, const char *name, void (*fn)(redisContext *c,
         if (wait(&status) < 0 || status != 0)
             die(name, "a client failed");
     double took = (double)(clock_mono_us() - start) / 1e6, n = (double)(jobs / clients * clients);
-    printf("{\"case\":\"limit_%s\",\"value\":%.0f,\"unit\":\"jobs/s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
+    printf("{\"case\":\"limit_%s\",\"value\":%.0f,\"unit\":\"jobs/"
+           "s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
            "\"client_us_per_job\":%.2f}\n",
            name, n / took, batch, (redis_cpu_us(c) - redis) / n, (children_cpu_us() - mine) / n);
     fflush(stdout);
@@ -194,7 +198,7 @@ static void load(redisContext *c, const struct script *s)
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option options[] = {{"redis", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'},
+    static const struct option options[] = {{"redis", 1, NULL, 'r'},   {"jobs", 1, NULL, 'j'},
                                             {"clients", 1, NULL, 'c'}, {"batch", 1, NULL, 'b'},
                                             {"bytes", 1, NULL, 'y'},   {NULL, 0, NULL, 0}};
     int o;
@@ -219,8 +223,10 @@ static void read_options(int argc, char **argv)
         default:
             exit(2);
         }
-    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || bytes < 0 || (redis_url && strncmp(redis_url, "unix:", 5) != 0)) {
-        fprintf(stderr, "usage: bench_redis_limit [--redis unix:PATH] [--jobs N] [--clients N] [--batch N] [--bytes N]\n");
+    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || bytes < 0 ||
+        (redis_url && strncmp(redis_url, "unix:", 5) != 0)) {
+        fprintf(stderr, "usage: bench_redis_limit [--redis unix:PATH] [--jobs N] [--clients N] "
+                        "[--batch N] [--bytes N]\n");
         exit(2);
     }
 }

@@ -8,7 +8,8 @@
 struct stores stores;
 
 static const char dump[] =
-    "local function short(s) return (string.gsub(s, '00000000%-0000%-7000%-8000%-00000000000', '')) end "
+    "local function short(s) return (string.gsub(s, '00000000%-0000%-7000%-8000%-00000000000', "
+    "'')) end "
     "local keys = redis.call('KEYS', 'mw:{t}:*') table.sort(keys) local out = {} "
     "for _, k in ipairs(keys) do local name, parts = string.sub(k, 8), {} "
     "  local kind = redis.call('TYPE', k).ok "
@@ -16,10 +17,12 @@ static const char dump[] =
     "  elseif kind == 'set' then parts = redis.call('SMEMBERS', k) table.sort(parts) "
     "  elseif kind == 'string' then parts = {redis.call('GET', k)} "
     "  elseif kind == 'zset' then local z = redis.call('ZRANGE', k, 0, -1, 'WITHSCORES') "
-    "    for i = 1, #z, 2 do parts[#parts + 1] = name == 'wait' and z[i] or z[i] .. '@' .. z[i + 1] end "
+    "    for i = 1, #z, 2 do parts[#parts + 1] = name == 'wait' and z[i] or z[i] .. '@' .. z[i + "
+    "1] end "
     "  else local h, sum = redis.call('HGETALL', k), 0 "
     "    for i = 1, #h, 2 do sum = sum + (tonumber(h[i + 1]) or 0) "
-    "      local v = h[i + 1] if name == 'jobs' then v = string.gsub(string.match(v, '^1 (%d+ %d)'), ' ', '.') end "
+    "      local v = h[i + 1] if name == 'jobs' then v = string.gsub(string.match(v, '^1 (%d+ "
+    "%d)'), ' ', '.') end "
     "      parts[#parts + 1] = h[i] .. '=' .. v end "
     "    table.sort(parts) if name == 'rate' then parts = {tostring(sum)} end end "
     "  out[#out + 1] = name .. ' ' .. short(table.concat(parts, ' ')) end "
@@ -37,7 +40,8 @@ const char *qid(char c)
 
 struct job_new qjob(char c, bool durable)
 {
-    struct job_new j = {.queue = Q, .task = "mihwar.noop", .durable = durable, .priority = JOB_PRIORITY};
+    struct job_new j = {
+        .queue = Q, .task = "mihwar.noop", .durable = durable, .priority = JOB_PRIORITY};
 
     memcpy(j.id, qid(c), sizeof j.id);
     return j;

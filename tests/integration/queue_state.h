@@ -1,6 +1,8 @@
-/* queue_state.h - what the engine's tests share: short ids, and the state of every key as one text.
+/* queue_state.h - what the engine's tests share: short ids, and the state of every key as one
+ * text.
  *
- * Ids are 00000000-0000-7000-8000-00000000000X, shown as X. A state is one line a key of the queue "t", sorted:
+ * Ids are 00000000-0000-7000-8000-00000000000X, shown as X. A state is one line a key of the
+ * queue "t", sorted:
  *
  *     jobs a=1.5 b=0.9            id=generation.priority
  *     lease a:1.1.0@31000         token@expiry
@@ -28,7 +30,8 @@ struct lease qlease(const char *token); /* "a:1.1.0" */
 const char *qstate(void);
 #define ck_state(want) ck_assert_str_eq(qstate(), (want))
 
-/* A fresh Redis (FLUSHALL), an engine on it with the clock at T0, on a fiber; with_db: and a freshly migrated database. */
+/* A fresh Redis (FLUSHALL), an engine on it with the clock at T0, on a fiber; with_db: and a
+ * freshly migrated database. */
 struct qtest {
     struct redis *redis;
     struct pg *db;

@@ -1,5 +1,5 @@
-/* test_durable.c - durable jobs: insert, unique keys, the fenced end, cancel and retry, dead letters, views. Redis and PostgreSQL
- * are both looked at. */
+/* test_durable.c - durable jobs: insert, unique keys, the fenced end, cancel and retry, dead
+ * letters, views. Redis and PostgreSQL are both looked at. */
 #include "base/clock.h"
 #include "queue/dlq.h"
 #include "queue/end.h"
@@ -14,7 +14,9 @@
 static const char *row(struct qtest *t, char c)
 {
     return pg_one(t->database_url,
-                  "SELECT state || '/' || generation || '.' || attempt || '.' || snoozes FROM jobs WHERE id = '%s'", qid(c));
+                  "SELECT state || '/' || generation || '.' || attempt || '.' || snoozes FROM jobs "
+                  "WHERE id = '%s'",
+                  qid(c));
 }
 #define ck_row(c, want) ck_assert_str_eq(row(t, c), (want))
 
@@ -50,7 +52,8 @@ QTEST(enqueue_writes_both, true)
     ck_row('a', "ready/1.0.0");
     ck_row('c', "scheduled/1.0.0");
     ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM jobs"), 2);
-    ck_assert_str_eq(pg_one(t->database_url, "SELECT args FROM jobs WHERE id = '%s'", qid('c')), "{\"n\": 1}");
+    ck_assert_str_eq(pg_one(t->database_url, "SELECT args FROM jobs WHERE id = '%s'", qid('c')),
+                     "{\"n\": 1}");
     const char *state = qstate();
     ck_assert_ptr_nonnull(strstr(state, "jobs a=1.5 b=0.5 c=1.5\n"));
     ck_assert_ptr_nonnull(strstr(state, "ready5 a:1.1.0 b:0.1.0\n"));
@@ -111,7 +114,8 @@ QTEST(a_race_for_a_unique_key_has_one_winner, true)
     int winners = 0;
 
     for (size_t i = 0; i < COUNT(r); i++) {
-        r[i] = (struct racer){t, {.queue = Q, .task = "mihwar.noop", .durable = true, .unique_key = "one"}};
+        r[i] = (struct racer){
+            t, {.queue = Q, .task = "mihwar.noop", .durable = true, .unique_key = "one"}};
         f[i] = fiber_spawn(&(struct fiber_opts){.name = "racer", .inherit = cx}, race, &r[i]);
     }
     for (size_t i = 0; i < COUNT(r); i++) {
@@ -133,13 +137,34 @@ static const struct {
     const char *row, *attempt;
     int dead;
 } ends[] = {
-    {"completed", {.outcome = JOB_COMPLETED, .result = "{\"pin\": true}"}, "completed/1.1.0", "completed//", 0},
-    {"retry", {.outcome = JOB_RETRY, .run_at_ms = INT64_C(4000000000000), .error_code = "overloaded", .error = "busy"},
-     "scheduled/1.1.0", "retry/overloaded/busy", 0},
-    {"retry at once", {.outcome = JOB_RETRY, .run_at_ms = 1, .error_code = "overloaded", .error = "busy"},
-     "ready/1.1.0", "retry/overloaded/busy", 0},
-    {"snooze", {.outcome = JOB_SNOOZED, .run_at_ms = INT64_C(4000000000000)}, "scheduled/1.1.1", "snoozed//", 0},
-    {"dead", {.outcome = JOB_DEAD, .error_code = "not_found", .error = "gone"}, "dead/1.1.0", "dead/not_found/gone", 1},
+    {"completed",
+     {.outcome = JOB_COMPLETED, .result = "{\"pin\": true}"},
+     "completed/1.1.0",
+     "completed//",
+     0},
+    {"retry",
+     {.outcome = JOB_RETRY,
+      .run_at_ms = INT64_C(4000000000000),
+      .error_code = "overloaded",
+      .error = "busy"},
+     "scheduled/1.1.0",
+     "retry/overloaded/busy",
+     0},
+    {"retry at once",
+     {.outcome = JOB_RETRY, .run_at_ms = 1, .error_code = "overloaded", .error = "busy"},
+     "ready/1.1.0",
+     "retry/overloaded/busy",
+     0},
+    {"snooze",
+     {.outcome = JOB_SNOOZED, .run_at_ms = INT64_C(4000000000000)},
+     "scheduled/1.1.1",
+     "snoozed//",
+     0},
+    {"dead",
+     {.outcome = JOB_DEAD, .error_code = "not_found", .error = "gone"},
+     "dead/1.1.0",
+     "dead/not_found/gone",
+     1},
     {"cancelled", {.outcome = JOB_CANCELLED}, "cancelled/1.1.0", "cancelled//", 0},
 };
 static int end_case;
@@ -153,11 +178,15 @@ static rc end_body(struct cx *cx, struct qtest *t)
     end.worker = "host:1";
     end.started_ms = clock_ms() - 5;
     ck_ok(engine_end(cx, t->e, &j, &end));
-    ck_assert_msg(strcmp(row(t, 'a'), ends[end_case].row) == 0, "case: %s: %s", ends[end_case].title, row(t, 'a'));
-    ck_assert_str_eq(pg_one(t->database_url, "SELECT outcome || '/' || coalesce(error_code, '') || '/' || coalesce(error, '')"
-                                             " FROM job_attempts WHERE worker = 'host:1'"),
-                     ends[end_case].attempt);
-    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM dead_letters"), ends[end_case].dead);
+    ck_assert_msg(strcmp(row(t, 'a'), ends[end_case].row) == 0, "case: %s: %s",
+                  ends[end_case].title, row(t, 'a'));
+    ck_assert_str_eq(
+        pg_one(t->database_url,
+               "SELECT outcome || '/' || coalesce(error_code, '') || '/' || coalesce(error, '')"
+               " FROM job_attempts WHERE worker = 'host:1'"),
+        ends[end_case].attempt);
+    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM dead_letters"),
+                     ends[end_case].dead);
     ck_rc(engine_end(cx, t->e, &j, &end), E_STALE_ATTEMPT); /* once */
     ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM job_attempts"), 1);
     job_release(&j);
@@ -174,7 +203,9 @@ END_TEST
 static rc write_and_end(struct cx *cx, struct pg_tx *tx, void *arg)
 {
     static const struct sql domain_write = {
-        .name = "test_domain_write", .text = "INSERT INTO queue_states (queue) VALUES ('written')", .nparams = 0};
+        .name = "test_domain_write",
+        .text = "INSERT INTO queue_states (queue) VALUES ('written')",
+        .nparams = 0};
 
     try(pg_tx_query(cx, tx, &domain_write, NULL, PG_NO_ARGS));
     return engine_end_tx(cx, tx, arg, &(struct job_end){.outcome = JOB_COMPLETED});
@@ -194,9 +225,12 @@ static rc stale_body(struct cx *cx, struct qtest *t)
 {
     enqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
-    pg_one(t->database_url, "WITH x AS (%s RETURNING 1) SELECT count(*) FROM x", stales[stale_case].spoil);
-    ck_assert_msg(pg_tx_run(cx, t->db, write_and_end, &j) == E_STALE_ATTEMPT, "case: %s", stales[stale_case].title);
-    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM queue_states"), 0); /* rolled back */
+    pg_one(t->database_url, "WITH x AS (%s RETURNING 1) SELECT count(*) FROM x",
+           stales[stale_case].spoil);
+    ck_assert_msg(pg_tx_run(cx, t->db, write_and_end, &j) == E_STALE_ATTEMPT, "case: %s",
+                  stales[stale_case].title);
+    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM queue_states"),
+                     0); /* rolled back */
     ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM job_attempts"), 0);
     job_release(&j);
     return OK;
@@ -235,7 +269,9 @@ QTEST(cancel_of_a_durable_job, true)
         ck_assert(running == (*c == 'a'));
     }
     ck_row('a', "ready/1.0.0");
-    ck_assert_str_eq(pg_one(t->database_url, "SELECT cancel_requested FROM jobs WHERE id = '%s'", qid('a')), "t");
+    ck_assert_str_eq(
+        pg_one(t->database_url, "SELECT cancel_requested FROM jobs WHERE id = '%s'", qid('a')),
+        "t");
     ck_row('b', "cancelled/1.0.0");
     ck_row('c', "cancelled/1.0.0");
     ck_state("cancel a\nepoch 1\njobs a=1.5\nlease a:1.1.0@1030000\nstats pushed=3\nwait m");
@@ -259,13 +295,16 @@ QTEST(retry_now_brings_back, true)
     enqueue(cx, t, qjob('a', true));
     ck_rc(engine_retry_now(cx, t->e, qid('a')), E_CONFLICT);
     struct job j = claim1(cx, t);
-    ck_ok(engine_end(cx, t->e, &j, &(struct job_end){.outcome = JOB_DEAD, .error_code = "pg", .error = "x"}));
+    ck_ok(engine_end(cx, t->e, &j,
+                     &(struct job_end){.outcome = JOB_DEAD, .error_code = "pg", .error = "x"}));
     engine_set_clock(t->e, clock_ms() + 1000); /* PostgreSQL's clock is the real one */
     /* The ack has not arrived yet: the old lease still stands, the new token lies beside it. */
     ck_ok(engine_retry_now(cx, t->e, qid('a')));
     ck_row('a', "ready/2.0.0");
     ck_state("epoch 1\njobs a=2.5\nlease a:1.1.0@1030000\nready5 a:2.1.0\nstats pushed=2\nwait m");
-    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM dead_letters WHERE replayed_at IS NOT NULL"), 1);
+    ck_assert_int_eq(pg_one_int(t->database_url,
+                                "SELECT count(*) FROM dead_letters WHERE replayed_at IS NOT NULL"),
+                     1);
     ck_ok(engine_ack(cx, t->e, Q, &l, 1, &refused));
     job_release(&j);
 
@@ -323,8 +362,11 @@ static void kill_job(struct cx *cx, struct qtest *t, char c, const char *error)
     enqueue(cx, t, qjob(c, true));
     struct job j = claim1(cx, t);
     size_t refused;
-    ck_ok(engine_end(cx, t->e, &j, &(struct job_end){.outcome = JOB_DEAD, .error_code = "upstream_unclear", .error = error,
-                                                     .worker = "host:1"}));
+    ck_ok(engine_end(cx, t->e, &j,
+                     &(struct job_end){.outcome = JOB_DEAD,
+                                       .error_code = "upstream_unclear",
+                                       .error = error,
+                                       .worker = "host:1"}));
     ck_ok(engine_ack(cx, t->e, Q, &j.lease, 1, &refused));
     job_release(&j);
 }
@@ -338,7 +380,8 @@ QTEST(dead_letters_are_grouped_listed_dropped, true)
     kill_job(cx, t, 'a', "order 123 of 0190a1b2-c3d4-7e5f-8a6b-123456789abc timed out");
     kill_job(cx, t, 'b', "order 77 of 0190a1b2-c3d4-7e5f-8a6b-000000000000 timed out");
     kill_job(cx, t, 'c', "another trouble");
-    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(DISTINCT fingerprint) FROM dead_letters"), 2);
+    ck_assert_int_eq(
+        pg_one_int(t->database_url, "SELECT count(DISTINCT fingerprint) FROM dead_letters"), 2);
 
     ck_ok(dlq_list(cx, t->db, &f, &d, &n));
     ck_assert_uint_eq(n, 2);
@@ -360,7 +403,8 @@ QTEST(dead_letters_are_grouped_listed_dropped, true)
     f = (struct dlq_filter){.after = "nonsense"};
     ck_rc(dlq_list(cx, t->db, &f, &d, &n), E_INVALID_FIELD);
 
-    const char *id = pg_one(t->database_url, "SELECT id FROM dead_letters WHERE job_id = '%s'", qid('a'));
+    const char *id =
+        pg_one(t->database_url, "SELECT id FROM dead_letters WHERE job_id = '%s'", qid('a'));
     struct dead_letter one;
     ck_ok(dlq_get(cx, t->db, id, &one));
     ck_assert_ptr_nonnull(strstr(one.errors, "timed out"));
@@ -391,9 +435,11 @@ QTEST(dead_letters_are_replayed, true)
     ck_ok(dlq_export(cx, t->db, &(struct dlq_filter){.queue = Q}, count_line, &lines));
     ck_assert_int_eq(lines, 3);
 
-    const char *id = pg_one(t->database_url, "SELECT id FROM dead_letters WHERE job_id = '%s'", qid('a'));
+    const char *id =
+        pg_one(t->database_url, "SELECT id FROM dead_letters WHERE job_id = '%s'", qid('a'));
     const char *twice[] = {id, id};
-    ck_rc(dlq_replay(cx, t->e, (const char *[]){id, qid('z')}, 2, NULL, 0, &replayed, &skipped), E_NOT_FOUND);
+    ck_rc(dlq_replay(cx, t->e, (const char *[]){id, qid('z')}, 2, NULL, 0, &replayed, &skipped),
+          E_NOT_FOUND);
     ck_row('a', "dead/1.1.0");
     ck_ok(dlq_replay(cx, t->e, twice, 2, NULL, 0, &replayed, &skipped));
     ck_assert_int_eq(replayed, 1);
@@ -418,7 +464,8 @@ QTEST(a_dead_broker_job_comes_back_too, true)
 
     enqueue(cx, t, qjob('a', false));
     struct job j = claim1(cx, t);
-    ck_ok(engine_end(cx, t->e, &j, &(struct job_end){.outcome = JOB_DEAD, .error_code = "os", .error = "x"}));
+    ck_ok(engine_end(cx, t->e, &j,
+                     &(struct job_end){.outcome = JOB_DEAD, .error_code = "os", .error = "x"}));
     ck_ok(engine_ack(cx, t->e, Q, &j.lease, 1, &refused));
     job_release(&j);
     ck_ok(job_load(cx, t->e, qid('a'), NULL, &info));
@@ -451,7 +498,9 @@ QTEST(a_job_is_shown, true)
     ck_ok(job_load(cx, t->e, qid('a'), qid('f'), &info));
     ck_assert_str_eq(info.state, "leased");
     ck_rc(job_load(cx, t->e, qid('a'), qid('e'), &info), E_NOT_FOUND); /* a stranger's */
-    ck_ok(engine_end(cx, t->e, &held, &(struct job_end){.outcome = JOB_COMPLETED, .result = "[1]", .worker = "host:1"}));
+    ck_ok(engine_end(
+        cx, t->e, &held,
+        &(struct job_end){.outcome = JOB_COMPLETED, .result = "[1]", .worker = "host:1"}));
     job_release(&held);
     ck_ok(job_load(cx, t->e, qid('a'), NULL, &info));
     ck_assert_str_eq(info.state, "completed");

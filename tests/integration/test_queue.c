@@ -1,7 +1,7 @@
-/* test_queue.c - every step of the engine against a real Redis: the state of every key before and after. Broker jobs are
- * enough for the moves; what durable ones add is in test_durable.c. */
-#include "tests/integration/queue_state.h"
+/* test_queue.c - every step of the engine against a real Redis: the state of every key before and
+ * after. Broker jobs are enough for the moves; what durable ones add is in test_durable.c. */
 #include "queue/dlq.h"
+#include "tests/integration/queue_state.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +78,8 @@ QTEST(push_spreads_priorities_and_times, false)
     j[2].run_at_ms = T0 + 5000;
     j[3].run_at_ms = T0 - 5000;
     ck_ok(engine_push(cx, t->e, j, COUNT(j)));
-    ck_state("jobs a=0.0 b=0.9 c=0.5 d=0.5\nready0 a:0.1.0\nready5 d:0.1.0\nready9 b:0.1.0\nsched 5c:0.1.0@1005000\n"
+    ck_state("jobs a=0.0 b=0.9 c=0.5 d=0.5\nready0 a:0.1.0\nready5 d:0.1.0\nready9 b:0.1.0\nsched "
+             "5c:0.1.0@1005000\n"
              "stats pushed=4\nwait m");
     return OK;
 }
@@ -92,7 +93,8 @@ QTEST(unique_key_answers_with_the_first, false)
     ck_ok(engine_push(cx, t->e, j, COUNT(j)));
     ck_assert(!j[0].existed && j[1].existed);
     ck_assert_str_eq(j[1].id, qid('a'));
-    ck_state("jobs a=0.5\nready5 a:0.1.0\nstats pushed=1\nunique order 7=a\nunique_of a=order 7\nwait m");
+    ck_state("jobs a=0.5\nready5 a:0.1.0\nstats pushed=1\nunique order 7=a\nunique_of a=order "
+             "7\nwait m");
     ck_assert_str_eq(claimed(cx, t, 1), "a:0.1.0");
     struct lease l = qlease("a:0.1.0");
     ck_ok(engine_ack(cx, t->e, Q, &l, 1, &refused));
@@ -152,7 +154,8 @@ QTEST(claim_is_strict_about_priority, false)
     j[3].priority = 9;
     ck_ok(engine_push(cx, t->e, j, COUNT(j)));
     ck_assert_str_eq(claimed(cx, t, 3), "b:0.1.0 d:0.1.0 c:0.1.0");
-    ck_state("jobs a=0.1 b=0.9 c=0.5 d=0.9\nlease b:0.1.0@1030000 c:0.1.0@1030000 d:0.1.0@1030000\nready1 a:0.1.0\n"
+    ck_state("jobs a=0.1 b=0.9 c=0.5 d=0.9\nlease b:0.1.0@1030000 c:0.1.0@1030000 "
+             "d:0.1.0@1030000\nready1 a:0.1.0\n"
              "stats pushed=4\nwait m");
     return OK;
 }
@@ -202,7 +205,8 @@ QTEST(claim_returns_what_expired, false)
     ck_state("jobs a=0.5 b=0.5\nlease a:0.1.0@1030000\nready5 b:0.1.0\nstats pushed=2\nwait m");
     engine_set_clock(t->e, T0 + 30000);
     ck_assert_str_eq(claimed(cx, t, 1), "a:0.2.0"); /* at the head: the older first */
-    ck_state("jobs a=0.5 b=0.5\nlease a:0.2.0@1060000\nready5 b:0.1.0\nstats expired=1 pushed=2\nwait m");
+    ck_state("jobs a=0.5 b=0.5\nlease a:0.2.0@1060000\nready5 b:0.1.0\nstats expired=1 "
+             "pushed=2\nwait m");
     return OK;
 }
 
@@ -252,7 +256,8 @@ QTEST(claim_acks_on_its_way, false)
     ck_assert_uint_eq(refused, 1);
     ck_assert_uint_eq(c.n, 1);
     claim_result_release(&c);
-    ck_state("jobs b=0.5 c=0.5\nlease b:0.1.0@1030000 c:0.1.0@1030000\nrate 1\nstats done=1 pushed=3 refused=1\nwait m");
+    ck_state("jobs b=0.5 c=0.5\nlease b:0.1.0@1030000 c:0.1.0@1030000\nrate 1\nstats done=1 "
+             "pushed=3 refused=1\nwait m");
     return OK;
 }
 
@@ -262,13 +267,14 @@ QTEST(an_envelope_that_is_none_is_buried, true)
     redis_one(stores.redis_url, "RPUSH mw:{t}:ready5 %s:0.1.0", qid('a'));
     ck_assert_str_eq(claimed(cx, t, 5), "");
     ck_state("epoch 1\nrate 1\nstats died=1");
-    ck_assert_str_eq(pg_one(t->database_url, "SELECT args || '/' || error_code FROM dead_letters"), "nonsense/bad_request");
+    ck_assert_str_eq(pg_one(t->database_url, "SELECT args || '/' || error_code FROM dead_letters"),
+                     "nonsense/bad_request");
     return OK;
 }
 
 /* ---------------------------------------------------------------- hold and end */
 
-#define HELD "jobs a=0.5\nlease a:0.1.0@1030000\nstats pushed=1"
+#define HELD       "jobs a=0.5\nlease a:0.1.0@1030000\nstats pushed=1"
 #define STALE_HELD "jobs a=0.5\nlease a:0.1.0@1030000\nstats pushed=1 refused=1"
 
 static void hold_a(struct cx *cx, struct qtest *t)
@@ -361,8 +367,8 @@ static rc move_body(struct cx *cx, struct qtest *t)
     hold_a(cx, t);
     rc r = moves[move].act(cx, t, &l);
     ck_assert_msg(r == moves[move].want, "case: %s: %s", moves[move].title, error_info(r)->code);
-    ck_assert_msg(strcmp(qstate(), moves[move].after) == 0, "case: %s\n%s\nnot\n%s", moves[move].title, qstate(),
-                  moves[move].after);
+    ck_assert_msg(strcmp(qstate(), moves[move].after) == 0, "case: %s\n%s\nnot\n%s",
+                  moves[move].title, qstate(), moves[move].after);
     return OK;
 }
 
@@ -490,7 +496,8 @@ static rc wait_for_work(struct cx *cx, void *arg)
 {
     struct waiter *w = arg;
 
-    return engine_wait(cx, w->t->e, w->blocking, (const char *const[]){"x", Q}, 2, INT64_MAX / 2, &w->which);
+    return engine_wait(cx, w->t->e, w->blocking, (const char *const[]){"x", Q}, 2, INT64_MAX / 2,
+                       &w->which);
 }
 
 QTEST(wait_ends_with_a_push, false)
@@ -551,7 +558,8 @@ START_TEST(refused)
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("test");
 
     ck_assert_msg(job_new_check(&cx, &bad[_i].j) == E_INVALID_FIELD, "case: %s", bad[_i].title);
-    ck_assert_msg(strcmp(cx.err.pointer, bad[_i].pointer) == 0, "case: %s: %s", bad[_i].title, cx.err.pointer);
+    ck_assert_msg(strcmp(cx.err.pointer, bad[_i].pointer) == 0, "case: %s: %s", bad[_i].title,
+                  cx.err.pointer);
 }
 END_TEST
 

@@ -1,4 +1,5 @@
-/* test_reconcile.c - Redis emptied, aged, or short of a job: what claims see, what is rebuilt, who is stale afterwards. */
+/* test_reconcile.c - Redis emptied, aged, or short of a job: what claims see, what is rebuilt,
+ * who is stale afterwards. */
 #include "base/clock.h"
 #include "base/inject.h"
 #include "queue/end.h"
@@ -42,7 +43,8 @@ static void real_clock(struct qtest *t)
 /* "a2.0 b1.1": generation.attempt of every job. */
 static const char *rows(struct qtest *t)
 {
-    return pg_one(t->database_url, "SELECT coalesce(string_agg(right(id::text, 1) || generation || '.' || attempt, ' ' ORDER BY id), '')"
+    return pg_one(t->database_url, "SELECT coalesce(string_agg(right(id::text, 1) || generation || "
+                                   "'.' || attempt, ' ' ORDER BY id), '')"
                                    " FROM jobs");
 }
 
@@ -69,11 +71,13 @@ QTEST(an_emptied_redis_is_noticed_and_rebuilt, true)
     ck_ok(engine_recover(cx, t->e, &jobs));
     ck_assert_int_eq(jobs, 2);
     ck_assert_str_eq(rows(t), "a2.0 b2.0 c1.1");
-    ck_state("epoch 1\njobs a=2.5 b=2.9\nready5 a:2.1.0\nsched 9b:2.1.0@4000000000000\nstats pushed=2\nwait m");
+    ck_state("epoch 1\njobs a=2.5 b=2.9\nready5 a:2.1.0\nsched 9b:2.1.0@4000000000000\nstats "
+             "pushed=2\nwait m");
     ck_assert_str_eq(redis_one(stores.redis_url, "SMEMBERS mw:queues"), Q);
 
     /* Who held the job before is stale in both stores. */
-    ck_rc(engine_end(cx, t->e, &held.jobs[0], &(struct job_end){.outcome = JOB_COMPLETED}), E_STALE_ATTEMPT);
+    ck_rc(engine_end(cx, t->e, &held.jobs[0], &(struct job_end){.outcome = JOB_COMPLETED}),
+          E_STALE_ATTEMPT);
     ck_ok(engine_ack(cx, t->e, Q, &held.jobs[0].lease, 1, &refused));
     ck_assert_uint_eq(refused, 1);
     ck_rc(engine_reschedule(cx, t->e, Q, &held.jobs[0].lease, T0, false), E_STALE_ATTEMPT);
@@ -89,7 +93,8 @@ QTEST(attempts_and_snoozes_survive_the_rebuild, true)
 {
     enqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
-    ck_ok(engine_end(cx, t->e, &j, &(struct job_end){.outcome = JOB_RETRY, .run_at_ms = 1, .error_code = "x"}));
+    ck_ok(engine_end(cx, t->e, &j,
+                     &(struct job_end){.outcome = JOB_RETRY, .run_at_ms = 1, .error_code = "x"}));
     ck_ok(engine_reschedule(cx, t->e, Q, &j.lease, T0, false));
     job_release(&j);
     j = claim1(cx, t);
@@ -124,7 +129,8 @@ QTEST(an_old_redis_is_not_trusted, true)
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
     /* What an old snapshot may hold: a job that has ended since, and one under an old claim. */
     redis_one(stores.redis_url, "ZADD mw:{t}:lease 9999999999999 %s:1.1.0", qid('c'));
-    pg_one(t->database_url, "WITH x AS (UPDATE engine_epoch SET epoch = 3 RETURNING 1) SELECT count(*) FROM x");
+    pg_one(t->database_url,
+           "WITH x AS (UPDATE engine_epoch SET epoch = 3 RETURNING 1) SELECT count(*) FROM x");
     struct claim_result c = claim(cx, t);
     ck_assert(c.lost); /* 1 is two behind 3 */
     real_clock(t);
@@ -137,7 +143,8 @@ QTEST(an_old_redis_is_not_trusted, true)
 QTEST(one_step_behind_is_trusted, true)
 {
     enqueue(cx, t, qjob('a', true));
-    pg_one(t->database_url, "WITH x AS (UPDATE engine_epoch SET epoch = 2 RETURNING 1) SELECT count(*) FROM x");
+    pg_one(t->database_url,
+           "WITH x AS (UPDATE engine_epoch SET epoch = 2 RETURNING 1) SELECT count(*) FROM x");
     struct job j = claim1(cx, t);
     ck_assert_int_eq(j.lease.generation, 1);
     job_release(&j);
@@ -190,7 +197,8 @@ QTEST(the_epoch_advances_in_both_stores, true)
     ck_assert_int_eq(pg_one_int(t->database_url, "SELECT epoch FROM engine_epoch"), 2);
     ck_assert_str_eq(redis_one(stores.redis_url, "GET mw:{t}:epoch"), "2");
     /* A beat that died between the stores: the next one goes on. */
-    pg_one(t->database_url, "WITH x AS (UPDATE engine_epoch SET epoch = 3 RETURNING 1) SELECT count(*) FROM x");
+    pg_one(t->database_url,
+           "WITH x AS (UPDATE engine_epoch SET epoch = 3 RETURNING 1) SELECT count(*) FROM x");
     ck_ok(engine_epoch_advance(cx, t->e));
     ck_assert_str_eq(redis_one(stores.redis_url, "GET mw:{t}:epoch"), "4");
     ck_assert_str_eq(rows(t), "a1.0");
@@ -248,15 +256,19 @@ QTEST(what_has_ended_is_dropped, true)
     int64_t pushed, dropped;
 
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
-    pg_one(t->database_url, "WITH x AS (UPDATE jobs SET state = 'completed', finished_at = now() WHERE id = '%s' RETURNING 1)"
-                            " SELECT count(*) FROM x", qid('a'));
+    pg_one(t->database_url,
+           "WITH x AS (UPDATE jobs SET state = 'completed', finished_at = now() WHERE id = '%s' "
+           "RETURNING 1)"
+           " SELECT count(*) FROM x",
+           qid('a'));
     ck_ok(engine_sweep(cx, t->e, 0, &pushed, &dropped));
     ck_assert_int_eq(pushed, 0);
     ck_assert_int_eq(dropped, 1);
     struct claim_result c = claim(cx, t);
     ck_assert_uint_eq(c.n, 2); /* its token was dropped on the way */
     claim_result_release(&c);
-    ck_state("epoch 1\njobs b=1.5 c=0.5\nlease b:1.1.0@1030000 c:0.1.0@1030000\nstats pushed=3\nwait m");
+    ck_state(
+        "epoch 1\njobs b=1.5 c=0.5\nlease b:1.1.0@1030000 c:0.1.0@1030000\nstats pushed=3\nwait m");
     return OK;
 }
 
@@ -267,7 +279,8 @@ QTEST(the_sweep_walks_many_pages, true)
     int64_t pushed, dropped;
 
     for (int i = 0; i < MANY; i++)
-        j[i] = (struct job_new){.queue = i % 2 ? Q : "u", .task = "mihwar.noop", .durable = true, .priority = 5};
+        j[i] = (struct job_new){
+            .queue = i % 2 ? Q : "u", .task = "mihwar.noop", .durable = true, .priority = 5};
     ck_assert(inject_arm("push_lost", 2));
     ck_ok(engine_enqueue(cx, t->e, j, 1000));
     ck_ok(engine_enqueue(cx, t->e, j + 1000, MANY - 1000));
@@ -280,7 +293,8 @@ QTEST(the_sweep_walks_many_pages, true)
     int64_t jobs;
     ck_ok(engine_recover(cx, t->e, &jobs));
     ck_assert_int_eq(jobs, MANY);
-    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM jobs WHERE generation = 3"), MANY);
+    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM jobs WHERE generation = 3"),
+                     MANY);
     free(j);
     return OK;
 }
@@ -292,11 +306,14 @@ static const struct {
     enum claim_verdict want;
 } verdicts[] = {
     {"nothing happened", "SELECT 1", CLAIM_RUN},
-    {"it ended, the ack was lost", "UPDATE jobs SET state = 'completed', finished_at = now(), attempt = 1", CLAIM_ENDED},
+    {"it ended, the ack was lost",
+     "UPDATE jobs SET state = 'completed', finished_at = now(), attempt = 1", CLAIM_ENDED},
     {"it was cancelled", "UPDATE jobs SET state = 'cancelled', finished_at = now()", CLAIM_ENDED},
     {"it will be pushed again", "UPDATE jobs SET generation = 2", CLAIM_ENDED},
     {"the row is gone", "DELETE FROM jobs", CLAIM_ENDED},
-    {"its retry is due later", "UPDATE jobs SET state = 'scheduled', attempt = 1, run_at = now() + interval '1 hour'", CLAIM_LATER},
+    {"its retry is due later",
+     "UPDATE jobs SET state = 'scheduled', attempt = 1, run_at = now() + interval '1 hour'",
+     CLAIM_LATER},
     {"its retry is due", "UPDATE jobs SET attempt = 1, run_at = now()", CLAIM_RUN},
     {"somebody wants it cancelled", "UPDATE jobs SET cancel_requested = true", CLAIM_CANCEL},
 };
@@ -310,12 +327,14 @@ static rc verdict_body(struct cx *cx, struct qtest *t)
     engine_set_clock(t->e, T0 + 30000);
     struct job second = claim1(cx, t);
     if (strncmp(verdicts[verdict_case].sql, "SELECT", 6) != 0)
-        pg_one(t->database_url, "WITH x AS (%s RETURNING 1) SELECT count(*) FROM x", verdicts[verdict_case].sql);
+        pg_one(t->database_url, "WITH x AS (%s RETURNING 1) SELECT count(*) FROM x",
+               verdicts[verdict_case].sql);
     ck_ok(engine_confirm(cx, t->e, &check, 1));
     ck_assert_int_eq(check.verdict, CLAIM_RUN); /* a first claim is not asked about */
     check.job = &second;
     ck_ok(engine_confirm(cx, t->e, &check, 1));
-    ck_assert_msg(check.verdict == verdicts[verdict_case].want, "case: %s: %d", verdicts[verdict_case].title, check.verdict);
+    ck_assert_msg(check.verdict == verdicts[verdict_case].want, "case: %s: %d",
+                  verdicts[verdict_case].title, check.verdict);
     job_release(&first);
     job_release(&second);
     return OK;

@@ -1,4 +1,5 @@
-/* test_keys.c - names of keys: what a visitor may call a queue, and that no name spells another queue's key. */
+/* test_keys.c - names of keys: what a visitor may call a queue, and that no name spells another
+ * queue's key. */
 #include "queue/keys.h"
 #include <check.h>
 #include <string.h>
@@ -55,7 +56,8 @@ START_TEST(keys_differ_and_share_a_slot)
         const char *one = k[a / QK_COUNT].name[a % QK_COUNT];
         ck_assert_uint_eq(strlen(one), k[a / QK_COUNT].len[a % QK_COUNT]);
         ck_assert_ptr_nonnull(strchr(one, '{'));
-        ck_assert_uint_eq((size_t)(strchr(one, '}') - strchr(one, '{') - 1), strlen(queues[a / QK_COUNT]));
+        ck_assert_uint_eq((size_t)(strchr(one, '}') - strchr(one, '{') - 1),
+                          strlen(queues[a / QK_COUNT]));
         ck_assert_str_ne(one, KEY_QUEUES);
         for (size_t b = 0; b < a; b++)
             ck_assert_str_ne(one, k[b / QK_COUNT].name[b % QK_COUNT]);
@@ -74,7 +76,8 @@ static const struct {
 } tokens[] = {
     {"a first claim", ID ":1.1.0", true, 1, 1, 0},
     {"a broker job", ID ":0.3.2", true, 0, 3, 2},
-    {"the largest", ID ":2147483647.2147483647.2147483647", true, 2147483647, 2147483647, 2147483647},
+    {"the largest", ID ":2147483647.2147483647.2147483647", true, 2147483647, 2147483647,
+     2147483647},
     {"one too large", ID ":2147483648.1.0", false, 0, 0, 0},
     {"very long", ID ":1.1.00000000000000000000000000000000000000000001", false, 0, 0, 0},
     {"a leading zero would be another member", ID ":01.1.0", false, 0, 0, 0},
@@ -84,7 +87,8 @@ static const struct {
     {"an empty number", ID ":1..0", false, 0, 0, 0},
     {"something behind", ID ":1.1.0 ", false, 0, 0, 0},
     {"no id", "x:1.1.0", false, 0, 0, 0},
-    {"upper case would be another member", "0190A1B2-C3D4-7E5F-8A6B-123456789ABC:1.1.0", false, 0, 0, 0},
+    {"upper case would be another member", "0190A1B2-C3D4-7E5F-8A6B-123456789ABC:1.1.0", false, 0,
+     0, 0},
     {"nothing", "", false, 0, 0, 0},
 };
 

@@ -1,7 +1,8 @@
 /* builtin.h - tasks that do nothing useful by themselves: probes, tests, benchmarks.
  *
  *   mihwar.noop   ends at once
- *   mihwar.echo   its arguments are its result; {"fail": "CODE"} fails with that word of error.def (as often as it is tried)
+ *   mihwar.echo   its arguments are its result; {"fail": "CODE"} fails with that word of
+ *                 error.def (as often as it is tried)
  *   mihwar.sleep  {"ms": N} waits so long */
 #pragma once
 #include "worker/task.h"
