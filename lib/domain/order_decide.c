@@ -1,5 +1,6 @@
 /* order_decide.c - what people decide about an order: its client takes it back, an operator says
  * how it ended. */
+#include "base/log.h"
 #include "base/text.h"
 #include "domain/audit.h"
 #include "domain/order_create.h"
@@ -57,12 +58,16 @@ rc order_cancel(struct cx *cx, struct pg *db, const char *actor, const char *ten
 
 /* ---------------------------------------------------------------- resolve */
 
+#define MADE_MAX 8 /* a question and a callback; what is beyond is the reconciler's */
+
 struct resolve {
     const struct seal_keys *seal;
     const char *actor, *order_id, *pin, *note;
     int unit;
     enum order_decision decision;
     struct order *ret;
+    struct job_new *made[MADE_MAX]; /* enqueued by the transaction, to be pushed behind it */
+    size_t nmade;
 };
 
 static const char *const decision_words[] = {
@@ -133,12 +138,25 @@ static rc decide_order(struct cx *cx, struct move *m, const struct resolve *r, b
                                                                         : "resolved_failed"});
 }
 
+static rc keep_made(struct cx *cx, struct pg_tx *tx, struct job_new *j, void *arg)
+{
+    struct resolve *r = arg;
+
+    try(engine_insert(cx, tx, j, 1));
+    if (!j->existed && r->nmade < MADE_MAX)
+        r->made[r->nmade++] = j;
+    return OK;
+}
+
 static rc resolve_tx(struct cx *cx, struct pg_tx *tx, void *arg)
 {
-    const struct resolve *r = arg;
-    const struct order_step st = {.tx = tx, .seal = r->seal, .actor = r->actor};
+    struct resolve *r = arg;
+    const struct order_step st = {
+        .tx = tx, .seal = r->seal, .actor = r->actor, .enqueue = keep_made, .arg = r};
     struct move m;
     bool moved = false;
+
+    r->nmade = 0; /* it may run twice */
 
     try(move_lock(cx, &st, NULL, r->order_id, &m));
     try(check_resolve(cx, r, &m));
@@ -172,9 +190,20 @@ static rc resolve_tx(struct cx *cx, struct pg_tx *tx, void *arg)
     return reload(cx, tx, m.o.id, r->ret);
 }
 
-rc order_resolve(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *actor,
-                 const char *order_id, int unit, enum order_decision decision, const char *pin,
-                 const char *note, struct order *ret)
+/* The decision stands whether Redis takes the jobs or not: the reconciler pushes what it did not.
+ */
+static void push_made(struct cx *cx, struct engine *e, const struct resolve *r)
+{
+    for (size_t i = 0; e && i < r->nmade; i++) {
+        rc failed = engine_push(cx, e, r->made[i], 1);
+        if (failed != OK)
+            log_fail(LOG_WARN, "push.postponed", cx, failed, kv_str("job", r->made[i]->id));
+    }
+}
+
+rc order_resolve(struct cx *cx, struct pg *db, struct engine *engine, const struct seal_keys *seal,
+                 const char *actor, const char *order_id, int unit, enum order_decision decision,
+                 const char *pin, const char *note, struct order *ret)
 {
     struct resolve r = {.seal = seal,
                         .actor = actor,
@@ -184,5 +213,7 @@ rc order_resolve(struct cx *cx, struct pg *db, const struct seal_keys *seal, con
                         .unit = unit,
                         .decision = decision,
                         .ret = ret};
-    return pg_tx_run(cx, db, resolve_tx, &r);
+    try(pg_tx_run(cx, db, resolve_tx, &r));
+    push_made(cx, engine, &r);
+    return OK;
 }

@@ -93,7 +93,8 @@ struct provider_words {
     const char *note;            /* its text, already masked and in UTF-8 */
     const char *cost;            /* decimal; absolute value is kept */
     const char *currency;        /* three letters; needed with cost */
-    const char *verbatim;        /* its whole answer, PINs and credentials masked: for the timeline, in place of the note */
+    const char *verbatim; /* its whole answer, PINs and credentials masked: for the timeline, in
+                             place of the note */
 };
 
 /* The provider accepted: sent. check_at_ms (wall): order.check is enqueued for then unless one
@@ -170,8 +171,8 @@ enum order_decision {
  * or quantity 1). CONFLICT when there is nothing to decide: the order is final, or has no such
  * unit. With several units the order ends when the last one is decided; one of which a part was
  * delivered and a part was not stays in review until it is decided as a whole (unit 0: the decision
- * is then the order's own). Audited. Runs a transaction of its own; jobs are left to the reconciler
- * or the caller's sweep. Parks. */
-rc order_resolve(struct cx *cx, struct pg *db, const struct seal_keys *seal, const char *actor,
-                 const char *order_id, int unit, enum order_decision decision, const char *pin,
-                 const char *note, struct order *ret) MW_PARKS;
+ * is then the order's own). Audited. Runs a transaction of its own; what it enqueues is pushed
+ * after the commit (engine NULL: left to the reconciler). Parks. */
+rc order_resolve(struct cx *cx, struct pg *db, struct engine *engine, const struct seal_keys *seal,
+                 const char *actor, const char *order_id, int unit, enum order_decision decision,
+                 const char *pin, const char *note, struct order *ret) MW_PARKS;

@@ -267,3 +267,8 @@ bool seal_is_current(const struct seal_keys *k, const char *sealed)
 
     return split(k, sealed, &key) && key == &k->keys[0];
 }
+
+const char *seal_key_id(const struct seal_keys *k)
+{
+    return k->keys[0].id;
+}

@@ -30,5 +30,7 @@ rc open_text(struct cx *cx, const struct seal_keys *k, const char *context, cons
              const char **ret);
 /* Sealed with the key that seals today? If not, rotation has to seal it again. */
 bool seal_is_current(const struct seal_keys *k, const char *sealed);
+/* The id of the key that seals today. */
+const char *seal_key_id(const struct seal_keys *k);
 
 #define SEAL_MAX KiB(64)

@@ -199,7 +199,7 @@ static rc resolve(struct cx *cx, struct play *y)
     struct order o;
     const char *comma = strchr(y->want, ',');
     bool completed = starts_with(y->want, "completed"), ask = starts_with(y->want, "ask");
-    rc r = order_resolve(cx, y->db, y->seal, "cli:test", ORDER_ID, y->unit,
+    rc r = order_resolve(cx, y->db, NULL, y->seal, "cli:test", ORDER_ID, y->unit,
                          completed ? DECIDE_COMPLETED
                          : ask     ? DECIDE_ASK
                                    : DECIDE_FAILED,
