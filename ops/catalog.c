@@ -70,6 +70,29 @@ rc verb_package_show(struct cx *cx, struct ops *o)
     return OK;
 }
 
+static rc set_enabled(struct cx *cx, struct ops *o, bool enabled)
+{
+    struct tenant t;
+    struct package k;
+
+    try(tenant_named(cx, o, &t));
+    try(package_get(cx, o->db, t.id, o->argv[0], &k));
+    try(package_enable(cx, o->db, o->actor, k.id, enabled));
+    try(package_get(cx, o->db, t.id, k.id, &k));
+    table_print_one(package_table(cx, &k, 1), o->json);
+    return OK;
+}
+
+rc verb_package_enable(struct cx *cx, struct ops *o)
+{
+    return set_enabled(cx, o, true);
+}
+
+rc verb_package_disable(struct cx *cx, struct ops *o)
+{
+    return set_enabled(cx, o, false);
+}
+
 rc verb_package_ls(struct cx *cx, struct ops *o)
 {
     struct tenant t;

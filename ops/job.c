@@ -1,10 +1,8 @@
 /* job.c - one job: start it, look at it, end it, wait for it. */
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/text.h"
 #include "domain/audit.h"
 #include "ops/table.h"
-#include "ops/tenant.h"
 #include "ops/verbs.h"
 #include "queue/jobs.h"
 #include "rt/fiber.h"
@@ -19,22 +17,46 @@ static bool ended(const struct job_info *j)
            strcmp(j->state, "cancelled") == 0;
 }
 
+/* Waiting may last hours: what one look needs is given back after it. */
+static rc has_ended(struct cx *cx, struct ops *o, const char *job_id, bool *ret)
+{
+    struct arena kept = cx->arena;
+    struct job_info j;
+
+    cx->arena = (struct arena){0};
+    rc r = job_load(cx, o->engine, job_id, NULL, &j);
+    *ret = r == OK && ended(&j);
+    arena_release(&cx->arena);
+    cx->arena = kept;
+    return r;
+}
+
+static rc wait_for_end(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms)
+{
+    const int64_t end_ms = clock_mono_ms() + wait_ms;
+    bool over;
+
+    for (;;) {
+        try(has_ended(cx, o, job_id, &over));
+        if (over || clock_mono_ms() >= end_ms)
+            return OK;
+        try(fiber_sleep(cx, MIN(LOOK_MS, MAX(end_ms - clock_mono_ms(), 1))));
+    }
+}
+
 rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
             const char **ret_result)
 {
-    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, wait_ms);
     struct job_info j;
 
-    for (;;) {
-        try(job_load(cx, o->engine, job_id, NULL, &j));
-        if (ended(&j))
-            break;
-        if (fiber_sleep(cx, LOOK_MS) != OK)
-            return fail(cx, DEADLINE,
-                        "job %s is still %s%s%s; is a worker running? 'mihwar job show %s'", job_id,
-                        j.state, j.last_error ? ", last error: " : "",
-                        j.last_error ? j.last_error : "", job_id);
-    }
+    cx->deadline_mono_ms = 0; /* the one who asked says how long */
+    try(wait_for_end(cx, o, job_id, wait_ms));
+    try(job_load(cx, o->engine, job_id, NULL, &j));
+    if (!ended(&j))
+        return fail(cx, DEADLINE,
+                    "job %s is still %s%s%s; is a worker running? 'mihwar job show %s'", job_id,
+                    j.state, j.last_error ? ", last error: " : "", j.last_error ? j.last_error : "",
+                    job_id);
     if (strcmp(j.state, "completed") != 0)
         return fail_rc(cx, j.last_error_code ? error_from_code(j.last_error_code) : E_CANCELLED,
                        "job %s is %s: %s", job_id, j.state,
@@ -82,35 +104,52 @@ static rc show(struct cx *cx, struct ops *o, const char *id)
     return OK;
 }
 
-rc verb_job_add(struct cx *cx, struct ops *o)
+static rc note(struct cx *cx, struct ops *o, const char *action, const char *job_id)
 {
-    const char *delay = opt(o, "delay"), *timeout = opt(o, "timeout"), *wait = opt(o, "wait"),
-               *result;
-    struct job_new j = {.task = o->argv[0],
-                        .args = opt(o, "args"),
-                        .queue = opt(o, "queue"),
-                        .unique_key = opt(o, "unique"),
-                        .durable = !opt(o, "broker")};
-    int64_t priority, attempts, ms = 0;
+    return audit_note(
+        cx, o->db,
+        &(struct audit){
+            .actor = o->actor, .action = action, .object_type = "job", .object_id = job_id});
+}
+
+static rc read_new_job(struct cx *cx, struct ops *o, struct job_new *j)
+{
+    int64_t priority, attempts, delay_ms;
     cJSON *args;
 
+    *j = (struct job_new){.task = o->argv[0],
+                          .queue = opt(o, "queue"),
+                          .unique_key = opt(o, "unique"),
+                          .durable = !opt(o, "broker")};
+    try(opt_text(cx, o, "args", &j->args));
+    if (j->args)
+        try(json_parse(cx, j->args, strlen(j->args), JOB_ARGS_MAX, &args));
     try(opt_int(cx, o, "priority", 0, 9, JOB_PRIORITY, &priority));
     try(opt_int(cx, o, "max-attempts", 1, 1000, 0, &attempts));
-    j.priority = (int)priority;
-    j.max_attempts = (int)attempts;
-    if (j.args)
-        try(json_parse(cx, j.args, strlen(j.args), JOB_ARGS_MAX, &args));
-    if (delay && !parse_duration_ms(delay, &ms))
-        return fail(cx, USAGE, "--delay must be a duration such as 30s");
-    j.run_at_ms = ms ? clock_ms() + ms : 0;
-    if (timeout && !parse_duration_ms(timeout, &j.timeout_ms))
-        return fail(cx, USAGE, "--timeout must be a duration such as 30s");
-    if (wait && !parse_duration_ms(wait, &ms))
-        return fail(cx, USAGE, "--wait must be a duration such as 30s");
-    try(job_new_check(cx, &j));
+    try(opt_duration(cx, o, "delay", 0, &delay_ms));
+    try(opt_duration(cx, o, "timeout", 0, &j->timeout_ms));
+    j->priority = (int)priority;
+    j->max_attempts = (int)attempts;
+    j->run_at_ms = delay_ms ? clock_ms() + delay_ms : 0;
+    return job_new_check(cx, j);
+}
+
+rc verb_job_add(struct cx *cx, struct ops *o)
+{
+    struct job_new j;
+    int64_t wait_ms;
+    const char *result;
+
+    try(read_new_job(cx, o, &j));
+    try(opt_duration(cx, o, "wait", 0, &wait_ms));
+    if (wait_ms && !j.durable)
+        return fail(cx, USAGE,
+                    "--wait needs a durable job: nothing is left of a --broker job when "
+                    "it has ended");
     try(engine_enqueue(cx, o->engine, &j, 1));
-    if (wait) {
-        try(job_wait(cx, o, j.id, ms, &result));
+    try(note(cx, o, "job.add", j.id));
+    if (wait_ms) {
+        try(job_wait(cx, o, j.id, wait_ms, &result));
         return show(cx, o, j.id);
     }
     if (o->json)
@@ -125,20 +164,12 @@ rc verb_job_show(struct cx *cx, struct ops *o)
     return show(cx, o, o->argv[0]);
 }
 
-static rc note(struct cx *cx, struct ops *o, const char *action)
-{
-    return audit_note(
-        cx, o->db,
-        &(struct audit){
-            .actor = o->actor, .action = action, .object_type = "job", .object_id = o->argv[0]});
-}
-
 rc verb_job_cancel(struct cx *cx, struct ops *o)
 {
     bool running;
 
     try(engine_cancel(cx, o->engine, o->argv[0], &running));
-    try(note(cx, o, "job.cancel"));
+    try(note(cx, o, "job.cancel", o->argv[0]));
     if (running && !o->json)
         fprintf(stderr, "it is running: its worker will end it at its next wait\n");
     return show(cx, o, o->argv[0]);
@@ -147,6 +178,6 @@ rc verb_job_cancel(struct cx *cx, struct ops *o)
 rc verb_job_retry(struct cx *cx, struct ops *o)
 {
     try(engine_retry_now(cx, o->engine, o->argv[0]));
-    try(note(cx, o, "job.retry"));
+    try(note(cx, o, "job.retry", o->argv[0]));
     return show(cx, o, o->argv[0]);
 }

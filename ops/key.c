@@ -1,6 +1,5 @@
 /* key.c - API keys: shown once when they are made, then only by prefix. */
 #include "base/clock.h"
-#include "base/text.h"
 #include "domain/keys.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
@@ -12,29 +11,10 @@
 /* What a shop's front end needs; operators' keys are made with --permissions "*". */
 #define SHOP_PERMISSIONS "orders:read,orders:write,jobs:read,jobs:write"
 
-static rc read_permissions(struct cx *cx, const char *list, uint64_t *ret)
-{
-    char *words = arena_strdup(&cx->arena, list), *save = NULL;
-
-    *ret = 0;
-    for (char *w = strtok_r(words, ", ", &save); w; w = strtok_r(NULL, ", ", &save)) {
-        uint64_t bits = permission_bits(w);
-        if (!bits)
-            return fail(cx, USAGE, "there is no permission '%s'; there are %s, … and *", w,
-                        SHOP_PERMISSIONS);
-        *ret |= bits;
-    }
-    if (!*ret)
-        return fail(cx, USAGE, "--permissions is empty; leave it out for %s", SHOP_PERMISSIONS);
-    return OK;
-}
-
-static const char *permission_list(struct cx *cx, uint64_t bits)
+static const char *words_of(struct cx *cx, uint64_t bits)
 {
     const char *out = "";
 
-    if (bits == PERM_ALL)
-        return "*";
     for (int p = 0; p < PERM_COUNT; p++) {
         if (bits & PERM_BIT(p))
             out = arena_printf(&cx->arena, "%s%s%s", out, *out ? "," : "",
@@ -43,19 +23,40 @@ static const char *permission_list(struct cx *cx, uint64_t bits)
     return out;
 }
 
+static const char *permission_list(struct cx *cx, uint64_t bits)
+{
+    return bits == PERM_ALL ? "*" : words_of(cx, bits);
+}
+
+static rc read_permissions(struct cx *cx, const char *list, uint64_t *ret)
+{
+    char *words = arena_strdup(&cx->arena, list), *save = NULL;
+
+    *ret = 0;
+    for (char *w = strtok_r(words, ", ", &save); w; w = strtok_r(NULL, ", ", &save)) {
+        uint64_t bits = permission_bits(w);
+        if (!bits)
+            return fail(cx, USAGE, "there is no permission '%s'; there are %s and *", w,
+                        words_of(cx, PERM_ALL));
+        *ret |= bits;
+    }
+    if (!*ret)
+        return fail(cx, USAGE, "--permissions is empty; leave it out for %s", SHOP_PERMISSIONS);
+    return OK;
+}
+
 rc verb_key_add(struct cx *cx, struct ops *o)
 {
-    const char *list = opt(o, "permissions"), *expires = opt(o, "expires");
+    const char *list = opt(o, "permissions");
     struct tenant t;
     struct key k;
     uint64_t bits;
-    int64_t in_ms = 0;
+    int64_t in_ms;
     char text[TOKEN_TEXT_LEN + 1];
     struct table *tab;
 
     try(read_permissions(cx, list ? list : SHOP_PERMISSIONS, &bits));
-    if (expires && (!parse_duration_ms(expires, &in_ms) || in_ms == 0))
-        return fail(cx, USAGE, "--expires must be a duration such as 90d");
+    try(opt_duration(cx, o, "expires", 0, &in_ms));
     try(tenant_named(cx, o, &t));
     try(key_create(cx, o->db, o->actor, t.id, o->argv[0], bits, in_ms ? clock_ms() + in_ms : 0, &k,
                    text));
@@ -79,7 +80,7 @@ rc verb_key_ls(struct cx *cx, struct ops *o)
     try(tenant_if_named(cx, o, &tenant));
     try(key_list(cx, o->db, tenant, &k, &n));
     tab = table_new("prefix", "name", "permissions", "created_at", "last_used_at", "expires_at",
-                    "revoked_at", "id", "tenant_id", NULL);
+                    "revoked_at", "id+", "tenant_id+", NULL);
     for (size_t i = 0; i < n; i++)
         table_row(tab, k[i].prefix, k[i].name, permission_list(cx, k[i].permissions),
                   when(cx, k[i].created_ms), when(cx, k[i].last_used_ms), when(cx, k[i].expires_ms),

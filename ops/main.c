@@ -8,132 +8,24 @@
 #include "base/program.h"
 #include "base/text.h"
 #include "ops/help.h"
-#include "ops/verb.h"
+#include "ops/words.h"
 #include "pg/migrate.h"
 #include "rt/http.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
 #include "secure/seal.h"
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-const char *opt(const struct ops *o, const char *name)
-{
-    for (int i = 0; i < o->noptions; i++) {
-        if (strcmp(o->options[i].name, name) == 0)
-            return o->options[i].value;
-    }
-    return NULL;
-}
-
-rc opt_needed(struct cx *cx, const struct ops *o, const char *name, const char **ret)
-{
-    *ret = opt(o, name);
-    if (!*ret || !**ret)
-        return fail(cx, USAGE, "'mihwar %s' needs --%s VALUE; try 'mihwar help %s'", o->verb->name,
-                    name, o->verb->name);
-    return OK;
-}
-
-rc opt_int(struct cx *cx, const struct ops *o, const char *name, int64_t min, int64_t max,
-           int64_t def, int64_t *ret)
-{
-    const char *s = opt(o, name);
-
-    *ret = def;
-    if (s && !parse_int(s, min, max, ret))
-        return fail(cx, USAGE, "--%s must be a whole number from %lld to %lld", name,
-                    (long long)min, (long long)max);
-    return OK;
-}
-
-/* ------------------------------------------------------------------ the command line */
-
-/* "as= note= yes": does the row know this option, and does it take a value? */
-static bool known_option(const char *options, const char *name, size_t n, bool *takes_value)
-{
-    for (const char *p = options; *p;) {
-        size_t len = strcspn(p, " ");
-        *takes_value = len > 0 && p[len - 1] == '=';
-        if (len - *takes_value == n && strncmp(p, name, n) == 0)
-            return true;
-        p += len;
-        p += *p == ' ';
-    }
-    return false;
-}
-
-static rc take_option(struct cx *cx, struct ops *o, int argc, char **argv, int *i)
-{
-    char *word = argv[*i] + 2, *eq = strchr(word, '=');
-    size_t n = eq ? (size_t)(eq - word) : strlen(word);
-    bool takes_value;
-    const char *value = eq ? eq + 1 : NULL;
-
-    if (!known_option(o->verb->options, word, n, &takes_value))
-        return fail(cx, USAGE, "'mihwar %s' does not take --%.*s; try 'mihwar help %s'",
-                    o->verb->name, (int)n, word, o->verb->name);
-    if (!takes_value && value)
-        return fail(cx, USAGE, "--%.*s takes no value", (int)n, word);
-    if (takes_value && !value) {
-        if (*i + 1 >= argc)
-            return fail(cx, USAGE, "--%.*s needs a value", (int)n, word);
-        value = argv[++*i];
-    }
-    if (o->noptions == ARGS_MAX)
-        return fail(cx, USAGE, "too many options");
-    word[n] = 0;
-    o->options[o->noptions++] = (struct option_value){word, value ? value : ""};
-    return OK;
-}
-
-/* What follows the verb; --json and "--" are understood everywhere. */
-static rc read_words(struct cx *cx, struct ops *o, int argc, char **argv)
-{
-    bool plain = false;
-
-    for (int i = 0; i < argc; i++) {
-        if (!plain && strcmp(argv[i], "--") == 0) {
-            plain = true;
-        } else if (!plain && strcmp(argv[i], "--json") == 0) {
-            o->json = true;
-        } else if (!plain && starts_with(argv[i], "--")) {
-            try(take_option(cx, o, argc, argv, &i));
-        } else if (o->argc == ARGS_MAX) {
-            return fail(cx, USAGE, "too many arguments");
-        } else {
-            o->argv[o->argc++] = argv[i];
-        }
-    }
-    if (o->argc < o->verb->min_args || o->argc > o->verb->max_args)
-        return fail(cx, USAGE, "usage: mihwar %s %s", o->verb->name, o->verb->args);
-    return OK;
-}
-
-/* One or two words name a verb; *ret_used says how many. */
-static const struct verb *find_verb(int argc, char **argv, int *ret_used)
-{
-    char two[64];
-
-    for (int words = MIN(argc, 2); words >= 1; words--) {
-        snprintf(two, sizeof two, words == 2 ? "%s %s" : "%s", argv[0], words == 2 ? argv[1] : "");
-        for (size_t i = 0; i < verb_count; i++) {
-            if (strcmp(verbs[i].name, two) == 0) {
-                *ret_used = words;
-                return &verbs[i];
-            }
-        }
-    }
-    return NULL;
-}
-
 /* ------------------------------------------------------------------ the run */
 
-#define VERB_MS                                                                                    \
-    600000 /* the longest any verb may take; stores have shorter deadlines of their own */
+/* The longest a verb may take, unless it says otherwise; stores have shorter deadlines of their
+ * own. */
+#define VERB_MS 600000
 
 struct run {
     struct ops *ops;
@@ -169,9 +61,12 @@ static rc run_verb(struct cx *cx, void *arg)
 
     if (r == OK)
         r = o->verb->run(cx, o);
-    fflush(stdout);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        r = r != OK ? r : fail(cx, OS, "the answer cannot be written: %s", strerror(errno));
     if (r != OK) {
-        fprintf(stderr, "mihwar %s: %s\n", o->verb->name, cx_words(cx, r));
+        const char *field = cx->err.code == r && *cx->err.pointer ? cx->err.pointer + 1 : "";
+        fprintf(stderr, "mihwar %s: %s%s%s\n", o->verb->name, field, *field ? ": " : "",
+                cx_words(cx, r));
         run->status = error_info(r)->exit_status;
     }
     o->engine = engine_free(o->engine);
@@ -209,43 +104,72 @@ static void name_actor(struct ops *o)
     snprintf(o->actor, sizeof o->actor, "cli:%s", user ? user : pw ? pw->pw_name : "unknown");
 }
 
+/* What stands before the verb. The exit status when it is answered here, -1 to go on; *ret_i is
+ * where the verb begins. */
+static int read_globals(struct ops *o, int argc, char **argv, int *ret_i)
+{
+    int i = 1;
+
+    for (; i < argc && starts_with(argv[i], "--"); i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            o->json = true;
+        } else if (starts_with(argv[i], "--config=")) {
+            o->config = argv[i] + 9;
+        } else if (strcmp(argv[i], "--config") == 0) {
+            if (i + 1 == argc) {
+                fprintf(stderr, "mihwar: --config needs the name of a file\n");
+                return 2;
+            }
+            o->config = argv[++i];
+        } else if (strcmp(argv[i], "--version") == 0) {
+            printf("mihwar %s\n", program_version());
+            return 0;
+        } else if (strcmp(argv[i], "--help") == 0) {
+            return help_print(0, NULL);
+        } else {
+            return help_unknown(argc - i, argv + i);
+        }
+    }
+    *ret_i = i;
+    if (i == argc) {
+        help_print(0, NULL);
+        return 2;
+    }
+    if (strcmp(argv[i], "help") == 0)
+        return help_print(argc - i - 1, argv + i + 1);
+    if (strcmp(argv[i], "completion") == 0)
+        return help_completion(i + 1 < argc ? argv[i + 1] : NULL);
+    return -1;
+}
+
+static bool asks_for_help(int argc, char *const *argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0)
+            return true;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("mihwar");
     struct settings settings = {0};
-    struct ops o = {.settings = &settings};
-    const char *file = getenv("MIHWAR_CONFIG");
-    int i = 1, used = 0, status;
+    struct ops o = {.settings = &settings, .config = getenv("MIHWAR_CONFIG")};
+    int i = 1, used = 0, status = read_globals(&o, argc, argv, &i);
     rc r;
 
-    for (; i < argc && starts_with(argv[i], "--"); i++) {
-        if (strcmp(argv[i], "--json") == 0)
-            o.json = true;
-        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
-            file = argv[++i];
-        else if (strcmp(argv[i], "--version") == 0)
-            return printf("mihwar %s\n", program_version()) < 0;
-        else if (strcmp(argv[i], "--help") == 0)
-            return help_print(NULL, NULL);
-        else
-            return help_usage(argv[i]);
-    }
-    if (i == argc)
-        return help_print(NULL, NULL), 2;
-    if (strcmp(argv[i], "help") == 0)
-        return help_print(argv[i + 1], i + 2 < argc ? argv[i + 2] : NULL);
-    if (strcmp(argv[i], "completion") == 0)
-        return help_completion(argv[i + 1]);
-    o.verb = find_verb(argc - i, argv + i, &used);
+    if (status >= 0)
+        return status;
+    o.verb = verb_find(argc - i, argv + i, &used);
     if (!o.verb)
-        return help_usage(argv[i]);
-    for (int k = i + used; k < argc; k++) {
-        if (strcmp(argv[k], "--help") == 0)
-            return help_print(argv[i], used == 2 ? argv[i + 1] : NULL);
-    }
-    r = read_words(&cx, &o, argc - i - used, argv + i + used);
+        return asks_for_help(argc - i, argv + i) ? help_print(1, argv + i)
+                                                 : help_unknown(argc - i, argv + i);
+    if (asks_for_help(argc - i, argv + i))
+        return help_print(used, argv + i);
+    r = words_read(&cx, &o, argc - i - used, argv + i + used);
     if (r == OK)
-        r = settings_load(&cx, &settings, file);
+        r = settings_load(&cx, &settings, o.config);
     if (r == OK)
         r = settings_apply_log(&cx, &settings, "mihwar");
     if (r != OK) {
@@ -253,8 +177,7 @@ int main(int argc, char **argv)
         settings_release(&settings);
         return 2;
     }
-    log_setup(NULL, LOG_WARN,
-              LOG_LOGFMT); /* chatter stays out of the way unless something is wrong */
+    log_setup(NULL, LOG_WARN, LOG_LOGFMT); /* chatter stays away unless something is wrong */
     name_actor(&o);
     http_global_init();
     status = run_on_loop(&cx, &o);

@@ -2,9 +2,8 @@
  */
 #include "base/clock.h"
 #include "base/text.h"
-#include "domain/catalog.h"
+#include "domain/audit.h"
 #include "domain/order_flow.h"
-#include "domain/order_sweep.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"
@@ -113,23 +112,22 @@ rc verb_order_resolve(struct cx *cx, struct ops *o)
         const char *word;
         enum order_decision decision;
     } words[] = {{"completed", DECIDE_COMPLETED}, {"failed", DECIDE_FAILED}, {"ask", DECIDE_ASK}};
-    const char *as, *note;
+    const char *as, *note, *pin;
     struct order ord;
-    int64_t unit, made;
+    int64_t unit;
     size_t i = 0;
 
     try(opt_needed(cx, o, "as", &as));
     try(opt_needed(cx, o, "note", &note));
-    try(opt_int(cx, o, "unit", 0, 100, 0, &unit));
+    try(opt_text(cx, o, "pin", &pin));
+    try(opt_int(cx, o, "unit", 1, 100, 0, &unit));
     while (i < COUNT(words) && strcmp(words[i].word, as) != 0)
         i++;
     if (i == COUNT(words))
         return fail(cx, USAGE, "--as is completed, failed or ask");
     try(find(cx, o, &ord));
-    try(order_resolve(cx, o->db, o->keys, o->actor, ord.id, (int)unit, words[i].decision,
-                      opt(o, "pin"), note, &ord));
-    if (words[i].decision == DECIDE_ASK) /* its question is asked now, not at the next sweep */
-        try(orders_sweep(cx, o->db, o->engine, 0, &made));
+    try(order_resolve(cx, o->db, o->engine, o->keys, o->actor, ord.id, (int)unit, words[i].decision,
+                      pin, note, &ord));
     table_print_one(order_table(cx, &ord, 1), o->json);
     return OK;
 }
@@ -140,6 +138,12 @@ rc verb_order_cancel(struct cx *cx, struct ops *o)
 
     try(find(cx, o, &ord));
     try(order_cancel(cx, o->db, o->actor, ord.tenant_id, ord.id, &ord));
+    try(audit_note(cx, o->db,
+                   &(struct audit){.tenant_id = ord.tenant_id,
+                                   .actor = o->actor,
+                                   .action = "order.cancel",
+                                   .object_type = "order",
+                                   .object_id = ord.id}));
     table_print_one(order_table(cx, &ord, 1), o->json);
     return OK;
 }

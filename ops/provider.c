@@ -4,17 +4,18 @@
  * the job that does it and wait for its end, so that the command sees what the workers would see
  * (their network, their address, their limits). */
 #include "base/clock.h"
-#include "base/text.h"
+#include "base/json.h"
+#include "domain/audit.h"
 #include "domain/catalog.h"
 #include "domain/integrations.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define WAIT_MS 60000
+#define WAIT_MS    60000 /* for a worker, unless --wait says otherwise */
+#define BREAKER_MS 60000
 
 static rc named(struct cx *cx, struct ops *o, struct integration *ret)
 {
@@ -32,7 +33,7 @@ static const char *pause_text(struct cx *cx, const struct integration *i)
 static struct table *provider_table(struct cx *cx, const struct integration *p, size_t n)
 {
     struct table *t = table_new("name", "kind", "base_url", "enabled?", "breaker", "paused_until",
-                                "balance", "balance_at", "may_resend?", "settings{}", "id", NULL);
+                                "balance", "balance_at", "may_resend?", "settings{}+", "id+", NULL);
 
     for (size_t i = 0; i < n; i++)
         table_row(t, p[i].name, provider_kind_word(p[i].kind), p[i].base_url,
@@ -42,53 +43,47 @@ static struct table *provider_table(struct cx *cx, const struct integration *p, 
     return t;
 }
 
-/* A value, or the contents of a file ("@path"; "@-": stdin), so that a secret need not stand on the
- * command line. */
-static rc value_or_file(struct cx *cx, const char *value, const char **ret)
-{
-    _cleanup_(buf_release) struct buf b = BUF(KiB(256));
-    char chunk[4096];
-    size_t n;
-    FILE *f;
-
-    *ret = value;
-    if (!value || value[0] != '@')
-        return OK;
-    f = strcmp(value, "@-") == 0 ? stdin : fopen(value + 1, "re");
-    if (!f)
-        return fail(cx, USAGE, "%s cannot be read: %s", value + 1, strerror(errno));
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
-        buf_append(&b, chunk, n);
-    if (f != stdin)
-        fclose(f);
-    if (!buf_ok(&b))
-        return fail(cx, USAGE, "%s is larger than 256 KiB", value + 1);
-    *ret = arena_strdup(&cx->arena, str_trim(b.p ? b.p : (char[]){0}));
-    return OK;
-}
-
-/* --credentials JSON|@FILE, or what the known providers ask for: --kod and --sifre, --token. */
+/* --credentials JSON, or what the known providers ask for: --kod and --sifre, --token. NULL when
+ * none was given. */
 static rc credentials(struct cx *cx, struct ops *o, const char **ret)
 {
     static const char *const names[] = {"kod", "sifre", "token"};
     _cleanup_(buf_release) struct buf b = BUF(KiB(16));
 
-    try(value_or_file(cx, opt(o, "credentials"), ret));
+    try(opt_text(cx, o, "credentials", ret));
     for (size_t i = 0; i < COUNT(names); i++) {
         const char *value;
-        try(value_or_file(cx, opt(o, names[i]), &value));
+        try(opt_text(cx, o, names[i], &value));
         if (!value)
             continue;
         buf_printf(&b, "%s\"%s\":", b.len ? "," : "{", names[i]);
         buf_json_str(&b, value);
     }
-    if ((*ret != NULL) == (b.len > 0))
-        return fail(cx, USAGE,
-                    "say either --credentials JSON or --kod and --sifre (znet), --token (json); "
-                    "@FILE reads a value from a file");
-    buf_puts(&b, "}");
-    if (!*ret)
+    buf_puts(&b, b.len ? "}" : "");
+    if (!buf_ok(&b))
+        return fail(cx, USAGE, "the credentials are too long");
+    if (*ret && b.len)
+        return fail(cx, USAGE, "say either --credentials, or --kod and --sifre, or --token");
+    if (b.len)
         *ret = arena_strdup(&cx->arena, buf_str(&b));
+    if (b.p)
+        explicit_bzero(b.p, b.len);
+    return OK;
+}
+
+/* What each kind cannot do without: found here, and not at the first order. */
+static rc check_credentials(struct cx *cx, enum provider_kind kind, const char *text)
+{
+    cJSON *c;
+
+    if (!text)
+        return fail(cx, USAGE,
+                    "say --kod and --sifre (znet), --token (json), or --credentials JSON; @FILE "
+                    "reads a value from a file");
+    try(json_parse(cx, text, strlen(text), KiB(32), &c));
+    if (kind == PROVIDER_ZNET && (!cJSON_GetObjectItemCaseSensitive(c, "kod") ||
+                                  !cJSON_GetObjectItemCaseSensitive(c, "sifre")))
+        return fail(cx, USAGE, "znet wants both --kod and --sifre");
     return OK;
 }
 
@@ -103,12 +98,60 @@ rc verb_provider_add(struct cx *cx, struct ops *o)
         return fail(cx, USAGE, "--kind is znet or json");
     try(opt_needed(cx, o, "url", &n.base_url));
     try(credentials(cx, o, &n.credentials));
-    try(value_or_file(cx, opt(o, "settings"), &n.settings));
+    try(check_credentials(cx, n.kind, n.credentials));
+    try(opt_text(cx, o, "settings", &n.settings));
     try(tenant_named(cx, o, &t));
     n.tenant_id = t.id;
     try(integration_add(cx, o->db, o->keys, o->actor, &n, &made));
     table_print_one(provider_table(cx, &made, 1), o->json);
     return OK;
+}
+
+static rc print_now(struct cx *cx, struct ops *o)
+{
+    struct integration p;
+
+    try(named(cx, o, &p));
+    table_print_one(provider_table(cx, &p, 1), o->json);
+    return OK;
+}
+
+/* Replaces what is named and leaves the rest. Credentials are replaced as a whole. */
+rc verb_provider_change(struct cx *cx, struct ops *o)
+{
+    const char *secret, *settings, *url = opt(o, "url");
+    struct integration p;
+
+    try(credentials(cx, o, &secret));
+    try(opt_text(cx, o, "settings", &settings));
+    if (!secret && !settings && !url)
+        return fail(cx, USAGE,
+                    "say what to change: --url, --settings, --credentials, --kod and "
+                    "--sifre, --token");
+    try(named(cx, o, &p));
+    if (secret)
+        try(check_credentials(cx, p.kind, secret));
+    try(integration_change(cx, o->db, o->keys, o->actor, p.id, secret, settings, url));
+    return print_now(cx, o);
+}
+
+static rc set_enabled(struct cx *cx, struct ops *o, bool enabled)
+{
+    struct integration p;
+
+    try(named(cx, o, &p));
+    try(integration_enable(cx, o->db, o->actor, p.id, enabled));
+    return print_now(cx, o);
+}
+
+rc verb_provider_enable(struct cx *cx, struct ops *o)
+{
+    return set_enabled(cx, o, true);
+}
+
+rc verb_provider_disable(struct cx *cx, struct ops *o)
+{
+    return set_enabled(cx, o, false);
 }
 
 rc verb_provider_ls(struct cx *cx, struct ops *o)
@@ -124,18 +167,19 @@ rc verb_provider_ls(struct cx *cx, struct ops *o)
 }
 
 /* Enqueues a task about this provider, unless one is under way, and waits for its end. */
-static rc run_task(struct cx *cx, struct ops *o, const char *task, const char **ret_result)
+static rc run_task(struct cx *cx, struct ops *o, const struct integration *p, const char *task,
+                   const char **ret_result)
 {
-    struct integration p;
     struct job_new j = {.task = task, .durable = true, .priority = JOB_PRIORITY};
+    int64_t wait_ms;
 
-    try(named(cx, o, &p));
-    j.args = arena_printf(&cx->arena, "{\"integration_id\":\"%s\"}", p.id);
-    j.unique_key = arena_printf(&cx->arena, "%s:%s", task, p.id);
-    j.subject = p.id;
-    j.tenant_id = p.tenant_id;
+    try(opt_duration(cx, o, "wait", WAIT_MS, &wait_ms));
+    j.args = arena_printf(&cx->arena, "{\"integration_id\":\"%s\"}", p->id);
+    j.unique_key = arena_printf(&cx->arena, "%s:%s", task, p->id);
+    j.subject = p->id;
+    j.tenant_id = p->tenant_id;
     try(engine_enqueue(cx, o->engine, &j, 1));
-    return job_wait(cx, o, j.id, WAIT_MS, ret_result);
+    return job_wait(cx, o, j.id, wait_ms, ret_result);
 }
 
 rc verb_provider_test(struct cx *cx, struct ops *o)
@@ -143,18 +187,46 @@ rc verb_provider_test(struct cx *cx, struct ops *o)
     const char *result;
     struct integration p;
 
-    try(run_task(cx, o, "provider.balance", &result));
     try(named(cx, o, &p));
-    table_print_one(provider_table(cx, &p, 1), o->json);
-    return OK;
+    try(run_task(cx, o, &p, "provider.balance", &result));
+    return print_now(cx, o);
+}
+
+static int64_t result_int(const cJSON *result, const char *name)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(result, name);
+
+    return cJSON_IsNumber(v) ? (int64_t)v->valuedouble : 0;
 }
 
 rc verb_catalogue_import(struct cx *cx, struct ops *o)
 {
-    const char *result;
+    struct integration p;
+    const char *text = NULL;
+    cJSON *result;
 
-    try(run_task(cx, o, "provider.catalogue", &result));
-    printf("%s\n", result ? result : "{}");
+    try(named(cx, o, &p));
+    try(run_task(cx, o, &p, "provider.catalogue", &text));
+    text = text ? text : "{}";
+    try(json_parse(cx, text, strlen(text), MiB(1), &result));
+    try(audit_note(cx, o->db,
+                   &(struct audit){.tenant_id = p.tenant_id,
+                                   .actor = o->actor,
+                                   .action = "catalogue.import",
+                                   .object_type = "integration",
+                                   .object_id = p.id,
+                                   .detail = cJSON_IsObject(result) ? text : NULL}));
+    if (o->json) {
+        printf("%s\n", text);
+        return OK;
+    }
+    printf("%lld goods read, %lld passed over as unreadable\n",
+           (long long)result_int(result, "rows"), (long long)result_int(result, "skipped"));
+    if (result_int(result, "collisions"))
+        fprintf(stderr,
+                "%lld of them share their name at the provider with another; 'mihwar catalogue ls' "
+                "marks them\n",
+                (long long)result_int(result, "collisions"));
     return OK;
 }
 
@@ -184,19 +256,15 @@ static rc pause_until(struct cx *cx, struct ops *o, int64_t until_ms)
 
     try(named(cx, o, &p));
     try(integration_pause(cx, o->db, o->actor, p.id, until_ms));
-    try(named(cx, o, &p));
-    table_print_one(provider_table(cx, &p, 1), o->json);
-    return OK;
+    return print_now(cx, o);
 }
 
 rc verb_provider_pause(struct cx *cx, struct ops *o)
 {
-    const char *text = opt(o, "for");
-    int64_t ms = 0;
+    int64_t ms;
 
-    if (text && (!parse_duration_ms(text, &ms) || ms == 0))
-        return fail(cx, USAGE, "--for must be a duration such as 30m");
-    return pause_until(cx, o, text ? clock_ms() + ms : PAUSED_FOR_EVER);
+    try(opt_duration(cx, o, "for", 0, &ms));
+    return pause_until(cx, o, ms ? clock_ms() + ms : PAUSED_FOR_EVER);
 }
 
 rc verb_provider_resume(struct cx *cx, struct ops *o)
@@ -204,25 +272,31 @@ rc verb_provider_resume(struct cx *cx, struct ops *o)
     return pause_until(cx, o, 0);
 }
 
+static rc set_breaker(struct cx *cx, struct ops *o, const char *state)
+{
+    struct integration p;
+    int64_t ms;
+    bool open = strcmp(state, "open") == 0;
+
+    if (!open && strcmp(state, "close") != 0)
+        return fail(cx, USAGE, "the breaker can be set to 'open' or 'close'");
+    try(opt_duration(cx, o, "for", BREAKER_MS, &ms));
+    try(named(cx, o, &p));
+    try(integration_breaker(cx, o->db, p.id, open ? BREAKER_OPEN : BREAKER_CLOSED,
+                            open ? p.breaker_failures : 0, open ? clock_ms() + ms : 0));
+    return audit_note(
+        cx, o->db,
+        &(struct audit){.tenant_id = p.tenant_id,
+                        .actor = o->actor,
+                        .action = "integration.breaker",
+                        .object_type = "integration",
+                        .object_id = p.id,
+                        .detail = open ? "{\"set\":\"open\"}" : "{\"set\":\"closed\"}"});
+}
+
 rc verb_provider_breaker(struct cx *cx, struct ops *o)
 {
-    const char *state = o->argc > 1 ? o->argv[1] : NULL;
-    struct integration p;
-    int64_t ms = 60000;
-
-    try(named(cx, o, &p));
-    if (state) {
-        if (strcmp(state, "close") == 0)
-            try(integration_breaker(cx, o->db, p.id, BREAKER_CLOSED, 0, 0));
-        else if (strcmp(state, "open") != 0)
-            return fail(cx, USAGE, "the breaker can be set to 'open' or 'close'");
-        else if (opt(o, "for") && !parse_duration_ms(opt(o, "for"), &ms))
-            return fail(cx, USAGE, "--for must be a duration such as 5m");
-        else
-            try(integration_breaker(cx, o->db, p.id, BREAKER_OPEN, p.breaker_failures,
-                                    clock_ms() + ms));
-        try(named(cx, o, &p));
-    }
-    table_print_one(provider_table(cx, &p, 1), o->json);
-    return OK;
+    if (o->argc > 1)
+        try(set_breaker(cx, o, o->argv[1]));
+    return print_now(cx, o);
 }

@@ -7,21 +7,21 @@
 
 rc verb_queue_ls(struct cx *cx, struct ops *o)
 {
-    struct table *t =
-        table_new("queue", "ready#", "leased#", "scheduled#", "dead#", "done#", "retried#",
-                  "expired#", "refused#", "rate_per_s#", "oldest_ms#", "paused?", NULL);
-    struct queue_stats *s = NULL;
-    size_t n = 0;
-    rc r = engine_queues(cx, o->engine, &s, &n);
+    struct queue_stats *s;
+    struct table *t;
+    size_t n;
 
-    for (size_t i = 0; r == OK && i < n; i++)
+    try(engine_queues(cx, o->engine, &s, &n));
+    t = table_new("queue", "ready#", "leased#", "scheduled#", "dead#", "done#", "retried#",
+                  "expired#", "refused#", "rate_per_s#", "oldest_ms#", "paused?", NULL);
+    for (size_t i = 0; i < n; i++)
         table_row(t, s[i].name, number(cx, s[i].ready), number(cx, s[i].leased),
                   number(cx, s[i].scheduled), number(cx, s[i].dead), number(cx, s[i].done),
                   number(cx, s[i].retried), number(cx, s[i].expired), number(cx, s[i].refused),
                   arena_printf(&cx->arena, "%.1f", s[i].rate_per_s), number(cx, s[i].oldest_age_ms),
                   s[i].paused ? "yes" : "no");
     table_print(t, o->json);
-    return r;
+    return OK;
 }
 
 /* Switching a queue that nobody ever used is a spelling mistake. */
@@ -36,7 +36,8 @@ static rc known(struct cx *cx, struct ops *o)
             return OK;
     }
     return fail(cx, NOT_FOUND,
-                "no job was ever put into a queue '%s'; 'mihwar queue ls' lists them", o->argv[0]);
+                "no job was ever put into a queue '%s'; 'mihwar queue ls' lists those in use",
+                o->argv[0]);
 }
 
 static rc note(struct cx *cx, struct ops *o, const char *action, const char *detail)
@@ -75,15 +76,15 @@ rc verb_queue_purge(struct cx *cx, struct ops *o)
 {
     int64_t count = 0;
 
-    try(known(cx, o));
     if (!opt(o, "yes"))
         return fail(cx, USAGE, "this cancels everything that waits in '%s'; say --yes to do it",
                     o->argv[0]);
+    try(known(cx, o));
     try(engine_purge(cx, o->engine, o->argv[0], &count));
     try(note(cx, o, "queue.purge", arena_printf(&cx->arena, "{\"jobs\":%lld}", (long long)count)));
     if (o->json)
         printf("{\"purged\":%lld}\n", (long long)count);
     else
-        printf("%lld jobs cancelled\n", (long long)count);
+        printf("%lld job%s cancelled\n", (long long)count, count == 1 ? "" : "s");
     return OK;
 }

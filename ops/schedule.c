@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PAGE 500
+
 static const char *rhythm(struct cx *cx, const struct schedule *s)
 {
     int64_t ms = s->every_ms;
@@ -27,7 +29,7 @@ static const char *rhythm(struct cx *cx, const struct schedule *s)
 static struct table *schedule_table(struct cx *cx, const struct schedule *s, size_t n)
 {
     struct table *t = table_new("name", "when", "timezone", "task", "queue", "args{}", "enabled?",
-                                "misfire", "next_at", "last_at", "tenant_id", "id", NULL);
+                                "misfire", "next_at", "last_at", "tenant_id+", "id+", NULL);
 
     for (size_t i = 0; i < n; i++)
         table_row(t, s[i].name, rhythm(cx, &s[i]), s[i].timezone, s[i].task, s[i].queue, s[i].args,
@@ -43,8 +45,10 @@ rc verb_schedule_ls(struct cx *cx, struct ops *o)
     size_t n;
 
     try(tenant_if_named(cx, o, &tenant));
-    try(schedule_list(cx, o->db, tenant, opt(o, "after"), 500, &s, &n));
+    try(schedule_list(cx, o->db, tenant, opt(o, "after"), PAGE, &s, &n));
     table_print(schedule_table(cx, s, n), o->json);
+    if (n == PAGE)
+        fprintf(stderr, "perhaps more: --after %s\n", s[n - 1].name);
     return OK;
 }
 
@@ -54,20 +58,22 @@ rc verb_schedule_add(struct cx *cx, struct ops *o)
     struct schedule s = {.name = o->argv[0],
                          .task = o->argv[1],
                          .cron = opt(o, "cron"),
-                         .args = opt(o, "args"),
                          .queue = opt(o, "queue"),
                          .timezone = opt(o, "timezone"),
                          .misfire = opt(o, "misfire"),
-                         .priority = JOB_PRIORITY,
                          .enabled = true};
     struct schedule made;
+    int64_t priority;
     cJSON *args;
 
     if ((every != NULL) == (s.cron != NULL))
         return fail(cx, USAGE,
                     "say either --every DURATION or --cron \"MIN HOUR DAY MONTH WEEKDAY\"");
-    if (every && (!parse_duration_ms(every, &s.every_ms) || s.every_ms == 0))
-        return fail(cx, USAGE, "--every must be a duration such as 30s, 5m, 2h or 1d");
+    try(opt_duration(cx, o, "every", 0, &s.every_ms));
+    try(opt_duration(cx, o, "jitter", 0, &s.jitter_ms));
+    try(opt_int(cx, o, "priority", 0, 9, JOB_PRIORITY, &priority));
+    s.priority = (int)priority;
+    try(opt_text(cx, o, "args", &s.args));
     if (s.args)
         try(json_parse(cx, s.args, strlen(s.args), JOB_ARGS_MAX, &args));
     try(tenant_if_named(cx, o, &s.tenant_id));
@@ -148,6 +154,11 @@ rc verb_schedule_rm(struct cx *cx, struct ops *o)
     struct schedule s;
 
     try(schedule_get(cx, o->db, NULL, o->argv[0], &s));
+    if (!opt(o, "yes"))
+        return fail(cx, USAGE,
+                    "this removes '%s' and what is known of its times ('schedule pause' keeps it); "
+                    "say --yes to do it",
+                    s.name);
     try(schedule_remove(cx, o->db, o->actor, s.id));
     if (o->json)
         printf("{\"removed\":true}\n");

@@ -4,9 +4,15 @@
  *     table_row(t, o.id, o.status, at);
  *     table_print(t, json);             [{"id":…,"status":…,"at":…}]        and frees it
  *
- * NULL prints as "-" and null. A column name ending in "#" holds numbers, in "?" booleans, in "{}"
- * JSON text (right-aligned or as it is for people, unquoted in JSON); the mark is not printed.
- * Control characters are shown as "?": a table is no place for escape sequences. */
+ * NULL prints as "-" and null. A column name may end in marks, which are not printed:
+ *
+ *     #     numbers: right-aligned; bare in JSON
+ *     ?     booleans ("yes", "no"); true and false in JSON
+ *     {}    JSON text: as it is
+ *     +     (behind the others) a detail: left out where people see many rows
+ *
+ * What could speak to a terminal (control characters, marks that turn the direction of text) is
+ * shown as "?"; programs get it escaped or as it is. */
 #pragma once
 #include "base/util.h"
 
@@ -18,3 +24,4 @@ void table_row(struct table *t, ...);
  * value" lines). */
 void table_print(struct table *t, bool json);
 void table_print_one(struct table *t, bool json);
+struct table *table_free(struct table *t); /* unprinted; NULL in, NULL out */

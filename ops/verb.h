@@ -14,9 +14,10 @@
 
 enum verb_needs {
     NEEDS_PG = 1,
-    NEEDS_REDIS = 2, /* and the engine; with NEEDS_PG the durable half as well */
-    NEEDS_SEAL = 4,  /* the keys that open credentials and PINs */
-    NEEDS_SCHEMA = 8 /* refuse on a schema that this program does not know */
+    NEEDS_REDIS = 2,  /* and the engine; with NEEDS_PG the durable half as well */
+    NEEDS_SEAL = 4,   /* the keys that open credentials and PINs */
+    NEEDS_SCHEMA = 8, /* refuse on a schema that this program does not know */
+    CHANGES = 16      /* something is different afterwards: it leaves a line in the audit log */
 };
 #define NEEDS_STORES (NEEDS_PG | NEEDS_REDIS | NEEDS_SCHEMA)
 
@@ -31,7 +32,8 @@ struct ops {
     struct engine *engine;
     struct seal_keys *keys;
     bool json;
-    char actor[96]; /* "cli:name": who the audit log says it was */
+    const char *config; /* --config, NULL: not given */
+    char actor[96];     /* "cli:name": who the audit log says it was */
     const struct verb *verb;
     int argc;
     const char *argv[ARGS_MAX];
@@ -51,6 +53,15 @@ struct verb {
 extern const struct verb verbs[];
 extern const size_t verb_count;
 
+/* What an option means, whichever verb takes it (options.c). */
+struct option_row {
+    const char *name, *value, *help; /* value: "DURATION"; "" for a switch */
+};
+extern const struct option_row option_rows[];
+extern const size_t option_count;
+/* The row of "tenant" (n = 6); NULL: there is none. */
+const struct option_row *option_row(const char *name, size_t n);
+
 /* The value of an option: NULL if it was not given, "" for a switch that was. */
 const char *opt(const struct ops *o, const char *name);
 /* The value of an option that must be there; USAGE. */
@@ -58,3 +69,8 @@ rc opt_needed(struct cx *cx, const struct ops *o, const char *name, const char *
 /* A whole number; `def` if it was not given; USAGE. */
 rc opt_int(struct cx *cx, const struct ops *o, const char *name, int64_t min, int64_t max,
            int64_t def, int64_t *ret);
+/* "90s", "5m", "7d", longer than nothing; `def` if it was not given; USAGE. */
+rc opt_duration(struct cx *cx, const struct ops *o, const char *name, int64_t def, int64_t *ret_ms);
+/* The value, or what is in a file ("@PATH"; "@-": stdin) without the white space around it, so that
+ * a secret need not stand on the command line. NULL if it was not given. In cx's arena. USAGE. */
+rc opt_text(struct cx *cx, const struct ops *o, const char *name, const char **ret);

@@ -1,0 +1,65 @@
+/* options.c - what the options mean: one row each, sorted, whichever verbs take them. Help and man
+ * page print them; a test holds them against the verbs. */
+#include "ops/verb.h"
+#include <string.h>
+
+const struct option_row option_rows[] = {
+    {"after", "ID", "go on behind this one; the page before named it"},
+    {"args", "JSON", "the task's arguments; @FILE reads them from a file"},
+    {"as", "DECISION", "completed, failed, or ask (the provider is asked again)"},
+    {"broker", "", "keep it in Redis only: faster, and lost when Redis is lost"},
+    {"credentials", "JSON", "an object of strings; @FILE reads it from a file, @- from stdin"},
+    {"cron", "RULE", "\"MINUTE HOUR DAY MONTH WEEKDAY\", in --timezone"},
+    {"delay", "DURATION", "not before this has passed"},
+    {"error", "WORD", "a fingerprint or an error code, as 'dlq ls' shows them"},
+    {"every", "DURATION", "the distance from one time to the next"},
+    {"expires", "DURATION", "from now; left out: never"},
+    {"fallback", "PROVIDER", "who is asked after a certain refusal by the first"},
+    {"for", "DURATION", "from now; left out: until somebody ends it (breaker: 1m)"},
+    {"jitter", "DURATION", "each start is put off by a random part of this"},
+    {"kind", "KIND", "znet (the default) or json"},
+    {"kod", "TEXT", "znet: the account's number; @FILE reads it from a file"},
+    {"kupur", "TEXT", "the provider's word for the size of the good"},
+    {"limit", "N", "at most so many"},
+    {"mappings", "", "the mappings instead of the routes"},
+    {"match", "TEXT", "only goods whose name has this in it"},
+    {"max-attempts", "N", "the task's own, if left out"},
+    {"misfire", "HOW", "times that were missed: skip, once (the default) or all"},
+    {"note", "TEXT", "why; it stands on the order and in the audit log"},
+    {"object", "ID", "only deeds on this object"},
+    {"permissions", "LIST", "comma separated, or *; left out: what a shop's front end needs"},
+    {"pin", "TEXT", "the PIN that was delivered; @FILE reads it from a file, @- from stdin"},
+    {"primary", "PROVIDER", "who is asked first"},
+    {"priority", "N", "0 to 9, higher first; 5 if left out"},
+    {"product", "TEXT", "the provider's word for the good"},
+    {"queue", "QUEUE", "of this queue; for a new job: into this one"},
+    {"rate", "N", "at most so many a second"},
+    {"settings", "JSON", "an object, what the adapter wants to know; @FILE reads it from a file"},
+    {"sifre", "TEXT", "znet: the password; better @FILE, or @- for stdin"},
+    {"since", "TIME", "created then or later: 2026-01-05T10:11:12Z"},
+    {"status", "STATUS",
+     "pending, sending, sent, unconfirmed, review, completed, failed, cancelled"},
+    {"sure", "", "although several goods of the provider have this name"},
+    {"task", "TASK", "of this task"},
+    {"tenant", "NAME", "the shop; may be left out where there is only one"},
+    {"timeout", "DURATION", "of one attempt; the task's own, if left out"},
+    {"times", "N", "so many times, instead of until Ctrl-C"},
+    {"timezone", "ZONE", "such as Asia/Riyadh; UTC if left out"},
+    {"token", "TEXT", "json: the token; better @FILE, or @- for stdin"},
+    {"type", "TYPE", "only deeds on objects of this type, as 'audit ls' shows it"},
+    {"unique", "KEY", "at most one live job has this key"},
+    {"unit", "N", "which unit of an order of several; left out: the whole order"},
+    {"url", "URL", "the provider's address: http(s)://host[:port][/path]"},
+    {"wait", "DURATION", "wait so long for the job's end"},
+    {"yes", "", "do it: it cannot be undone"},
+};
+const size_t option_count = COUNT(option_rows);
+
+const struct option_row *option_row(const char *name, size_t n)
+{
+    for (size_t i = 0; i < option_count; i++) {
+        if (strncmp(option_rows[i].name, name, n) == 0 && option_rows[i].name[n] == 0)
+            return &option_rows[i];
+    }
+    return NULL;
+}
