@@ -251,20 +251,41 @@ static rc make_socket(struct cx *cx, const struct sockaddr *sa, socklen_t len, i
     return OK;
 }
 
+static in_port_t *port_of(struct sockaddr_storage *sa)
+{
+    return sa->ss_family == AF_INET6 ? &((struct sockaddr_in6 *)sa)->sin6_port
+                                     : &((struct sockaddr_in *)sa)->sin_port;
+}
+
+/* evutil_parse_sockaddr_port takes no port 0: "any free one" is read as port 1, then put right. */
+static bool parse_listen(const char *listen, struct sockaddr_storage *ret, int *ret_len)
+{
+    char text[80];
+    size_t n = strlen(listen);
+    bool any = n > 2 && n < sizeof text && strcmp(listen + n - 2, ":0") == 0;
+
+    if (any)
+        snprintf(text, sizeof text, "%.*s:1", (int)(n - 2), listen);
+    if (evutil_parse_sockaddr_port(any ? text : listen, (struct sockaddr *)ret, ret_len) < 0)
+        return false;
+    if (any)
+        *port_of(ret) = 0;
+    return true;
+}
+
 rc server_reserve(struct cx *cx, const char *listen, int *ret_fd, int *ret_port)
 {
     struct sockaddr_storage sa = {0};
     int len = sizeof sa;
     socklen_t got = sizeof sa;
 
-    if (evutil_parse_sockaddr_port(listen, (struct sockaddr *)&sa, &len) < 0)
+    if (!parse_listen(listen, &sa, &len))
         return fail(cx, CONFIG,
                     "hub_listen: '%s' is not an address such as 127.0.0.1:8080 or [::1]:0", listen);
     try(make_socket(cx, (struct sockaddr *)&sa, (socklen_t)len, ret_fd));
     if (getsockname(*ret_fd, (struct sockaddr *)&sa, &got) < 0)
         return fail(cx, OS, "the port cannot be read: %s", strerror(errno));
-    *ret_port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                                               : ((struct sockaddr_in *)&sa)->sin_port);
+    *ret_port = ntohs(*port_of(&sa));
     return OK;
 }
 

@@ -1,7 +1,8 @@
 /* post.c - a closed loop of clients that post orders: each connection sends the next request
  * when the answer to the last one has come.
  *
- *   bench_post --port N --key KEY --package ID [--connections 64] [--seconds 5] [--path /v1/orders]
+ *   bench_post --port N --key KEY --package ID [--connections 64] [--seconds 5] [--requests N]
+ * [--path /v1/orders]
  *
  * Prints one line of JSON: requests, rate, median and 99th percentile in microseconds, answers
  * other than 201. Plain sockets and epoll: on a machine with few cores the client must cost little.
@@ -30,7 +31,7 @@ struct client {
 
 static const char *key = "", *package = "", *path = "/v1/orders";
 static int port, connections = 64, seconds = 5;
-static int64_t *took_us, done, refused;
+static int64_t *took_us, wanted, asked, done, refused; /* wanted 0: as many as the time allows */
 
 static int connect_to(void)
 {
@@ -49,12 +50,11 @@ static int connect_to(void)
 
 static void post(struct client *c)
 {
-    static int64_t number;
     char body[300], request[1024];
     int n = snprintf(
         body, sizeof body,
         "{\"package_id\":\"%s\",\"user_identifier\":\"5%09lld\",\"extra_field\":\"654321\"}",
-        package, (long long)++number);
+        package, (long long)++asked);
     int len = snprintf(request, sizeof request,
                        "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
                        "%s\r\nContent-Type: application/json\r\n"
@@ -95,7 +95,8 @@ static void on_readable(struct client *c)
         took_us[done] = clock_mono_us() - c->sent_us;
     done++;
     refused += strncmp(c->in, "HTTP/1.1 201", 12) != 0;
-    post(c);
+    if (!wanted || asked < wanted)
+        post(c);
 }
 
 static int by_size(const void *a, const void *b)
@@ -108,10 +109,9 @@ static int by_size(const void *a, const void *b)
 static void read_options(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"port", 1, NULL, 'p'},    {"key", 1, NULL, 'k'},
-        {"package", 1, NULL, 'g'}, {"connections", 1, NULL, 'c'},
-        {"seconds", 1, NULL, 's'}, {"path", 1, NULL, 'a'},
-        {NULL, 0, NULL, 0}};
+        {"port", 1, NULL, 'p'},        {"key", 1, NULL, 'k'},     {"package", 1, NULL, 'g'},
+        {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 's'}, {"path", 1, NULL, 'a'},
+        {"requests", 1, NULL, 'n'},    {NULL, 0, NULL, 0}};
     int o;
 
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -131,6 +131,9 @@ static void read_options(int argc, char **argv)
         case 's':
             seconds = atoi(optarg);
             break;
+        case 'n':
+            wanted = atol(optarg);
+            break;
         case 'a':
             path = optarg;
             break;
@@ -138,10 +141,11 @@ static void read_options(int argc, char **argv)
             exit(2);
         }
     }
-    if (!port || connections < 1 || connections > 10000 || seconds < 1) {
-        fprintf(
-            stderr,
-            "usage: bench_post --port N --key KEY --package ID [--connections N] [--seconds N]\n");
+    if (!port || wanted < 0 || (wanted && wanted < connections) || connections < 1 ||
+        connections > 10000 || seconds < 1) {
+        fprintf(stderr,
+                "usage: bench_post --port N --key KEY --package ID [--connections N] [--seconds N] "
+                "[--requests N]\n");
         exit(2);
     }
 }
@@ -164,7 +168,7 @@ int main(int argc, char **argv)
     end = start + (int64_t)seconds * 1000000;
     for (int i = 0; i < connections; i++)
         post(&c[i]);
-    while (clock_mono_us() < end) {
+    while (clock_mono_us() < end && (!wanted || done < wanted)) {
         struct epoll_event e[256];
         int n = epoll_wait(ep, e, (int)COUNT(e), 100);
         for (int i = 0; i < n; i++)

@@ -61,7 +61,7 @@ static struct order_new keyed(const char *key, const char *hash)
     struct order_new o = plain();
 
     o.idempotency_key = key;
-    memcpy(o.body_hash, hash, sizeof o.body_hash);
+    snprintf(o.body_hash, sizeof o.body_hash, "%s", hash);
     return o;
 }
 
@@ -478,6 +478,79 @@ DB_TEST(the_sweep_walks_in_batches)
     return OK;
 }
 
+/* ---------------------------------------------------------------- with the engine */
+
+static struct engine *engine;
+
+static rc with_engine(struct cx *cx, struct pg *db, rc (*fn)(struct cx *cx, struct pg *db))
+{
+    struct redis *redis;
+
+    redis_one(stores.redis_url, "FLUSHALL");
+    try(redis_new(cx, stores.redis_url, &redis));
+    engine = engine_new(redis, db);
+    rc r = fn(cx, db);
+    engine = engine_free(engine);
+    redis_free(redis);
+    return r;
+}
+
+static rc push_and_claim(struct cx *cx, struct pg *db)
+{
+    struct order_new o[] = {plain(), plain()}, *rows[] = {&o[0], &o[1]};
+    struct claim_result c;
+    size_t refused;
+    int64_t none;
+
+    o[1].package_id = NOBODY;
+    ck_ok(engine_claim(cx, engine, "orders", 10, 30000, NULL, 0, &c, &refused));
+    ck_assert(c.lost);
+    claim_result_release(&c);
+    ck_ok(engine_recover(cx, engine, &none)); /* as a worker does */
+    ck_ok(orders_insert(cx, db, rows, 2));
+    ck_ok(orders_push(cx, engine, rows, 2));
+    ck_ok(orders_push(cx, engine, rows, 2)); /* known already */
+    ck_ok(engine_claim(cx, engine, "orders", 10, 30000, NULL, 0, &c, &refused));
+    ck_assert_uint_eq(c.n, 1);
+    ck_assert_str_eq(c.jobs[0].lease.id, o[0].job_id);
+    ck_assert_str_eq(c.jobs[0].task, "order.dispatch");
+    ck_assert_str_eq(c.jobs[0].subject, o[0].id);
+    ck_assert_str_eq(c.jobs[0].tenant_id, TENANT);
+    ck_assert_ptr_nonnull(strstr(c.jobs[0].args, o[0].id));
+    claim_result_release(&c);
+    return OK;
+}
+
+DB_TEST(accepted_orders_reach_the_workers)
+{
+    return with_engine(cx, db, push_and_claim);
+}
+
+static rc sweep_twice(struct cx *cx, struct pg *db)
+{
+    int64_t made;
+
+    SIDE("INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, "
+         "created_at)"
+         " SELECT gen_random_uuid(), '" TENANT "', '" PRODUCT "', '" PACKAGE
+         "', '1', now() - interval '2 days'"
+         " FROM generate_series(1, %d)",
+         2 * ORDER_SWEEP_BATCH + 3);
+    ck_ok(orders_sweep(cx, db, engine, 60000, &made));
+    ck_assert_int_eq(made, 2 * ORDER_SWEEP_BATCH + 3);
+    ck_ok(orders_sweep(cx, db, engine, 60000, &made));
+    ck_assert_int_eq(made, 0);
+    ck_assert_int_eq(
+        SIDE_INT("SELECT count(DISTINCT subject) FROM jobs WHERE task = 'order.dispatch' AND live"),
+        2 * ORDER_SWEEP_BATCH + 3);
+    return OK;
+}
+
+DB_TEST(the_sweep_gives_each_one_job)
+{
+    return with_engine(cx, db, sweep_twice);
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("orders");
@@ -496,13 +569,15 @@ static Suite *suite(void)
     tcase_add_test(tc, bad_filters_are_named);
     tcase_add_test(tc, the_sweep_sees_who_is_alone);
     tcase_add_test(tc, the_sweep_walks_in_batches);
+    tcase_add_test(tc, accepted_orders_reach_the_workers);
+    tcase_add_test(tc, the_sweep_gives_each_one_job);
     suite_add_tcase(s, tc);
     return s;
 }
 
 int main(void)
 {
-    stores_start(&stores, &(struct stores_opts){.no_redis = true});
+    stores_start(&stores, NULL);
     shop_make(stores.database_url);
     int failed = suite_run(suite());
     stores_stop(&stores);

@@ -1,0 +1,154 @@
+"""What is measured: each function runs its case once and gives {name of a number: number}; the rest is medians.
+
+A case and what it is compared with run in turns (ours, the limit, ours, ...), so that a change of the machine's mood
+meets both.
+"""
+import re
+import statistics
+import time
+
+from house import PGBIN, Failed, children, cpu_ns, memory_kib, wait_for
+
+BATCH = 256  # as many as a worker claims at once
+
+
+class Size:
+    """How much: whole, or --quick."""
+
+    def __init__(self, quick):
+        self.rounds = 1 if quick else 3
+        self.jobs = 100_000 if quick else 400_000
+        self.probes = 300 if quick else 2000
+        self.post_s = 3 if quick else 8
+        self.idle_s = 5 if quick else 12
+        self.in_flight = 1000 if quick else 5000
+
+
+def median(rows):
+    """Of each number by itself; of numbers that every row has."""
+    return {k: statistics.median(r[k] for r in rows) for k in rows[0] if all(k in r for r in rows)}
+
+
+# ---------------------------------------------------------------- jobs that do nothing
+
+def limit(h, size):
+    rows = {r["case"]: r for r in h.program("bench_redis_limit", "--jobs", size.jobs, "--batch", BATCH)}
+    return {"enqueue": rows["limit_enqueue"]["value"], "drain": rows["limit_drain"]["value"]}
+
+
+def engine(h, size, probes):
+    """Producers and a whole mihwar-worker on stores of their own (tests/bench/queue.c says how)."""
+    rows = {r["case"]: r for r in h.program("bench_queue", "--jobs", size.jobs, "--batch", BATCH, "--probes", probes)}
+    return {
+        "enqueue": rows["enqueue"]["value"],
+        "enqueue_client_us": rows["enqueue"]["client_us_per_job"],
+        "enqueue_broker_us": rows["enqueue"]["redis_us_per_job"],
+        "drain": rows["drain"]["value"],
+        "drain_worker_us": rows["drain"]["worker_us_per_job"],
+        "drain_broker_us": rows["drain"]["redis_us_per_job"],
+        "latency_p50": rows["latency_p50"]["value"],
+        "latency_p99": rows["latency_p99"]["value"],
+    }
+
+
+# ---------------------------------------------------------------- POST /v1/orders
+
+def pgbench(h, size):
+    database = h.database.replace("/mihwar?", "/bench?")
+    h.sql("CHECKPOINT")
+    out = h.do([PGBIN + "/pgbench", "-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", str(size.post_s),
+                "-f", "tests/bench/insert.sql", database])
+    return {"rate": float(re.search(r"tps = ([\d.]+)", out).group(1))}
+
+
+def pgbench_table(h):
+    h.sql("CREATE DATABASE bench")
+    h.do([PGBIN + "/psql", "-Xq", h.database.replace("/mihwar?", "/bench?"), "-c",
+          "CREATE TABLE bench_orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text NOT NULL,"
+          " total_cents bigint NOT NULL, body jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now())"])
+
+
+def post(h, *more):
+    return h.program("bench_post", "--port", h.hub_port, "--key", h.shop["API_KEY"], "--package", h.shop["PACKAGE_ID"],
+                     *more)[0]
+
+
+def order_post(h, size):
+    """The hub alone: no worker takes the orders away meanwhile, as none does from the peers' front ends."""
+    h.sql("CHECKPOINT")
+    rows, before = count_orders(h), hub_cpu(h)
+    r = post(h, "--connections", 64, "--seconds", size.post_s)
+    cpu = hub_cpu(h) - before
+    if count_orders(h) - rows < r["requests"]:
+        raise Failed(f"{r['requests']} answers of 201, but {count_orders(h) - rows} orders")
+    return {"rate": r["per_s"], "p50_us": r["p50_us"], "p99_us": r["p99_us"], "hub_cpu_us": cpu / 1000 / r["requests"]}
+
+
+def hub_cpu(h):
+    return cpu_of(h.processes("hub").values())
+
+
+def count_orders(h):
+    return int(h.sql("SELECT count(*) FROM product_orders"))
+
+
+# ---------------------------------------------------------------- doing nothing
+
+def idle(h, size):
+    """Each process of the house: per cent of a core, and resident KiB. PostgreSQL's are given as one."""
+    pids = {}
+    for name in ("hub", "worker", "beat", "redis"):
+        pids.update({n: [p] for n, p in h.processes(name).items()})
+    postmaster = h.processes("postgres")["postgres"]
+    pids["postgres"] = [postmaster] + children(postmaster)
+    before, start = {n: cpu_of(p) for n, p in pids.items()}, time.monotonic()
+    time.sleep(size.idle_s)
+    took = (time.monotonic() - start) * 1e9
+    out = {}
+    for name, some in pids.items():
+        out["cpu " + name] = (cpu_of(some) - before[name]) / took * 100
+        out["rss " + name] = sum(memory_kib(p) for p in some)
+    return out
+
+
+def cpu_of(pids):
+    return sum(cpu_ns(p) for p in pids)
+
+
+# ---------------------------------------------------------------- many questions at once
+
+ALL_DUE = """for _, m in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZADD', KEYS[1], 0, m) end
+redis.call('ZADD', KEYS[2], 0, 'm')"""
+
+
+def place_orders(h, n):
+    """n orders that the provider has taken and nobody has asked about: their checks lie an hour ahead."""
+    h.start("worker", MIHWAR_CHECK_FIRST="1h")
+    before = int(h.sql("SELECT count(*) FROM product_orders WHERE status = 'sent'"))
+    post(h, "--connections", 16, "--seconds", 60, "--requests", n)
+    wait_for(f"{n} orders sent", lambda: int(h.sql("SELECT count(*) FROM product_orders WHERE status = 'sent'")) == before + n,
+             seconds=120, every=0.5)
+    h.stop("worker")
+
+
+def in_flight(h, size):
+    """One worker process asks about all orders at once; the provider answers each after 5 s."""
+    n, done = size.in_flight, "mw:{orders}:stats"
+    place_orders(h, n)
+    h.get(h.znet_url + "/_sim/reset")
+    h.get(h.znet_url + "/_sim/switch?status.latency=5000")
+    h.start("worker", MIHWAR_WORKER_PROCESSES=1, MIHWAR_WORKER_CONCURRENCY=n + 100)
+    child = h.processes("worker")["worker/0"]
+    rss_before, ended = memory_kib(child), int(h.redis("HGET", done, "done") or 0)
+    h.sql("UPDATE jobs SET run_at = now() WHERE task = 'order.check' AND run_at > now()")
+    cpu, start = cpu_ns(child), time.monotonic()
+    h.redis("EVAL", ALL_DUE, 2, "mw:{orders}:sched", "mw:{orders}:wait")
+    wait_for(f"{n} checks done", lambda: int(h.redis("HGET", done, "done") or 0) >= ended + n, seconds=60, every=0.01)
+    wall = time.monotonic() - start
+    rss, cpu = memory_kib(child, "VmHWM"), cpu_ns(child) - cpu
+    h.stop("worker")
+    left = int(h.sql("SELECT count(*) FROM product_orders WHERE status <> 'completed'"))
+    if left:
+        raise Failed(f"{left} orders are not completed")
+    return {"rss_mb": rss * 1024 / 1e6, "before_mb": rss_before * 1024 / 1e6, "wall_s": wall, "cpu_s": cpu / 1e9,
+            "at_once": h.ask(h.znet_url + "/_sim/calls")["in_flight_max"]}

@@ -1,0 +1,2 @@
+-- One row a transaction, as the plainest front end would store an order: what scripts/bench gives to pgbench.
+INSERT INTO bench_orders (customer, total_cents, body) VALUES ('c-00042-abcdef', 129900, '{"customer":"c-00042-abcdef","total_cents":129900,"currency":"EUR","items":[{"sku":"A-1001","qty":1,"price":49900},{"sku":"B-2002","qty":2,"price":20000},{"sku":"C-3003","qty":4,"price":10000}],"ship_to":{"name":"Ada Lovelace","street":"12 Long Street","city":"London","zip":"N1 9GU"},"note":"leave at the door"}') RETURNING id;
