@@ -5,6 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Most requests and attempts need little, and thousands of them wait at once. */
+static size_t block_size(const struct arena *a)
+{
+    return a->used <= KiB(2) ? 2304 : a->used <= KiB(16) ? KiB(2) : KiB(16);
+}
+
 struct arena_block {
     struct arena_block *next;
     size_t used, size;
@@ -39,7 +45,7 @@ void *arena_alloc(struct arena *a, size_t n)
     n = (n + align - 1) & ~(align - 1);
     a->used += n;
     if (!b || b->size - b->used < n)
-        b = add_block(a, MAX(n, KiB(4) - sizeof *b));
+        b = add_block(a, MAX(n, block_size(a) - sizeof *b));
     void *p = b->bytes + b->used;
     b->used += n;
     return p;

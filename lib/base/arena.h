@@ -1,7 +1,7 @@
 /* arena.h - memory that lives exactly as long as a request or an attempt; freed all at once, never
  * by hand.
  *
- * Blocks of 4 KiB in a chain, larger pieces get a block of their own. The ceiling keeps a visitor
+ * Blocks of 2 KiB, later 16, in a chain, larger pieces get a block of their own. The ceiling keeps a visitor
  * from growing it. */
 #pragma once
 #include "base/util.h"

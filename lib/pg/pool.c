@@ -126,6 +126,7 @@ rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
     try(still_wanted(cx));
     _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, CONNECT_WAIT_MS);
     while (!(c = lane_best(&db->lanes[lane], &open))) {
+        fiber_shrink(); /* thousands may stand here at once */
         rc r = waitq_wait(cx, &db->lanes[lane].wait);
 
         if (r == E_DEADLINE && open)

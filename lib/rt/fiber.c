@@ -308,6 +308,12 @@ struct fiber *fiber_self(void)
     return rt.current;
 }
 
+void fiber_shrink(void)
+{
+    if (rt.current)
+        stack_shrink(&rt.current->stack, __builtin_frame_address(0));
+}
+
 size_t fiber_count(void)
 {
     return rt.living;

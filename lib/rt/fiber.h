@@ -54,6 +54,10 @@ void fiber_wake(struct fiber *f);
 rc fiber_sleep_in(struct cx *cx, int64_t ms, const char *where) MW_PARKS;
 #define fiber_yield(cx) fiber_sleep((cx), 0)
 
+/* Gives the stack's memory below the caller's frame back to the kernel (about a microsecond): before a wait for something far away,
+ * in which thousands may stand at once with pages that only earlier calls needed. */
+void fiber_shrink(void);
+
 size_t fiber_count(void); /* living fibers of this process */
 /* One log line per fiber: name, state, age, what it waits in (SIGQUIT does it). */
 void fiber_dump(void);

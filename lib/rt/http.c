@@ -28,7 +28,9 @@
 #define CONNECT_MS      5000
 #define TOTAL_MS        30000
 #define KEEP_SECONDS    55L /* shorter than what servers commonly keep: a reused connection that dies is doubt */
-#define RECEIVE_BUFFER  4096L /* thousands of questions wait at once */
+#define SMALL_BODY      KiB(256)
+#define SMALL_BUFFER    1024L  /* thousands of questions wait at once, for answers of a line */
+#define LARGE_BUFFER    16384L
 
 struct call {
     struct call *next; /* in starting or abandoned */
@@ -318,7 +320,7 @@ static void set_up(struct call *c, const struct http_request *q, int64_t total_m
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* giving up does not wait for a slow resolver's thread */
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, q->max_body && q->max_body <= SMALL_BODY ? SMALL_BUFFER : LARGE_BUFFER);
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, KEEP_SECONDS);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "mihwar/" MIHWAR_VERSION);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(q->connect_ms > 0 ? q->connect_ms : CONNECT_MS));
@@ -400,6 +402,7 @@ rc http_call(struct cx *cx, const struct http_request *q, struct http_response *
     http.starting = c;
     loop_soon(start_calls, NULL);
 
+    fiber_shrink();
     while (!c->done && result == OK)
         result = fiber_park(cx);
     refused = c->refused && r->outcome != HTTP_ANSWERED;

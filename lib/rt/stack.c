@@ -86,6 +86,17 @@ void stack_put(struct stack *s)
     s->low = NULL;
 }
 
+void stack_shrink(const struct stack *s, const void *sp)
+{
+#ifndef MW_ASAN
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    char *end = (char *)((uintptr_t)sp & ~(page - 1));
+
+    if (end > s->low) /* a failure costs memory and nothing else */
+        (void)madvise(s->low, (size_t)(end - s->low), MADV_DONTNEED);
+#endif
+}
+
 void stack_forget(void)
 {
     while (kept.n) {

@@ -18,6 +18,8 @@ struct stack {
 /* size in bytes, 0: FIBER_STACK; more under sanitizers. Aborts when the kernel gives no memory. */
 void stack_get(struct stack *s, size_t size);
 void stack_put(struct stack *s);
+/* Gives the pages below sp back to the kernel. Not under the address sanitizer. */
+void stack_shrink(const struct stack *s, const void *sp);
 /* Tells the overflow handler who runs now; NULL: the loop's own stack. */
 void stack_running(const struct stack *s);
 /* Installs the overflow handler on an alternate stack; once is enough. */

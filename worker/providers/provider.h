@@ -45,7 +45,7 @@ enum answer_reason {
     ANSWER_REASONS
 };
 
-#define ANSWER_PINS_MAX 32
+#define ANSWER_PINS_MAX 8        /* of one unit */
 #define ANSWER_NOTE_MAX 1000     /* bytes */
 #define ANSWER_PIN_MAX  2000     /* bytes */
 #define ANSWER_VERBATIM_MAX 1000 /* bytes */
