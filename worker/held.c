@@ -2,6 +2,7 @@
 #include "worker/held.h"
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -13,6 +14,7 @@ struct slot {
 struct held {
     int children;
     size_t slots, bytes;
+    char names[64][64];
     size_t next[64]; /* of each child: where the search for a free slot begins; only the child reads
                         it */
     struct slot all[];
@@ -43,6 +45,16 @@ static struct slot *slot_at(struct held *h, int child, size_t i)
 {
     assert(child >= 0 && child < h->children && i < h->slots);
     return &h->all[(size_t)child * h->slots + i];
+}
+
+void held_name(struct held *h, int child, const char *name)
+{
+    snprintf(h->names[child], sizeof h->names[child], "%s", name);
+}
+
+const char *held_name_of(const struct held *h, int child)
+{
+    return h->names[child];
 }
 
 size_t held_put(struct held *h, int child, size_t queue, const struct lease *l)

@@ -17,6 +17,9 @@ struct held;
 struct held *held_new(int children, size_t slots);
 struct held *held_free(struct held *h);
 
+/* In a child, before it claims: who it is ("host:pid"). */
+void held_name(struct held *h, int child, const char *name);
+const char *held_name_of(const struct held *h, int child); /* "" before the first one */
 /* In a child. The slot of a lease; never fails (the pool claims no more than there are slots).
  * queue: index into worker_queues. */
 size_t held_put(struct held *h, int child, size_t queue, const struct lease *l);

@@ -14,6 +14,7 @@
 #include "rt/supervisor.h"
 #include "secure/seal.h"
 #include "worker/pool.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,25 +60,31 @@ static int child_main(int index, void *arg)
 
 struct returner {
     const struct settings *settings;
+    char name[64]; /* of the dead claimer */
     struct held_lease *held;
     size_t n;
 };
 
+/* What it was known to hold, and what its last claim handed out: it may have died over the answer.
+ * The same lease twice is refused the second time. */
 static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
                        const char *name)
 {
-    _cleanup_(freep) struct lease *l = xmalloc((r->n + 1) * sizeof *l);
-    size_t n = 0, back = 0;
+    _cleanup_(freep) struct lease *l = xmalloc((r->n + 1) * sizeof *l), *last = NULL;
+    size_t n = 0, nlast, back = 0, unseen = 0;
 
     for (size_t i = 0; i < r->n; i++)
         if (r->held[i].queue == queue)
             l[n++] = r->held[i].lease;
-    if (n == 0)
-        return OK;
-    try(engine_return(cx, e, name, l, n, &back));
-    log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_int("held", (int64_t)n),
-           kv_int("jobs", (int64_t)back));
-    return OK;
+    if (n > 0)
+        try(engine_return(cx, e, name, l, n, &back));
+    try(engine_last_claim(cx, e, name, r->name, &last, &nlast));
+    if (nlast > 0)
+        try(engine_return(cx, e, name, last, nlast, &unseen));
+    if (back + unseen > 0)
+        log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_str("worker", r->name),
+               kv_int("jobs", (int64_t)(back + unseen)), kv_int("unseen", (int64_t)unseen));
+    return engine_wake(cx, e, name); /* it may have taken a marker with it */
 }
 
 static rc return_leases(struct cx *cx, void *arg)
@@ -122,9 +129,9 @@ static void on_exit_child(int index, int status, void *arg)
     struct program *p = arg;
     struct returner r = {.settings = &p->settings};
 
-    (void)status;
     r.n = held_take(p->held, index, &r.held);
-    if (r.n > 0) {
+    snprintf(r.name, sizeof r.name, "%s", held_name_of(p->held, index));
+    if (r.n > 0 || (status != 0 && r.name[0])) {
         pid_t pid = fork();
         if (pid == 0) {
             if (fork() == 0)

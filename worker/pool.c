@@ -127,12 +127,49 @@ static rc recover(struct cx *cx, struct pool *p)
     return OK;
 }
 
+static struct job_run *find_run(struct pool *p, const struct lease *l)
+{
+    struct job_run *run;
+
+    TAILQ_FOREACH(run, &p->runs, link)
+    if (run->job.lease.claim == l->claim && strcmp(run->job.lease.id, l->id) == 0)
+        return run;
+    return NULL;
+}
+
+static bool acks_wait(const struct pool_queue *q, const struct lease *l)
+{
+    for (size_t i = 0; i < q->nacks; i++)
+        if (q->acks[i].claim == l->claim && strcmp(q->acks[i].id, l->id) == 0)
+            return true;
+    return false;
+}
+
+/* The answer to a claim was lost: what it handed out, and only that, goes back. If the claim never
+ * ran, the note is of the one before, whose jobs are aboard or waiting to be acked. */
+static rc return_unseen(struct cx *cx, struct pool *p, struct pool_queue *q)
+{
+    _cleanup_(freep) struct lease *last = NULL;
+    size_t n, unseen = 0;
+
+    try(engine_last_claim(cx, p->env.engine, q->name, p->worker, &last, &n));
+    for (size_t i = 0; i < n; i++)
+        if (!find_run(p, &last[i]) && !acks_wait(q, &last[i]))
+            last[unseen++] = last[i];
+    if (unseen > 0)
+        try(engine_release(cx, p->env.engine, q->name, last, unseen));
+    q->doubtful = false;
+    return OK;
+}
+
 static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t max)
 {
     _cleanup_(claim_result_release) struct claim_result c = {0};
     size_t acked = MIN(q->nacks, (size_t)QUEUE_BATCH), refused = 0;
     _cleanup_(freep) struct lease *acks = acked ? xmalloc(acked * sizeof *acks) : NULL;
 
+    if (q->doubtful)
+        try(return_unseen(cx, p, q));
     /* Copied: while we are parked more may be added, and the array may move. */
     if (acked)
         memcpy(acks, q->acks, acked * sizeof *acks);
@@ -142,6 +179,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
                         &refused);
     if (r != OK) {
         q->hot |= max > 0;
+        q->doubtful |= max > 0;
         return r;
     }
     q->nacks -= acked;
@@ -303,16 +341,6 @@ static void heed(struct job_run *run, bool lost, bool wished)
     pool_cancel(run);
 }
 
-static struct job_run *find_run(struct pool *p, const struct lease *l)
-{
-    struct job_run *run;
-
-    TAILQ_FOREACH(run, &p->runs, link)
-    if (run->job.lease.claim == l->claim && strcmp(run->job.lease.id, l->id) == 0)
-        return run;
-    return NULL;
-}
-
 static rc extend_queue(struct cx *cx, struct pool *p, struct pool_queue *q)
 {
     _cleanup_(freep) struct lease *all = xmalloc((p->running + 1) * sizeof *all);
@@ -398,6 +426,8 @@ static rc open_stores(struct cx *cx, struct pool *p)
     try(redis_new(cx, s->redis_url, &p->blocking));
     try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
     p->env.engine = engine_new(p->redis, p->env.db);
+    engine_name(p->env.engine, p->worker);
+    held_name(p->held, p->child, p->worker);
     p->env.providers = provider_pool_new(p->env.db, p->env.seal, s);
     return OK;
 }

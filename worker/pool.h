@@ -21,6 +21,7 @@
 struct pool_queue {
     const char *name;
     size_t index;       /* in worker_queues */
+    bool doubtful;      /* the answer to a claim was lost */
     bool hot;           /* there may be something to claim */
     int64_t due_ms;     /* wall; look again then; 0: never */
     struct lease *acks; /* ended, to be told to Redis */

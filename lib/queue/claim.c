@@ -16,6 +16,7 @@
 #include "queue/reconcile.h"
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,12 +106,22 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
     return nforeign ? forget(cx, e, k, foreign, nforeign) : OK;
 }
 
+#define LAST_MAX 256
+
+/* The named keys of claim.lua stand in the order of enum queue_key, so this one's place is QK_LAST. */
+_Static_assert(QK_LAST == 11 && QK_READY == 12, "claim.lua counts its keys like enum queue_key");
+static size_t last_key(const struct queue_keys *k, const char *name, char *out, size_t size)
+{
+    return (size_t)snprintf(out, size, "%s:%s", k->name[QK_LAST], name);
+}
+
 rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
                 const struct lease *acks, size_t nacks, struct claim_result *ret,
                 size_t *ret_refused)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
+    char last[LAST_MAX];
     const struct queue_keys *k;
     int64_t died = 0;
 
@@ -121,8 +132,10 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     try(engine_keys(cx, e, queue, &k));
     call_begin(&c, e, &SCRIPT_CLAIM, k,
                KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH,
-                       QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF),
-               true, 5 + nacks);
+                       QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF, QK_LAST),
+               true, 6 + nacks);
+    c.lens[QK_LAST] = last_key(k, e->name, last, sizeof last);
+    c.argv[QK_LAST] = last;
     for (size_t i = 0; i < nacks; i++)
         died += acks[i].died;
     call_now(&c);
@@ -130,6 +143,7 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     call_int(&c, lease_ms);
     call_int(&c, e->db ? MAX(e->epoch - 1, 0) : -1);
     call_int(&c, died);
+    call_str(&c, e->name[0] ? "1" : "");
     for (size_t i = 0; i < nacks; i++)
         call_token(&c, &acks[i]);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
@@ -145,6 +159,29 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     if (r != OK)
         claim_result_release(ret); /* leased, and back when the lease expires */
     return r;
+}
+
+rc engine_last_claim(struct cx *cx, struct engine *e, const char *queue, const char *name,
+                     struct lease **ret, size_t *ret_n)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    char last[LAST_MAX];
+    struct lease *l = NULL;
+    const struct queue_keys *k;
+    size_t n = 0;
+
+    try(engine_keys(cx, e, queue, &k));
+    last_key(k, name, last, sizeof last);
+    try(redis_cmd(cx, e->redis, &reply, "GET %s", last));
+    if (reply->type == REDIS_REPLY_STRING) {
+        l = xmalloc(((size_t)reply->len / ID_LEN + 1) * sizeof *l);
+        for (char *save = NULL, *t = strtok_r(reply->str, " ", &save); t;
+             t = strtok_r(NULL, " ", &save))
+            n += token_parse(t, strlen(t), &l[n]);
+    }
+    *ret = l;
+    *ret_n = n;
+    return OK;
 }
 
 rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues,

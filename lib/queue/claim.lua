@@ -1,10 +1,11 @@
 -- claim.lua: end what was finished, return what expired, promote what is due, hand out the next: one round trip.
--- KEYS: 21
+-- KEYS: 22
 -- KEYS[1] jobs     KEYS[2] lease    KEYS[3] sched     KEYS[4] stats  KEYS[5] rate    KEYS[6] wait  KEYS[7] paused
--- KEYS[8] epoch    KEYS[9] cancel   KEYS[10] unique   KEYS[11] unique_of             KEYS[12..21] ready9 .. ready0
+-- KEYS[8] epoch    KEYS[9] cancel   KEYS[10] unique   KEYS[11] unique_of             KEYS[12] last of this claimer
+-- KEYS[13..22] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] how many at most  ARGV[3] lease, ms
 -- ARGV[4] the oldest epoch that is trusted (-1: broker jobs only, no epoch is looked at)
--- ARGV[5] how many of the acks died  ARGV[6..] tokens to ack
+-- ARGV[5] how many of the acks died  ARGV[6] '1': note in `last` what is handed out  ARGV[7..] tokens to ack
 -- returns {state 0 open | 1 lost | 2 paused, now, epoch or -1, refused, next due or 0, {token...}, {envelope or nil...}}
 --   An envelope that is nil belongs to a token without a job (cancelled in a long list): it was dropped, not leased.
 --   next due is looked up only when fewer than asked were handed out.
@@ -17,10 +18,10 @@ local now = clock(ARGV[1])
 local max, lease_ms, trusted = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local refused = 0
 
-if ARGV[6] then
+if ARGV[7] then
     local _
     _, refused = finish({jobs = jobs, lease = lease, stats = stats, rate = KEYS[5], cancel = KEYS[9], unique = KEYS[10],
-                         unique_of = KEYS[11]}, 6, now, tonumber(ARGV[5]))
+                         unique_of = KEYS[11]}, 7, now, tonumber(ARGV[5]))
 end
 
 local epoch = tonumber(redis.call('GET', KEYS[8]) or -1)
@@ -29,7 +30,7 @@ if trusted >= 0 and epoch < trusted then
 end
 
 local function ready(priority)
-    return KEYS[21 - priority]
+    return KEYS[22 - priority]
 end
 
 -- Expired leases: ready again at the head, one claim used. A broker job that somebody wanted cancelled ends here; whether
@@ -71,8 +72,8 @@ end
 
 local tokens, left = {}, max
 while left > 0 do
-    local got = redis.call('LMPOP', 10, KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19],
-                           KEYS[20], KEYS[21], 'LEFT', 'COUNT', left)
+    local got = redis.call('LMPOP', 10, KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20],
+                           KEYS[21], KEYS[22], 'LEFT', 'COUNT', left)
     if not got then
         break
     end
@@ -104,13 +105,17 @@ if #tokens > 0 then
     if n > 0 then
         redis.call('ZADD', lease, unpack(members))
     end
+    -- Should the answer never arrive, or its reader die over it: these leases can be given back at once.
+    if ARGV[6] == '1' then
+        redis.call('SET', KEYS[12], table.concat(tokens, ' '), 'PX', lease_ms)
+    end
 end
 
 -- Whoever took all that he could carry leaves the marker for the next one.
 local next_due = 0
 if max > 0 and left == 0 then
-    if redis.call('EXISTS', KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20],
-                  KEYS[21]) > 0 then
+    if redis.call('EXISTS', KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21],
+                  KEYS[22]) > 0 then
         redis.call('ZADD', wait, 0, 'm')
     end
 elseif max > 0 then

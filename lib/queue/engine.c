@@ -2,6 +2,7 @@
 #include "queue/internal.h"
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,11 @@ struct engine *engine_free(struct engine *e)
 struct pg *engine_db(struct engine *e)
 {
     return e->db;
+}
+
+void engine_name(struct engine *e, const char *name)
+{
+    snprintf(e->name, sizeof e->name, "%s", name);
 }
 
 void engine_set_clock(struct engine *e, int64_t now_ms)

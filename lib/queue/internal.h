@@ -11,6 +11,7 @@ struct engine {
     size_t nqueues;
     int64_t epoch;       /* the highest one seen; -1: not asked yet */
     int64_t test_now_ms; /* 0: Redis TIME */
+    char name[64];       /* of this claimer; "": it leaves no note */
 };
 
 #define QUEUES_MAX 1024 /* a name costs a kilobyte and is never forgotten */

@@ -41,24 +41,41 @@ static void sort_once(struct names *q)
     q->n = kept + 1;
 }
 
-rc names_of_queues(struct cx *cx, struct engine *e, struct names *ret)
+static rc gather(struct cx *cx, struct engine *e, bool all, struct names *q)
 {
     _cleanup_(redis_reply_freep) redisReply *listed = NULL;
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
-    _cleanup_(names_release) struct names q = {0};
 
     try(redis_cmd(cx, e->redis, &listed, "SMEMBERS %s", KEY_QUEUES));
     for (size_t i = 0; i < listed->elements; i++)
-        add(&q, listed->element[i]->str);
-    if (e->db) {
+        add(q, listed->element[i]->str);
+    if (e->db && (all || listed->elements == 0)) {
         try(pg_query(cx, e->db, &SQL_QUEUE_NAMES, &res, PG_NO_ARGS));
         for (int r = 0; r < pg_rows(res); r++)
-            add(&q, pg_text(res, r, 0));
+            add(q, pg_text(res, r, 0));
     }
     for (size_t i = 0; i < e->nqueues; i++)
-        add(&q, e->queues[i]->queue);
-    sort_once(&q);
+        add(q, e->queues[i]->queue);
+    sort_once(q);
+    return OK;
+}
+
+static rc names_gather(struct cx *cx, struct engine *e, bool all, struct names *ret)
+{
+    _cleanup_(names_release) struct names q = {0};
+
+    try(gather(cx, e, all, &q));
     *ret = q;
     q = (struct names){0};
     return OK;
+}
+
+rc names_of_queues(struct cx *cx, struct engine *e, struct names *ret)
+{
+    return names_gather(cx, e, /* all= */ false, ret);
+}
+
+rc names_of_all_queues(struct cx *cx, struct engine *e, struct names *ret)
+{
+    return names_gather(cx, e, /* all= */ true, ret);
 }

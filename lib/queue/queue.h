@@ -111,6 +111,13 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
                 const struct lease *acks, size_t nacks, struct claim_result *ret,
                 size_t *ret_refused) MW_PARKS;
 void claim_result_release(struct claim_result *c);
+/* Names this claimer ("host:pid"; unique among the living): each claim then leaves a note of what it
+ * handed out, for as long as those leases can live. */
+void engine_name(struct engine *e, const char *name);
+/* The leases of a claimer's last claim of a queue, for when its answer was lost or its reader died;
+ * some may have ended since (giving those back is refused). *ret is the caller's to free. Parks. */
+rc engine_last_claim(struct cx *cx, struct engine *e, const char *queue, const char *name,
+                     struct lease **ret, size_t *ret_n) MW_PARKS;
 /* Sleeps until one of the queues has a marker (*ret_which; taken away with this call), or
  * until_ms (wall; *ret_which = n). Needs a Redis connection of its own; do not cancel the waiting
  * fiber but for good, a marker may be on its way. Parks. */

@@ -198,7 +198,7 @@ rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs)
 
     if (!e->db)
         return fail(cx, CONFIG, "a rebuild needs PostgreSQL");
-    try(names_of_queues(cx, e, &q));
+    try(names_of_all_queues(cx, e, &q));
     for (size_t i = 0; i < q.n; i++)
         try(recover_queue(cx, e, q.name[i], &jobs));
     if (ret_jobs)
@@ -339,7 +339,7 @@ rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *re
 
     *ret_pushed = *ret_dropped = 0;
     try(sweep_live(cx, e, NULL, FIRST_ID, min_age_ms, ret_pushed));
-    try(names_of_queues(cx, e, &q));
+    try(names_of_all_queues(cx, e, &q));
     for (size_t i = 0; i < q.n; i++)
         try(sweep_known(cx, e, q.name[i], ret_dropped));
     return OK;

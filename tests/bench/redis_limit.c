@@ -29,9 +29,9 @@ static struct queue_keys keys;
 
 static const enum queue_key push_keys[] = {QK_JOBS,  QK_SCHED,  QK_STATS,    QK_WAIT,
                                            QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF};
-static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE,  QK_SCHED,    QK_STATS,
-                                            QK_RATE,   QK_WAIT,   QK_PAUSED,   QK_EPOCH,
-                                            QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF};
+static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE,  QK_SCHED,     QK_STATS,
+                                            QK_RATE,   QK_WAIT,   QK_PAUSED,    QK_EPOCH,
+                                            QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF, QK_LAST};
 
 static _Noreturn void die(const char *what, const char *why)
 {
@@ -134,6 +134,7 @@ static void drain_all(redisContext *c, long n)
         add_str(a, "30000");
         add_str(a, "-1");
         add_str(a, "0");
+        add_str(a, "1"); /* all clients share the note: the cost is the same */
         for (size_t i = 0; last && i < last->element[5]->elements; i++)
             add(a, last->element[5]->element[i]->str, last->element[5]->element[i]->len);
         bool idle = last && last->element[5]->elements == 0;

@@ -261,6 +261,29 @@ QTEST(claim_acks_on_its_way, false)
     return OK;
 }
 
+QTEST(a_claim_leaves_a_note, false)
+{
+    struct job_new j[] = {qjob('a', false), qjob('b', false), qjob('c', false)};
+    _cleanup_(freep) struct lease *last = NULL, *none = NULL;
+    size_t n, held;
+
+    engine_name(t->e, "host:1");
+    ck_ok(engine_push(cx, t->e, j, COUNT(j)));
+    ck_assert_str_eq(claimed(cx, t, 1), "a:0.1.0");
+    ck_assert_str_eq(claimed(cx, t, 2), "b:0.1.0 c:0.1.0");
+    ck_state("jobs a=0.5 b=0.5 c=0.5\nlast:host:1 b:0.1.0 c:0.1.0\n"
+             "lease a:0.1.0@1030000 b:0.1.0@1030000 c:0.1.0@1030000\nstats pushed=3\nwait m");
+    ck_assert_str_eq(claimed(cx, t, 2), ""); /* nothing was handed out: the note stays */
+    ck_ok(engine_last_claim(cx, t->e, Q, "host:1", &last, &n));
+    ck_assert_uint_eq(n, 2);
+    ck_assert_str_eq(last[1].id, qid('c'));
+    ck_ok(engine_return(cx, t->e, Q, last, n, &held));
+    ck_assert_uint_eq(held, 2);
+    ck_ok(engine_last_claim(cx, t->e, Q, "host:2", &none, &n));
+    ck_assert_uint_eq(n, 0);
+    return OK;
+}
+
 QTEST(an_envelope_that_is_none_is_buried, true)
 {
     redis_one(stores.redis_url, "HSET mw:{t}:jobs %s nonsense", qid('a'));
@@ -583,6 +606,7 @@ static Suite *suite(void)
     tcase_add_test(tc, claim_drops_tokens_without_a_job);
     tcase_add_test(tc, claim_forgets_tokens_of_another_generation);
     tcase_add_test(tc, claim_acks_on_its_way);
+    tcase_add_test(tc, a_claim_leaves_a_note);
     tcase_add_test(tc, an_envelope_that_is_none_is_buried);
     tcase_add_loop_test(tc, moves_of_a_holder, 0, COUNT(moves));
     tcase_add_test(tc, a_loser_cannot_end_what_another_holds);

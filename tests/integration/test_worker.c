@@ -362,6 +362,36 @@ START_TEST(an_emptied_redis_is_rebuilt)
 }
 END_TEST
 
+/* Killed at any moment, also over the answer to a claim: no lease of an hour is left behind. */
+START_TEST(a_busy_child_killed_at_any_moment_leaves_nothing_leased)
+{
+    enum { MANY = 3000 };
+    struct bench b = new_bench();
+    struct job_new *j = xcalloc(MANY, sizeof *j);
+
+    for (int i = 0; i < MANY; i++)
+        j[i] = (struct job_new){.queue = Q,
+                                .task = "mihwar.sleep",
+                                .args = "{\"ms\": 5}",
+                                .priority = 5,
+                                .max_attempts = 9};
+    START(&b, "--lease", "1h", "--worker-concurrency", "20");
+    enqueue(&b, j, MANY);
+    for (int i = 0; i < 5; i++) {
+        pid_t child = 0;
+        long done = atol(redis_one(stores.redis_url, "HGET mw:{t}:stats done") ?: "0");
+        ck_wait(atol(redis_one(stores.redis_url, "HGET mw:{t}:stats done") ?: "0") > done + 50 &&
+                    proc_children(proc_pid(b.worker), &child, 1) == 1,
+                15000);
+        kill(child, SIGKILL);
+    }
+    ck_wait(atoi(redis_one(stores.redis_url, "HLEN mw:{t}:jobs")) == 0, 20000);
+    ck_assert(leased(0));
+    free(j);
+    stop_worker(&b);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- start and stop */
 
 START_TEST(drains)
@@ -435,6 +465,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_job_that_kills_every_worker_dies);
     tcase_add_test(tc, an_ack_that_was_lost_runs_nothing_twice);
     tcase_add_test(tc, an_emptied_redis_is_rebuilt);
+    tcase_add_test(tc, a_busy_child_killed_at_any_moment_leaves_nothing_leased);
     tcase_add_test(tc, drains);
     tcase_add_test(tc, refuses_an_unknown_schema);
     tcase_add_test(tc, checks_its_settings);
