@@ -32,10 +32,10 @@ static const struct prefix v4[] = {
 /* Of IPv6 only 2000::/3 is given out; inside it these are not. */
 static const struct prefix v6_global = {{0x20}, 3};
 static const struct prefix v6[] = {
-    {{0x20, 0x01, 0, 0}, 23},         /* protocol assignments, Teredo */
-    {{0x20, 0x01, 0x0d, 0xb8}, 32},   /* documentation */
-    {{0x20, 0x02}, 16},               /* 6to4 */
-    {{0x3f, 0xff}, 20},               /* documentation */
+    {{0x20, 0x01, 0, 0}, 23},       /* protocol assignments, Teredo */
+    {{0x20, 0x01, 0x0d, 0xb8}, 32}, /* documentation */
+    {{0x20, 0x02}, 16},             /* 6to4 */
+    {{0x3f, 0xff}, 20},             /* documentation */
 };
 static const struct prefix v4_mapped = {{[10] = 0xff, [11] = 0xff}, 96};
 static const struct prefix nat64 = {{0, 0x64, 0xff, 0x9b}, 96};

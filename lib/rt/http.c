@@ -23,29 +23,31 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define URL_MAX         16000
-#define MAX_BODY        MiB(1)
-#define CONNECT_MS      5000
-#define TOTAL_MS        30000
-#define KEEP_SECONDS    55L /* shorter than what servers commonly keep: a reused connection that dies is doubt */
-#define SMALL_BODY      KiB(256)
-#define SMALL_BUFFER    1024L  /* thousands of questions wait at once, for answers of a line */
-#define LARGE_BUFFER    16384L
+#define URL_MAX    16000
+#define MAX_BODY   MiB(1)
+#define CONNECT_MS 5000
+#define TOTAL_MS   30000
+#define KEEP_SECONDS                                                                               \
+    55L /* shorter than what servers commonly keep: a reused connection that dies is doubt */
+#define SMALL_BODY   KiB(256)
+#define SMALL_BUFFER 1024L /* thousands of questions wait at once, for answers of a line */
+#define LARGE_BUFFER 16384L
 
 struct call {
     struct call *next; /* in starting or abandoned */
     CURL *easy;
     struct curl_slist *headers;
-    struct fiber *fiber;      /* NULL: nobody waits any more */
-    struct http_response *r;  /* the waiter's; NULL when it gave up */
-    char *body;               /* curl sends from here */
+    struct fiber *fiber;     /* NULL: nobody waits any more */
+    struct http_response *r; /* the waiter's; NULL when it gave up */
+    char *body;              /* curl sends from here */
     int64_t begun_mono_ms;
     bool refuse_private;
     bool added;   /* curl has it */
     bool sending; /* the request may have left */
     bool refused; /* an address was not public */
     bool too_long;
-    bool head; /* the empty line after the headers has come: curl takes a head cut short for a whole answer */
+    bool
+        head; /* the empty line after the headers has come: curl takes a head cut short for a whole answer */
     bool done;
 };
 
@@ -78,8 +80,9 @@ static void call_free(struct call *c)
 static void say_why(struct call *c, const char *words)
 {
     snprintf(c->r->why, sizeof c->r->why, "%s: %s after %lld ms",
-             c->r->outcome == HTTP_NOT_SENT ? "the request was not sent"
-                                            : "the request may have arrived, no complete answer came",
+             c->r->outcome == HTTP_NOT_SENT
+                 ? "the request was not sent"
+                 : "the request may have arrived, no complete answer came",
              words, (long long)c->r->took_ms);
 }
 
@@ -103,7 +106,8 @@ static void fill(struct call *c, CURLcode result)
     else if (c->refused)
         say_why(c, "the address is not public");
     else if (result != CURLE_OK)
-        say_why(c, curl_easy_strerror(result)); /* the generic sentence; curl's error buffer would hold the URL */
+        say_why(c, curl_easy_strerror(
+                       result)); /* the generic sentence; curl's error buffer would hold the URL */
 }
 
 /* Calls that curl has finished: tell their fibers. */
@@ -130,7 +134,8 @@ static void collect(void)
 
 static void on_socket(evutil_socket_t fd, short what, void *arg)
 {
-    int running, flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+    int running,
+        flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
 
     curl_multi_socket_action(http.multi, fd, flags, &running);
     collect();
@@ -226,7 +231,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     else if (len <= 2)
         c->head = true;
     if (len > sizeof name && strncasecmp(p, name, sizeof name - 1) == 0) {
-        snprintf(c->r->location, sizeof c->r->location, "%.*s", (int)(len - sizeof name + 1), p + sizeof name - 1);
+        snprintf(c->r->location, sizeof c->r->location, "%.*s", (int)(len - sizeof name + 1),
+                 p + sizeof name - 1);
         char *s = str_trim(c->r->location);
         memmove(c->r->location, s, strlen(s) + 1);
     }
@@ -250,7 +256,8 @@ static int before_request(void *arg, char *ip, char *own_ip, int port, int own_p
 {
     struct call *c = arg;
 
-    if (c->refuse_private && !address_text_is_public(ip)) { /* a connection kept from a call that did not mind */
+    if (c->refuse_private &&
+        !address_text_is_public(ip)) { /* a connection kept from a call that did not mind */
         c->refused = true;
         return CURL_PREREQFUNC_ABORT;
     }
@@ -267,7 +274,8 @@ static rc check_url(struct cx *cx, const char *url)
 
     if (!u)
         abort();
-    bool ok = url && strlen(url) <= URL_MAX && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+    bool ok = url && strlen(url) <= URL_MAX &&
+              curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
               curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
               curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK && *host &&
               (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
@@ -275,7 +283,8 @@ static rc check_url(struct cx *cx, const char *url)
     curl_free(host);
     curl_url_cleanup(u);
     if (!ok)
-        return fail(cx, INVALID_FIELD, "this is not an http or https URL"); /* its text may hold a secret */
+        return fail(cx, INVALID_FIELD,
+                    "this is not an http or https URL"); /* its text may hold a secret */
     return OK;
 }
 
@@ -300,8 +309,9 @@ static rc add_headers(struct cx *cx, struct call *c, const struct http_header *h
     for (; h && h->name; h++) {
         if (!one_line(h->name) || !one_line(h->value) || strpbrk(h->name, ": "))
             return fail(cx, INVALID_FIELD, "a header holds characters that are not allowed there");
-        _cleanup_(freep) char *line = *h->value ? xasprintf("%s: %s", h->name, h->value)
-                                                : xasprintf("%s;", h->name); /* curl's way to send it empty */
+        _cleanup_(freep) char *line =
+            *h->value ? xasprintf("%s: %s", h->name, h->value)
+                      : xasprintf("%s;", h->name); /* curl's way to send it empty */
         add_line(c, line);
     }
     return OK;
@@ -315,15 +325,18 @@ static void set_up(struct call *c, const struct http_request *q, int64_t total_m
     curl_easy_setopt(e, CURLOPT_URL, q->url);
     curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L); /* no "/../" of a parameter becomes another page */
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_PROXY, "");      /* the environment does not decide where orders go */
+    curl_easy_setopt(e, CURLOPT_PROXY, ""); /* the environment does not decide where orders go */
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* giving up does not wait for a slow resolver's thread */
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, q->max_body && q->max_body <= SMALL_BODY ? SMALL_BUFFER : LARGE_BUFFER);
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT,
+                     1L); /* giving up does not wait for a slow resolver's thread */
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE,
+                     q->max_body && q->max_body <= SMALL_BODY ? SMALL_BUFFER : LARGE_BUFFER);
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, KEEP_SECONDS);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "mihwar/" MIHWAR_VERSION);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(q->connect_ms > 0 ? q->connect_ms : CONNECT_MS));
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)(q->connect_ms > 0 ? q->connect_ms : CONNECT_MS));
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)total_ms);
     curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, q->fresh ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, q->insecure_tls ? 0L : 1L);
@@ -374,7 +387,8 @@ rc http_call(struct cx *cx, const struct http_request *q, struct http_response *
     rc result = OK;
 
     assert(http.multi && cx->fiber);
-    *r = (struct http_response){.body = BUF(q->max_body ? q->max_body : MAX_BODY), .retry_after_s = -1};
+    *r = (struct http_response){.body = BUF(q->max_body ? q->max_body : MAX_BODY),
+                                .retry_after_s = -1};
     r->outcome = HTTP_NOT_SENT;
     try(check_url(cx, q->url));
     if (cx->cancelled)
@@ -414,7 +428,8 @@ rc http_call(struct cx *cx, const struct http_request *q, struct http_response *
     bool done = c->done;
     abandon(c);
     if (done && refused && r->outcome == HTTP_NOT_SENT)
-        return fail(cx, ADDRESS_REFUSED, "this address is not public and may not be called from here");
+        return fail(cx, ADDRESS_REFUSED,
+                    "this address is not public and may not be called from here");
     return !done && result == E_CANCELLED ? result : OK;
 }
 

@@ -51,7 +51,8 @@ static bool answer(int fd, const char *request)
         return true;
     }
     if (starts_with(path, "/status")) {
-        say(fd, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nLocation:  /else \r\nContent-Length: 0\r\n\r\n");
+        say(fd, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nLocation:  /else \r\nContent-Length: "
+                "0\r\n\r\n");
         return true;
     }
     if (starts_with(path, "/redirect")) {
@@ -150,21 +151,32 @@ struct outcome_case {
 static const struct outcome_case outcomes[] = {
     {"a plain answer", "http://127.0.0.1:PORT/ok", HTTP_ANSWERED, 200, "hello", NULL},
     {"a chunked answer", "http://127.0.0.1:PORT/chunked", HTTP_ANSWERED, 200, "hello", NULL},
-    {"an answer that ends with the connection", "http://127.0.0.1:PORT/until-close", HTTP_ANSWERED, 200, "all of it", NULL},
+    {"an answer that ends with the connection", "http://127.0.0.1:PORT/until-close", HTTP_ANSWERED,
+     200, "all of it", NULL},
     {"an error status is an answer", "http://127.0.0.1:PORT/status", HTTP_ANSWERED, 429, "", NULL},
     {"a redirect is not followed", "http://127.0.0.1:PORT/redirect", HTTP_ANSWERED, 302, "", NULL},
-    {"dots in the path stay", "http://127.0.0.1:PORT/ok/../close", HTTP_ANSWERED, 200, "hello", NULL},
+    {"dots in the path stay", "http://127.0.0.1:PORT/ok/../close", HTTP_ANSWERED, 200, "hello",
+     NULL},
     {"refused", "http://127.0.0.1:NONE/ok?sifre=geheim", HTTP_NOT_SENT, 0, "", "connect"},
     {"no such name", "http://nobody.invalid/ok?sifre=geheim", HTTP_NOT_SENT, 0, "", NULL},
-    {"a TLS handshake with something else", "https://127.0.0.1:PORT/ok?sifre=geheim", HTTP_NOT_SENT, 0, "", NULL},
-    {"read, then closed", "http://127.0.0.1:PORT/close?sifre=geheim", HTTP_UNCLEAR, 0, "", "no complete answer"},
-    {"read, then reset", "http://127.0.0.1:PORT/reset?sifre=geheim", HTTP_UNCLEAR, 0, "", "no complete answer"},
-    {"half a head", "http://127.0.0.1:PORT/half-head?sifre=geheim", HTTP_UNCLEAR, 200, "", "no complete answer"},
-    {"half a body", "http://127.0.0.1:PORT/half-body?sifre=geheim", HTTP_UNCLEAR, 200, "OK|10", "no complete answer"},
-    {"half a chunk", "http://127.0.0.1:PORT/half-chunk?sifre=geheim", HTTP_UNCLEAR, 200, "OK|10", "no complete answer"},
-    {"no HTTP at all", "http://127.0.0.1:PORT/no-http?sifre=geheim", HTTP_UNCLEAR, 0, NULL, "no complete answer"},
-    {"no answer in time", "http://127.0.0.1:PORT/silence?sifre=geheim", HTTP_UNCLEAR, 0, "", "no complete answer"},
-    {"more than allowed", "http://127.0.0.1:PORT/big?sifre=geheim", HTTP_UNCLEAR, 200, NULL, "longer than allowed"},
+    {"a TLS handshake with something else", "https://127.0.0.1:PORT/ok?sifre=geheim", HTTP_NOT_SENT,
+     0, "", NULL},
+    {"read, then closed", "http://127.0.0.1:PORT/close?sifre=geheim", HTTP_UNCLEAR, 0, "",
+     "no complete answer"},
+    {"read, then reset", "http://127.0.0.1:PORT/reset?sifre=geheim", HTTP_UNCLEAR, 0, "",
+     "no complete answer"},
+    {"half a head", "http://127.0.0.1:PORT/half-head?sifre=geheim", HTTP_UNCLEAR, 200, "",
+     "no complete answer"},
+    {"half a body", "http://127.0.0.1:PORT/half-body?sifre=geheim", HTTP_UNCLEAR, 200, "OK|10",
+     "no complete answer"},
+    {"half a chunk", "http://127.0.0.1:PORT/half-chunk?sifre=geheim", HTTP_UNCLEAR, 200, "OK|10",
+     "no complete answer"},
+    {"no HTTP at all", "http://127.0.0.1:PORT/no-http?sifre=geheim", HTTP_UNCLEAR, 0, NULL,
+     "no complete answer"},
+    {"no answer in time", "http://127.0.0.1:PORT/silence?sifre=geheim", HTTP_UNCLEAR, 0, "",
+     "no complete answer"},
+    {"more than allowed", "http://127.0.0.1:PORT/big?sifre=geheim", HTTP_UNCLEAR, 200, NULL,
+     "longer than allowed"},
 };
 
 /* The URL with the real ports. */
@@ -174,7 +186,8 @@ static void write_url(const char *form, char *out, size_t size)
     int port = server.port;
 
     if (!at && (at = strstr(form, "NONE"))) {
-        int fd = socket(AF_INET, SOCK_STREAM, 0); /* bound, never listening: refuses, and nobody else gets the port */
+        int fd = socket(AF_INET, SOCK_STREAM,
+                        0); /* bound, never listening: refuses, and nobody else gets the port */
         struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t n = sizeof a;
         ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -195,16 +208,21 @@ static rc call_outcome(struct cx *cx, void *arg)
 
     http_init(0);
     write_url(c->url, url, sizeof url);
-    try(http_call(cx, &(struct http_request){.url = url, .connect_ms = 500, .total_ms = 700, .fresh = true}, &r));
-    ck_assert_msg(r.outcome == c->outcome && r.status == c->status, "%s: outcome %d, status %ld: %s", c->title,
-                  (int)r.outcome, r.status, r.why);
+    try(http_call(
+        cx, &(struct http_request){.url = url, .connect_ms = 500, .total_ms = 700, .fresh = true},
+        &r));
+    ck_assert_msg(r.outcome == c->outcome && r.status == c->status,
+                  "%s: outcome %d, status %ld: %s", c->title, (int)r.outcome, r.status, r.why);
     if (c->body)
-        ck_assert_msg(strcmp(buf_str(&r.body), c->body) == 0, "%s: body '%s'", c->title, buf_str(&r.body));
+        ck_assert_msg(strcmp(buf_str(&r.body), c->body) == 0, "%s: body '%s'", c->title,
+                      buf_str(&r.body));
     ck_assert_uint_le(r.body.len, MiB(1));
     if (c->why)
         ck_assert_msg(strcasestr(r.why, c->why), "%s: why '%s'", c->title, r.why);
     ck_assert_msg((r.why[0] == 0) == (r.outcome == HTTP_ANSWERED), "%s: why '%s'", c->title, r.why);
-    ck_assert_msg(!strstr(r.why, "geheim") && !strstr(r.why, "sifre") && !strstr(r.why, "127.0.0.1"), "%s", r.why);
+    ck_assert_msg(!strstr(r.why, "geheim") && !strstr(r.why, "sifre") &&
+                      !strstr(r.why, "127.0.0.1"),
+                  "%s", r.why);
     http_response_release(&r);
     http_free();
     return OK;
@@ -240,7 +258,11 @@ static rc call_facts(struct cx *cx, void *arg)
 
     snprintf(url, sizeof url, "http://127.0.0.1:%d/ok", server.port);
     static const struct http_header headers[] = {{"X-One", "eins"}, {"X-Empty", ""}, {NULL, NULL}};
-    try(http_call(cx, &(struct http_request){.method = "POST", .url = url, .headers = headers, .body = "{\"a\":1}", .body_len = 7}, &r));
+    try(http_call(
+        cx,
+        &(struct http_request){
+            .method = "POST", .url = url, .headers = headers, .body = "{\"a\":1}", .body_len = 7},
+        &r));
     ck_assert_str_eq(r.content_type, "text/plain");
     ck_assert_msg(starts_with(server.seen, "POST /ok HTTP/1.1\r\n"), "%s", server.seen);
     ck_assert_ptr_nonnull(strstr(server.seen, "\r\nX-One: eins\r\n"));
@@ -278,7 +300,8 @@ static rc call_connections(struct cx *cx, void *arg)
     http_response_release(&r);
     ck_assert_int_eq(__atomic_load_n(&server.connections, __ATOMIC_SEQ_CST), 2);
     /* a kept connection to a private address is not lent to a call that refuses those */
-    ck_rc(http_call(cx, &(struct http_request){.url = url, .refuse_private = true}, &r), E_ADDRESS_REFUSED);
+    ck_rc(http_call(cx, &(struct http_request){.url = url, .refuse_private = true}, &r),
+          E_ADDRESS_REFUSED);
     ck_assert_int_eq(r.outcome, HTTP_NOT_SENT);
     http_response_release(&r);
     http_free();
@@ -324,7 +347,8 @@ static rc call_refused(struct cx *cx, void *arg)
 
     http_init(0);
     write_url(refusals[i].url, url, sizeof url);
-    rc got = http_call(cx, &(struct http_request){.url = url, .total_ms = 2000, .refuse_private = true}, &r);
+    rc got = http_call(
+        cx, &(struct http_request){.url = url, .total_ms = 2000, .refuse_private = true}, &r);
     ck_assert_msg(got == refusals[i].want, "%s: %s", refusals[i].title, error_info(got)->code);
     ck_assert_int_eq(r.outcome, HTTP_NOT_SENT);
     ck_assert_msg(!strstr(cx->err.text, "geheim"), "%s", cx->err.text);
@@ -343,12 +367,15 @@ END_TEST
 
 static rc call_bad_header(struct cx *cx, void *arg)
 {
-    static const struct http_header bad[][2] = {{{"X", "a\r\nY: b"}, {0}}, {{"X: Y", "a"}, {0}}, {{"X\n", "a"}, {0}}};
+    static const struct http_header bad[][2] = {
+        {{"X", "a\r\nY: b"}, {0}}, {{"X: Y", "a"}, {0}}, {{"X\n", "a"}, {0}}};
     struct http_response r;
 
     http_init(0);
     for (size_t i = 0; i < COUNT(bad); i++) {
-        ck_rc(http_call(cx, &(struct http_request){.url = "http://127.0.0.1:1/", .headers = bad[i]}, &r), E_INVALID_FIELD);
+        ck_rc(http_call(cx, &(struct http_request){.url = "http://127.0.0.1:1/", .headers = bad[i]},
+                        &r),
+              E_INVALID_FIELD);
         http_response_release(&r);
     }
     http_free();
@@ -487,10 +514,14 @@ int main(void)
         const char *title;
         const TTest *test;
         int loops;
-    } rows[] = {{"outcome", outcome, COUNT(outcomes)}, {"facts", facts, 1},
-                {"connections", kept_and_fresh, 1}, {"refused", refused, COUNT(refusals)},
-                {"header", bad_header, 1},          {"cancelled", cancelled, 2},
-                {"deadline", deadline, 1},          {"many", many, 1},
+    } rows[] = {{"outcome", outcome, COUNT(outcomes)},
+                {"facts", facts, 1},
+                {"connections", kept_and_fresh, 1},
+                {"refused", refused, COUNT(refusals)},
+                {"header", bad_header, 1},
+                {"cancelled", cancelled, 2},
+                {"deadline", deadline, 1},
+                {"many", many, 1},
                 {"escaped", escaped, 1}};
 
     http_global_init();

@@ -15,6 +15,7 @@
 #include "domain/tenants.h"
 #include "pg/migrate.h"
 #include "tests/e2e/catcher.h"
+#include "tests/integration/order_ways.h"
 #include "tests/support/fibers.h"
 #include "tests/support/stores.h"
 #include "tests/support/web.h"
@@ -28,130 +29,6 @@
 
 static struct stores stores;
 static char znet_url[64], zdk_url[64];
-
-/* ---------------------------------------------------------------- the rows */
-
-enum at { ZNET, MERGING, ZDK, ATS }; /* MERGING: a znet whose owner says that it refuses duplicates (may_resend) */
-
-struct way {
-    const char *title;
-    enum at at;
-    const char *good;     /* kupur (znet) or product id (zdk), with its switches */
-    const char *fallback; /* a zdk good; NULL: none */
-    int quantity;         /* 0: one */
-    const char *extra;
-    const char *status;
-    int delivered;        /* by all stand-ins together */
-    bool by_fallback;     /* completed there */
-    bool pin;             /* one is there */
-    const char *note;     /* part of the order's note */
-    int placements;       /* rows of order_placements; 0: as many as units */
-};
-#define COMPLETED "completed", 1, false, true
-#define FELL_BACK "completed", 1, true, true
-
-static const struct way ways[] = {
-    /* znet, all well */
-    {"a PIN", ZNET, "60", NULL, 0, NULL, COMPLETED, "Yüklendi"},
-    {"a direct top-up has no PIN", ZNET, "100", NULL, 0, NULL, "completed", 1, false, false, NULL},
-    {"three units", ZNET, "60", NULL, 3, NULL, "completed", 3, false, true, NULL},
-    {"an extra field goes before the player", ZNET, "60", NULL, 0, "654321", COMPLETED, NULL},
-    {"a phone in the extra field", ZNET, "60", NULL, 0, "+905551234567", COMPLETED, NULL},
-    /* Q1 to Q7, Q15 to Q17: how it says it */
-    {"Q1 login text when placing, once", ZNET, "60~place.auth=refuse*1;place.denied=login", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q1 IP text when placing, once", ZNET, "60~place.auth=refuse*1;place.denied=ip", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q1 silence when placing", ZNET, "60~place.auth=refuse;place.denied=empty", NULL, 0, NULL, "review", 0, false, false, "cannot be decided"},
-    {"Q1 IP text when asked is no cancel", ZNET, "60~status.auth=refuse*2;status.denied=ip", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q1 login text when asked is no cancel", ZNET, "60~status.auth=refuse*2;status.denied=login", "101", 0, NULL, COMPLETED, NULL},
-    {"Q1 silence when asked", ZNET, "60~status.auth=refuse*2;status.denied=empty", "101", 0, NULL, COMPLETED, NULL},
-    {"Q2 a page when placing", ZNET, "60~place.fault=html", "101", 0, NULL, COMPLETED, NULL},
-    {"Q2 a page when asked", ZNET, "60~status.fault=html*2", "101", 0, NULL, COMPLETED, NULL},
-    {"Q3 white space", ZNET, "60~wrap=space", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q3 line ends", ZNET, "60~wrap=newline", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q3 BOM", ZNET, "60~wrap=bom", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q4 a space for no PIN", ZNET, "100~no_pin=space", NULL, 0, NULL, "completed", 1, false, false, NULL},
-    {"Q4 a dash for no PIN", ZNET, "100~no_pin=dash", NULL, 0, NULL, "completed", 1, false, false, NULL},
-    {"Q4 a dash in spaces for no PIN", ZNET, "100~no_pin=spaced", NULL, 0, NULL, "completed", 1, false, false, NULL},
-    {"Q4 a cancel with its reason in the PIN field", ZNET, "60~outcome=cancel;reason_in_pin=yes", NULL, 0, NULL, "failed", 0, false, false, "Oyuncu bulunamadı"},
-    {"Q5 bars in the words", ZNET, "60~text=pipe", NULL, 0, NULL, COMPLETED, "a | b"},
-    {"Q5 long words", ZNET, "60~text=long", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q6 percent-encoded words", ZNET, "60~encoding=percent", NULL, 0, NULL, COMPLETED, "Yüklendi - ONAYLANDI"},
-    {"Q7 comma, four places, negative", ZNET, "60~decimal=comma;places=4;cost=minus", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q15 slow", ZNET, "60~latency=300", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q16 lower case", ZNET, "60~case=lower", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q17 windows-1254", ZNET, "60~encoding=cp1254", NULL, 0, NULL, COMPLETED, "Yüklendi - ONAYLANDI"},
-    /* Q8, Q13: refused */
-    {"Q8 an unknown kupur", ZNET, "61", NULL, 0, NULL, "failed", 0, false, false, "Kupur Bilgisi Bulunamad"},
-    {"Q8 an unknown kupur, the fallback", ZNET, "61", "101", 0, NULL, FELL_BACK, NULL, 2},
-    {"Q13 no balance", ZNET, "60~refuse=balance", NULL, 0, NULL, "failed", 0, false, false, "Bakiye"},
-    {"Q13 no balance, the fallback", ZNET, "60~refuse=balance", "101", 0, NULL, FELL_BACK, NULL, 2},
-    {"out of stock, refused by the fallback too", ZNET, "60~refuse=stock", "101~refuse=110", 0, NULL, "failed", 0, false, false, NULL, 2},
-    {"two units refused, both fall back", ZNET, "60~refuse=unavailable", "101", 2, NULL, "completed", 2, true, true, NULL, 4},
-    {"code 8 with words of balance is no refusal", ZNET, "60~refuse=balance8", "101", 0, NULL, "review", 0, false, false, NULL},
-    /* Q11: taken or not, and the answer lost */
-    {"Q11 reset, taken", ZNET, "60~place.fault=reset", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 reset, not taken", ZNET, "60~place.fault=reset;place.accepts=no", "101", 0, NULL, "review", 0, false, false, "cannot be decided"},
-    {"Q11 reset, arrives late", ZNET, "60~place.fault=reset;accept_after=800", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 closed, taken", ZNET, "60~place.fault=close", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 silence, taken", ZNET, "60~place.fault=hang", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 silence, not taken", ZNET, "60~place.fault=hang;place.accepts=no", "101", 0, NULL, "review", 0, false, false, NULL},
-    {"Q11 empty, taken", ZNET, "60~place.fault=empty", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 garbage, taken", ZNET, "60~place.fault=garbage", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 cut, taken", ZNET, "60~place.fault=cut", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 404, taken", ZNET, "60~place.fault=404", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 429, taken", ZNET, "60~place.fault=429", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 500, taken", ZNET, "60~place.fault=500", "101", 0, NULL, COMPLETED, NULL},
-    {"Q11 502, not taken", ZNET, "60~place.fault=502;place.accepts=no", "101", 0, NULL, "review", 0, false, false, NULL},
-    {"Q11 503, taken", ZNET, "60~place.fault=503", "101", 0, NULL, COMPLETED, NULL},
-    {"an answer later than the time limit", ZNET, "60~place.latency=1500", "101", 0, NULL, COMPLETED, NULL},
-    {"lost, and never told when asked", ZNET, "60~place.fault=reset;status.fault=empty", "101", 0, NULL, "review", 1, false, false, NULL},
-    {"lost, and cancelled there: the fallback", ZNET, "60~place.fault=reset;outcome=cancel", "101", 0, NULL, FELL_BACK, NULL, 2},
-    /* Q12: how it ends */
-    {"Q12 at the third question", ZNET, "60~settle_ms=-1;settle_polls=3", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q12 words that change", ZNET, "60~text=changing;settle_ms=600", NULL, 0, NULL, COMPLETED, NULL},
-    {"Q12 cancelled", ZNET, "60~outcome=cancel", NULL, 0, NULL, "failed", 0, false, false, "iptal"},
-    {"Q12 cancelled, the fallback", ZNET, "60~outcome=cancel", "101", 0, NULL, FELL_BACK, NULL, 2},
-    {"Q12 two units cancelled, the fallback", ZNET, "60~outcome=cancel", "101", 2, NULL, "completed", 2, true, true, NULL, 4},
-    {"never ended: the day is over", ZNET, "60~settle_ms=-1", "101", 0, NULL, "failed", 0, false, false, ORDER_TIMEOUT_NOTE},
-    {"asked in vain for a day", ZNET, "60~query=refuse", "101", 0, NULL, "failed", 1, false, false, ORDER_TIMEOUT_NOTE},
-    {"a code when asked", ZNET, "60~query=code9*2", "101", 0, NULL, COMPLETED, NULL},
-    {"errors when asked", ZNET, "60~status.fault=503*2", "101", 0, NULL, COMPLETED, NULL},
-    {"resets when asked", ZNET, "60~status.fault=reset*2", "101", 0, NULL, COMPLETED, NULL},
-
-    /* Q9: a panel that refuses duplicates, by its owner's word: the same reference again */
-    {"Q9 sent again after it was lost", MERGING, "60~place.fault=reset*1;place.accepts=no*1", "101", 0, NULL, COMPLETED, NULL},
-    {"Q9 code 4 for what arrived late", MERGING, "60~place.fault=reset*1;accept_after=400;duplicate=code4", "101", 0, NULL, COMPLETED, NULL},
-    {"Q9 code 8", MERGING, "60~place.fault=reset*1;accept_after=400;duplicate=code8", "101", 0, NULL, COMPLETED, NULL},
-    {"Q9 code 3 with words", MERGING, "60~place.fault=reset*1;accept_after=400;duplicate=code3", "101", 0, NULL, COMPLETED, NULL},
-    {"lost and taken: asked, not sent again", MERGING, "60~place.fault=reset", "101", 0, NULL, COMPLETED, NULL},
-
-    /* the ZDK family */
-    {"zdk", ZDK, "101", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, three units", ZDK, "101", NULL, 3, NULL, "completed", 3, false, true, NULL},
-    {"zdk, done at once", ZDK, "101~settle_ms=0", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, plain words", ZDK, "101~words=plain;top=word", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, other words", ZDK, "101~words=done;top=none", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, upper case", ZDK, "101~words=upper", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, PIN in code", ZDK, "101~pin=code", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, PIN in serial", ZDK, "101~pin=serial;price=number", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, PIN in replay", ZDK, "101~pin=replay", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, rejected", ZDK, "101~outcome=cancel", NULL, 0, NULL, "failed", 0, false, false, NULL},
-    {"zdk, no balance", ZDK, "101~refuse=100", NULL, 0, NULL, "failed", 0, false, false, "Insufficient balance"},
-    {"zdk, player blocked, other names", ZDK, "101~refuse=107;error_keys=errorCode", NULL, 0, NULL, "failed", 0, false, false, NULL},
-    {"zdk, unknown product", ZDK, "999", NULL, 0, NULL, "failed", 0, false, false, "Product not found"},
-    {"zdk, in a minute", ZDK, "101~refuse=111*2", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, maintenance", ZDK, "101~refuse=130*2", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, token refused once", ZDK, "101~place.auth=refuse*1", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, an error that means nothing, once", ZDK, "101~refuse=114*1", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, an error that means nothing", ZDK, "101~refuse=500", NULL, 0, NULL, "review", 0, false, false, NULL},
-    {"zdk, reset and not taken: sent again", ZDK, "101~place.fault=reset*1;place.accepts=no*1", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, reset and taken", ZDK, "101~place.fault=reset", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, reset and late: merged", ZDK, "101~place.fault=reset*1;accept_after=400", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, silence", ZDK, "101~place.fault=hang*1", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, 502 and not taken: sent again", ZDK, "101~place.fault=502*1;place.accepts=no*1", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, asked in vain twice", ZDK, "101~query=refuse*2", NULL, 0, NULL, COMPLETED, NULL},
-    {"zdk, a word nobody knows", ZDK, "101~query=word*2", NULL, 0, NULL, COMPLETED, NULL},
-};
 
 /* ---------------------------------------------------------------- a shop, by lib/domain */
 
@@ -172,8 +49,8 @@ static void player_of(size_t i, char out[32])
     snprintf(out, 32, "p-%zu-%d", i, (int)getpid());
 }
 
-static rc add_integration(struct cx *cx, struct pg *db, const struct seal_keys *keys, struct shop *s, const char *tenant,
-                          enum at at)
+static rc add_integration(struct cx *cx, struct pg *db, const struct seal_keys *keys,
+                          struct shop *s, const char *tenant, enum at at)
 {
     static const char *const names[] = {"znet", "merging", "zdk"};
     const char *more = s->more_settings ? s->more_settings : "\"breaker\":false";
@@ -183,8 +60,13 @@ static rc add_integration(struct cx *cx, struct pg *db, const struct seal_keys *
         .name = names[at],
         .kind = at == ZDK ? PROVIDER_JSON : PROVIDER_ZNET,
         .base_url = at == ZDK ? zdk_url : znet_url,
-        .credentials = at == ZDK ? "{\"token\":\"secret-token\"}" : "{\"kod\":\"5551112233\",\"sifre\":\"secret-word\"}",
-        .settings = arena_printf(&cx->arena, "{%s%s}", at == ZDK ? "\"preset\":\"zdk\"," : at == MERGING ? "\"may_resend\":true," : "", more),
+        .credentials = at == ZDK ? "{\"token\":\"secret-token\"}"
+                                 : "{\"kod\":\"5551112233\",\"sifre\":\"secret-word\"}",
+        .settings = arena_printf(&cx->arena, "{%s%s}",
+                                 at == ZDK       ? "\"preset\":\"zdk\","
+                                 : at == MERGING ? "\"may_resend\":true,"
+                                                 : "",
+                                 more),
     };
 
     try(integration_add(cx, db, keys, "test", &n, &made));
@@ -192,15 +74,17 @@ static rc add_integration(struct cx *cx, struct pg *db, const struct seal_keys *
     return OK;
 }
 
-static rc map(struct cx *cx, struct pg *db, const char *tenant, const char *package, const char *integration, enum at at,
-              const char *good)
+static rc map(struct cx *cx, struct pg *db, const char *tenant, const char *package,
+              const char *integration, enum at at, const char *good)
 {
     bool direct = starts_with(good, "100");
 
     return mapping_set(cx, db, "test", tenant,
                        &(struct mapping){.package_id = package,
                                          .integration_id = integration,
-                                         .product = at == ZDK ? good : direct ? "2" : "1",
+                                         .product = at == ZDK ? good
+                                                    : direct  ? "2"
+                                                              : "1",
                                          .kupur = at == ZDK ? "" : good},
                        /* sure= */ true);
 }
@@ -223,17 +107,20 @@ static rc make_shop(struct cx *cx, void *arg)
     try(product_add(cx, db, "test", t.id, "PUBG", &product));
     for (enum at at = 0; at < ATS; at++)
         try(add_integration(cx, db, keys, s, t.id, at));
-    struct order_new *rows = arena_alloc(&cx->arena, s->n * sizeof *rows), **list = arena_alloc(&cx->arena, s->n * sizeof *list);
+    struct order_new *rows = arena_alloc(&cx->arena, s->n * sizeof *rows),
+                     **list = arena_alloc(&cx->arena, s->n * sizeof *list);
     for (size_t i = 0; i < s->n; i++) {
         const struct way *w = &s->ways[i];
         struct package p;
         char player[32];
         player_of(i, player);
-        try(package_add(cx, db, "test", t.id, product.id, arena_printf(&cx->arena, "%zu %s", i, w->title), &p));
+        try(package_add(cx, db, "test", t.id, product.id,
+                        arena_printf(&cx->arena, "%zu %s", i, w->title), &p));
         try(map(cx, db, t.id, p.id, s->integrations[w->at], w->at, w->good));
         if (w->fallback)
             try(map(cx, db, t.id, p.id, s->integrations[ZDK], ZDK, w->fallback));
-        try(route_set(cx, db, "test", t.id, p.id, s->integrations[w->at], w->fallback ? s->integrations[ZDK] : NULL));
+        try(route_set(cx, db, "test", t.id, p.id, s->integrations[w->at],
+                      w->fallback ? s->integrations[ZDK] : NULL));
         rows[i] = (struct order_new){
             .tenant_id = t.id,
             .package_id = p.id,
@@ -269,12 +156,24 @@ static void start_worker(struct shop *s, const char *more)
     static int number;
     char name[32], database[256], redis[192];
     const char *argv[] = {built("worker/mihwar-worker"), NULL};
-    const char *env[] = {database, redis,
-                         "MIHWAR_SEAL_KEYS=" SEAL_KEY, "MIHWAR_CHECK_FIRST=100ms", "MIHWAR_CHECK_BASE=100ms",
-                         "MIHWAR_CHECK_CAP=400ms", "MIHWAR_CHECK_RETRIES=1000", "MIHWAR_REVIEW_AFTER=3s",
-                         "MIHWAR_ORDER_TIMEOUT=7s", "MIHWAR_PROVIDER_CONNECT=500ms", "MIHWAR_PROVIDER_PLACE=1s",
-                         "MIHWAR_PROVIDER_STATUS=1s", "MIHWAR_LEASE=2s", "MIHWAR_WORKER_PROCESSES=1",
-                         "MIHWAR_WEBHOOK_ALLOW_PRIVATE=true", "MIHWAR_LOG_LEVEL=info", more, NULL};
+    const char *env[] = {database,
+                         redis,
+                         "MIHWAR_SEAL_KEYS=" SEAL_KEY,
+                         "MIHWAR_CHECK_FIRST=100ms",
+                         "MIHWAR_CHECK_BASE=100ms",
+                         "MIHWAR_CHECK_CAP=400ms",
+                         "MIHWAR_CHECK_RETRIES=1000",
+                         "MIHWAR_REVIEW_AFTER=3s",
+                         "MIHWAR_ORDER_TIMEOUT=7s",
+                         "MIHWAR_PROVIDER_CONNECT=500ms",
+                         "MIHWAR_PROVIDER_PLACE=1s",
+                         "MIHWAR_PROVIDER_STATUS=1s",
+                         "MIHWAR_LEASE=2s",
+                         "MIHWAR_WORKER_PROCESSES=1",
+                         "MIHWAR_WEBHOOK_ALLOW_PRIVATE=true",
+                         "MIHWAR_LOG_LEVEL=info",
+                         more,
+                         NULL};
 
     snprintf(name, sizeof name, "worker-%d-%d", (int)getpid(), number++);
     snprintf(database, sizeof database, "MIHWAR_DATABASE_URL=%s", s->url);
@@ -289,7 +188,8 @@ static void stop_worker(struct shop *s)
 }
 
 /* A fresh database, a fresh Redis, the orders accepted; nobody works yet. */
-static struct shop *new_shop(const struct way *w, size_t n, const char *more_settings, const char *callback)
+static struct shop *new_shop(const struct way *w, size_t n, const char *more_settings,
+                             const char *callback)
 {
     static int number;
     static struct shop s;
@@ -305,14 +205,16 @@ static struct shop *new_shop(const struct way *w, size_t n, const char *more_set
 
 static const char *column(const struct shop *s, size_t i, const char *what)
 {
-    const char *is = pg_one(s->url, "SELECT %s FROM product_orders WHERE id = '%s'", what, s->ids[i]);
+    const char *is =
+        pg_one(s->url, "SELECT %s FROM product_orders WHERE id = '%s'", what, s->ids[i]);
 
     return is ? is : "";
 }
 
 static int64_t open_orders(const struct shop *s)
 {
-    return pg_one_int(s->url, "SELECT count(*) FROM product_orders WHERE status NOT IN ('completed', 'failed', 'review')");
+    return pg_one_int(s->url, "SELECT count(*) FROM product_orders WHERE status NOT IN "
+                              "('completed', 'failed', 'review')");
 }
 
 /* Deliveries to this player, by both stand-ins. */
@@ -345,27 +247,42 @@ static void check_way(const struct shop *s, size_t i)
     char player[32];
     int units = w->quantity ? w->quantity : 1;
 
-    _cleanup_(freep) char *timeline =
-        pg_table(s->url, "SELECT unit, kind, status, provider, detail FROM order_events WHERE order_id = '%s' ORDER BY id", s->ids[i]);
+    _cleanup_(freep) char *timeline = pg_table(s->url,
+                                               "SELECT unit, kind, status, provider, detail FROM "
+                                               "order_events WHERE order_id = '%s' ORDER BY id",
+                                               s->ids[i]);
     player_of(i, player);
-    ck_assert_msg(strcmp(column(s, i, "status"), w->status) == 0, "%s: %s\n%s", w->title, column(s, i, "status"), timeline);
+    ck_assert_msg(strcmp(column(s, i, "status"), w->status) == 0, "%s: %s\n%s", w->title,
+                  column(s, i, "status"), timeline);
 
     /* The strongest first: nothing is delivered twice, whatever the order says. */
     int got = delivered(player);
-    ck_assert_msg(got <= units, "%s: BOUGHT %d TIMES for %d units\n%s", w->title, got, units, timeline);
-    ck_assert_msg(got == w->delivered, "%s: %d deliveries, not %d\n%s", w->title, got, w->delivered, timeline);
+    ck_assert_msg(got <= units, "%s: BOUGHT %d TIMES for %d units\n%s", w->title, got, units,
+                  timeline);
+    ck_assert_msg(got == w->delivered, "%s: %d deliveries, not %d\n%s", w->title, got, w->delivered,
+                  timeline);
 
     bool completed = strcmp(w->status, "completed") == 0;
-    ck_assert_msg(!completed || strcmp(column(s, i, "provider"), w->by_fallback ? "zdk" : w->at == ZDK ? "zdk" : w->at == MERGING ? "merging" : "znet") == 0,
+    ck_assert_msg(!completed || strcmp(column(s, i, "provider"), w->by_fallback     ? "zdk"
+                                                                 : w->at == ZDK     ? "zdk"
+                                                                 : w->at == MERGING ? "merging"
+                                                                                    : "znet") == 0,
                   "%s: by %s\n%s", w->title, column(s, i, "provider"), timeline);
-    bool pin = pg_one_int(s->url, "SELECT count(*) FROM order_placements WHERE order_id = '%s' AND pin IS NOT NULL", s->ids[i]) > 0;
+    bool pin =
+        pg_one_int(
+            s->url,
+            "SELECT count(*) FROM order_placements WHERE order_id = '%s' AND pin IS NOT NULL",
+            s->ids[i]) > 0;
     ck_assert_msg(pin == w->pin, "%s: %s PIN\n%s", w->title, pin ? "a" : "no", timeline);
     const char *note = column(s, i, "note");
     ck_assert_msg(!w->note || strstr(note, w->note), "%s: note '%s'\n%s", w->title, note, timeline);
-    int64_t placements = pg_one_int(s->url, "SELECT count(*) FROM order_placements WHERE order_id = '%s'", s->ids[i]);
-    ck_assert_msg(placements == (w->placements ? w->placements : units), "%s: %d placements\n%s", w->title, (int)placements, timeline);
+    int64_t placements = pg_one_int(
+        s->url, "SELECT count(*) FROM order_placements WHERE order_id = '%s'", s->ids[i]);
+    ck_assert_msg(placements == (w->placements ? w->placements : units), "%s: %d placements\n%s",
+                  w->title, (int)placements, timeline);
     /* what the timeline keeps is masked */
-    ck_assert_msg(!strstr(timeline, "secret-"), "%s: a credential in the timeline\n%s", w->title, timeline);
+    ck_assert_msg(!strstr(timeline, "secret-"), "%s: a credential in the timeline\n%s", w->title,
+                  timeline);
 }
 
 START_TEST(every_way)
@@ -483,7 +400,8 @@ START_TEST(unusable_then_repaired)
     pg_one(s->url, "UPDATE integrations SET settings = '{\"phoone\":\"1\"}' WHERE name = 'znet'");
     start_worker(s, NULL);
     _cleanup_(freep) char *log = NULL;
-    ck_wait((free(log), (log = proc_log(s->worker)), strstr(log, "provider.unusable") != NULL), ENDS_MS);
+    ck_wait((free(log), (log = proc_log(s->worker)), strstr(log, "provider.unusable") != NULL),
+            ENDS_MS);
     ck_assert_msg(strstr(log, "phoone"), "%s", log);
     ck_assert_str_eq(column(s, 0, "status"), "pending");
     pg_one(s->url, "UPDATE integrations SET settings = '{}' WHERE name = 'znet'");
@@ -496,14 +414,17 @@ END_TEST
 START_TEST(a_storm_opens_the_breaker)
 {
     static struct way many[12];
-    static const char settings[] = "\"breaker\":{\"min_calls\":4,\"open_ms\":500,\"window_ms\":10000}";
+    static const char settings[] =
+        "\"breaker\":{\"min_calls\":4,\"open_ms\":500,\"window_ms\":10000}";
 
     for (size_t i = 0; i < COUNT(many); i++)
         many[i] = one_way[0];
     struct shop *s = new_shop(many, COUNT(many), settings, NULL);
     pg_one(s->url, "UPDATE integrations SET base_url = 'http://127.0.0.1:1' WHERE name = 'znet'");
     start_worker(s, NULL);
-    ck_wait(strcmp(pg_one(s->url, "SELECT breaker FROM integrations WHERE name = 'znet'"), "open") == 0, ENDS_MS);
+    ck_wait(
+        strcmp(pg_one(s->url, "SELECT breaker FROM integrations WHERE name = 'znet'"), "open") == 0,
+        ENDS_MS);
     pg_one(s->url, "UPDATE integrations SET base_url = '%s' WHERE name = 'znet'", znet_url);
     ck_wait(open_orders(s) == 0, ENDS_MS);
     for (size_t i = 0; i < COUNT(many); i++) {
@@ -512,7 +433,9 @@ START_TEST(a_storm_opens_the_breaker)
         ck_assert_str_eq(column(s, i, "status"), "completed");
         ck_assert_int_eq(delivered(player), 1);
     }
-    ck_wait(strcmp(pg_one(s->url, "SELECT breaker FROM integrations WHERE name = 'znet'"), "closed") == 0, ENDS_MS);
+    ck_wait(strcmp(pg_one(s->url, "SELECT breaker FROM integrations WHERE name = 'znet'"),
+                   "closed") == 0,
+            ENDS_MS);
     stop_worker(s);
 }
 END_TEST
@@ -523,9 +446,12 @@ START_TEST(paused)
     char player[32];
 
     player_of(0, player);
-    pg_one(s->url, "UPDATE integrations SET paused_until = now() + interval '2 seconds' WHERE name = 'znet'");
+    pg_one(
+        s->url,
+        "UPDATE integrations SET paused_until = now() + interval '2 seconds' WHERE name = 'znet'");
     start_worker(s, NULL);
-    ck_wait(pg_one_int(s->url, "SELECT count(*) FROM job_attempts WHERE outcome = 'snoozed'") >= 1, ENDS_MS);
+    ck_wait(pg_one_int(s->url, "SELECT count(*) FROM job_attempts WHERE outcome = 'snoozed'") >= 1,
+            ENDS_MS);
     ck_assert_int_eq(delivered(player), 0);
     ck_wait(strcmp(column(s, 0, "status"), "completed") == 0, ENDS_MS);
     stop_worker(s);
@@ -539,7 +465,8 @@ START_TEST(limits)
 
     for (size_t i = 0; i < COUNT(many); i++)
         many[i] = one_way[0];
-    struct shop *s = new_shop(many, COUNT(many), "\"breaker\":false,\"concurrency\":1,\"requests_per_s\":20", NULL);
+    struct shop *s = new_shop(many, COUNT(many),
+                              "\"breaker\":false,\"concurrency\":1,\"requests_per_s\":20", NULL);
     int64_t began = clock_mono_ms();
     start_worker(s, NULL);
     ck_wait(open_orders(s) == 0, ENDS_MS);
@@ -557,7 +484,8 @@ static void enqueue(struct shop *s, const char *task, const char *integration, c
 {
     id_new(id);
     pg_one(s->url,
-           "INSERT INTO jobs (id, queue, task, args, state, run_at, max_attempts, subject) VALUES ('%s', 'default', '%s',"
+           "INSERT INTO jobs (id, queue, task, args, state, run_at, max_attempts, subject) VALUES "
+           "('%s', 'default', '%s',"
            " '{\"integration_id\":\"%s\"}', 'ready', now(), 3, '%s')",
            id, task, integration, integration);
 }
@@ -579,11 +507,24 @@ START_TEST(refreshed)
     start_worker(s, NULL);
     for (size_t i = 0; i < COUNT(ids); i++)
         ck_wait(job_is(s, ids[i], "completed"), ENDS_MS);
-    ck_assert_int_eq(pg_one_int(s->url, "SELECT count(*) FROM integrations WHERE balance > 0 AND name IN ('znet', 'zdk')"), 2);
-    ck_assert_int_ge(pg_one_int(s->url, "SELECT count(*) FROM catalogue_items WHERE integration_id = '%s'", s->integrations[ZNET]), 6);
-    ck_assert_int_ge(pg_one_int(s->url, "SELECT count(*) FROM catalogue_items WHERE integration_id = '%s'", s->integrations[ZDK]), 5);
-    ck_assert_str_eq(pg_one(s->url, "SELECT product || '/' || kupur FROM catalogue_items WHERE integration_id = '%s' AND kupur = '100'",
-                            s->integrations[ZNET]), "2/100");
+    ck_assert_int_eq(
+        pg_one_int(
+            s->url,
+            "SELECT count(*) FROM integrations WHERE balance > 0 AND name IN ('znet', 'zdk')"),
+        2);
+    ck_assert_int_ge(pg_one_int(s->url,
+                                "SELECT count(*) FROM catalogue_items WHERE integration_id = '%s'",
+                                s->integrations[ZNET]),
+                     6);
+    ck_assert_int_ge(pg_one_int(s->url,
+                                "SELECT count(*) FROM catalogue_items WHERE integration_id = '%s'",
+                                s->integrations[ZDK]),
+                     5);
+    ck_assert_str_eq(pg_one(s->url,
+                            "SELECT product || '/' || kupur FROM catalogue_items WHERE "
+                            "integration_id = '%s' AND kupur = '100'",
+                            s->integrations[ZNET]),
+                     "2/100");
     stop_worker(s);
 }
 END_TEST
@@ -600,7 +541,8 @@ START_TEST(called_back)
     ck_assert(catcher_take(&c, 503, ENDS_MS, &k)); /* refused: it comes again */
     caught_release(&k);
     ck_assert(catcher_take(&c, 204, ENDS_MS, &k));
-    const char *stamp = caught_header(&k, "Mihwar-Timestamp"), *signature = caught_header(&k, "Mihwar-Signature");
+    const char *stamp = caught_header(&k, "Mihwar-Timestamp"),
+               *signature = caught_header(&k, "Mihwar-Signature");
     ck_assert_msg(stamp && signature, "%s", k.head);
     webhook_sign(s->secret, atoll(stamp), k.body, k.body_len, want);
     ck_assert_str_eq(signature, want);
@@ -613,7 +555,12 @@ START_TEST(called_back)
     cJSON_Delete(body);
     caught_release(&k);
     catcher_close(&c);
-    ck_wait(pg_one_int(s->url, "SELECT count(*) FROM jobs WHERE task = 'webhook.deliver' AND state = 'completed'") == 1, ENDS_MS);
+    ck_wait(
+        pg_one_int(
+            s->url,
+            "SELECT count(*) FROM jobs WHERE task = 'webhook.deliver' AND state = 'completed'") ==
+            1,
+        ENDS_MS);
     stop_worker(s);
 }
 END_TEST
@@ -626,8 +573,12 @@ START_TEST(no_callback_inside)
     catcher_open(&c);
     struct shop *s = new_shop(one_way, 1, NULL, c.url);
     start_worker(s, "MIHWAR_WEBHOOK_ALLOW_PRIVATE=false");
-    ck_wait(pg_one_int(s->url, "SELECT count(*) FROM jobs WHERE task = 'webhook.deliver' AND state = 'dead'") == 1, ENDS_MS);
-    ck_assert_str_eq(pg_one(s->url, "SELECT error_code FROM job_attempts a JOIN jobs j ON j.id = a.job_id WHERE j.task = 'webhook.deliver'"),
+    ck_wait(pg_one_int(
+                s->url,
+                "SELECT count(*) FROM jobs WHERE task = 'webhook.deliver' AND state = 'dead'") == 1,
+            ENDS_MS);
+    ck_assert_str_eq(pg_one(s->url, "SELECT error_code FROM job_attempts a JOIN jobs j ON j.id = "
+                                    "a.job_id WHERE j.task = 'webhook.deliver'"),
                      "address_refused");
     ck_assert(!catcher_take(&c, 200, 0, &k));
     catcher_close(&c);
@@ -642,7 +593,8 @@ static struct proc *start_sim(const char *name, const char *program, char *url)
     char file[160];
 
     snprintf(file, sizeof file, "%s/%s.port", support_dir(), name);
-    const char *argv[] = {built(program), "--port", "0", "--port-file", file, "--settle-ms", "250", NULL};
+    const char *argv[] = {built(program), "--port",      "0",   "--port-file",
+                          file,           "--settle-ms", "250", NULL};
     struct proc *p = proc_start(&(struct proc_opts){.name = name, .argv = argv});
     snprintf(url, 64, "http://127.0.0.1:%d", port_from_file(file, p, 10000));
     return p;

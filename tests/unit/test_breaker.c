@@ -1,11 +1,15 @@
 /* test_breaker.c - when calls stop, and when they start again. A script of calls and questions per case; the clock is ours. */
 #include "domain/integrations.h"
-#include "worker/providers/breaker.h"
 #include "tests/unit/unit.h"
+#include "worker/providers/breaker.h"
 #include <stdio.h>
 
-static const struct breaker_opts opts = {
-    .window_ms = 1000, .min_calls = 4, .ratio = 0.5, .open_ms = 100, .open_max_ms = 300, .probes = 2};
+static const struct breaker_opts opts = {.window_ms = 1000,
+                                         .min_calls = 4,
+                                         .ratio = 0.5,
+                                         .open_ms = 100,
+                                         .open_max_ms = 300,
+                                         .probes = 2};
 
 /* One step at a time t: '+' a call that went well, '-' one that failed, 'a' it must admit, 'n' it must not, 'f' the probe is
  * forgotten, 'C', 'O', 'H' the state must be closed, open, half open; 'c' another process closed it, 'o' opened it for 1000. */
@@ -26,8 +30,10 @@ static const struct {
     {"one probe at a time", {{0, "----"}, {100, "anH"}}},
     {"two good probes close it", {{0, "----"}, {100, "a+a+aC"}}},
     {"the storm is forgotten after closing", {{0, "----"}, {100, "a+a+C-C--C"}}},
-    {"a failed probe opens for twice as long", {{0, "----"}, {100, "a-O"}, {299, "n"}, {300, "aH"}}},
-    {"and not longer than the most", {{0, "----"}, {100, "a-"}, {300, "a-"}, {599, "n"}, {600, "a-"}, {899, "n"}, {900, "a"}}},
+    {"a failed probe opens for twice as long",
+     {{0, "----"}, {100, "a-O"}, {299, "n"}, {300, "aH"}}},
+    {"and not longer than the most",
+     {{0, "----"}, {100, "a-"}, {300, "a-"}, {599, "n"}, {600, "a-"}, {899, "n"}, {900, "a"}}},
     {"good, then bad: open", {{0, "----"}, {100, "a+a-O"}}},
     {"a lost probe is replaced", {{0, "----"}, {100, "a"}, {199, "n"}, {200, "a"}}},
     {"a probe that was not made", {{0, "----"}, {100, "anfa"}}},
@@ -60,8 +66,11 @@ START_TEST(script)
             else if (*s == 'o')
                 breaker_adopt(&b, BREAKER_OPEN, t + 1000, t);
             else
-                ok = b.state == (*s == 'C' ? BREAKER_CLOSED : *s == 'O' ? BREAKER_OPEN : BREAKER_HALF_OPEN);
-            ck_assert_msg(ok, "%s: at %lld, step '%s'", cases[_i].title, (long long)cases[_i].script[i].t, s);
+                ok = b.state == (*s == 'C'   ? BREAKER_CLOSED
+                                 : *s == 'O' ? BREAKER_OPEN
+                                             : BREAKER_HALF_OPEN);
+            ck_assert_msg(ok, "%s: at %lld, step '%s'", cases[_i].title,
+                          (long long)cases[_i].script[i].t, s);
         }
     }
 }
@@ -73,7 +82,8 @@ START_TEST(tells_changes)
     int64_t until;
 
     breaker_init(&b, &opts);
-    ck_assert(!breaker_note(&b, false, 1) && !breaker_note(&b, false, 1) && !breaker_note(&b, false, 1));
+    ck_assert(!breaker_note(&b, false, 1) && !breaker_note(&b, false, 1) &&
+              !breaker_note(&b, false, 1));
     ck_assert(breaker_note(&b, false, 1));
     ck_assert(!breaker_note(&b, false, 2));
     ck_assert(breaker_admits(&b, 200, &until));

@@ -18,7 +18,8 @@ static rc parse_object(struct cx *cx, const char *what, const char *text, const 
     return OK;
 }
 
-rc adapter_new(struct cx *cx, const struct integration *i, const struct settings *s, struct adapter *ret)
+rc adapter_new(struct cx *cx, const struct integration *i, const struct settings *s,
+               struct adapter *ret)
 {
     const cJSON *settings = NULL, *credentials = NULL;
 
@@ -28,7 +29,8 @@ rc adapter_new(struct cx *cx, const struct integration *i, const struct settings
     rc r = i->kind == PROVIDER_ZNET ? znet_new(cx, i, s, settings, credentials, ret)
                                     : generic_new(cx, i, s, settings, credentials, ret);
     if (r == E_INVALID_FIELD)
-        return fail(cx, CONFIG, "integration %s: settings %s: %s", i->name, cx->err.pointer, cx->err.text);
+        return fail(cx, CONFIG, "integration %s: settings %s: %s", i->name, cx->err.pointer,
+                    cx->err.text);
     return r;
 }
 

@@ -5,11 +5,16 @@
 const char *answer_kind_name(enum answer_kind k)
 {
     static const char *const names[ANSWER_KINDS] = {
-        [ANSWER_UNCLEAR] = "unclear",   [ANSWER_NOT_SENT] = "not_sent",
-        [ANSWER_TROUBLE] = "trouble",   [ANSWER_REFUSED] = "refused",
-        [ANSWER_ALREADY_SENT] = "already_sent", [ANSWER_ACCEPTED] = "accepted",
-        [ANSWER_PENDING] = "pending",   [ANSWER_DONE] = "done",
-        [ANSWER_FAILED] = "failed",     [ANSWER_UNKNOWN_REFERENCE] = "unknown_reference",
+        [ANSWER_UNCLEAR] = "unclear",
+        [ANSWER_NOT_SENT] = "not_sent",
+        [ANSWER_TROUBLE] = "trouble",
+        [ANSWER_REFUSED] = "refused",
+        [ANSWER_ALREADY_SENT] = "already_sent",
+        [ANSWER_ACCEPTED] = "accepted",
+        [ANSWER_PENDING] = "pending",
+        [ANSWER_DONE] = "done",
+        [ANSWER_FAILED] = "failed",
+        [ANSWER_UNKNOWN_REFERENCE] = "unknown_reference",
     };
 
     assert((unsigned)k < ANSWER_KINDS);

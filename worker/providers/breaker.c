@@ -59,7 +59,8 @@ static void close_again(struct breaker *b)
     b->state = BREAKER_CLOSED;
     b->until_ms = b->open_for_ms = b->probe_ms = 0;
     b->good_probes = 0;
-    memset(b->slots, 0, sizeof b->slots); /* the storm is over: it does not open the breaker twice */
+    memset(b->slots, 0,
+           sizeof b->slots); /* the storm is over: it does not open the breaker twice */
 }
 
 bool breaker_admits(struct breaker *b, int64_t now_ms, int64_t *ret_until_ms)

@@ -31,7 +31,8 @@ static const char *word(const cJSON *o, const char *name, const char *otherwise)
 }
 
 /* NAME=VALUE pairs, or JSON fields, of the templates that have something to say. */
-static bool put_params(const cJSON *params, const struct template_vars *v, bool json, struct buf *out)
+static bool put_params(const cJSON *params, const struct template_vars *v, bool json,
+                       struct buf *out)
 {
     for (const cJSON *p = params ? params->child : NULL; p; p = p->next) {
         _cleanup_(buf_release) struct buf value = BUF(TARGET_MAX);
@@ -65,9 +66,10 @@ static rc call(struct cx *cx, const struct generic *g, enum purpose purpose, con
 {
     const cJSON *c = setting(g->config, section), *auth = setting(g->config, "auth");
     const char *method = word(c, "method", "GET"), *kind = word(auth, "kind", "none");
-    bool post = strcmp(method, "POST") == 0, json = post && strcmp(word(c, "body", "form"), "json") == 0, empty;
-    _cleanup_(buf_release) struct buf path = BUF(TARGET_MAX), query = BUF(TARGET_MAX), body = BUF(TARGET_MAX),
-                                      secret = BUF(KiB(4));
+    bool post = strcmp(method, "POST") == 0,
+         json = post && strcmp(word(c, "body", "form"), "json") == 0, empty;
+    _cleanup_(buf_release) struct buf path = BUF(TARGET_MAX), query = BUF(TARGET_MAX),
+                                      body = BUF(TARGET_MAX), secret = BUF(KiB(4));
     struct http_header headers[4] = {{"Accept", "application/json"}};
     size_t n = 1;
 
@@ -84,11 +86,12 @@ static rc call(struct cx *cx, const struct generic *g, enum purpose purpose, con
         bool bearer = strcmp(kind, "bearer") == 0;
         buf_puts(&secret, bearer ? "Bearer " : "");
         ok = ok && template_expand(word(auth, "value", ""), v, NULL, &secret, &empty);
-        headers[n++] = (struct http_header){bearer ? "Authorization" : word(auth, "name", ""), buf_str(&secret)};
+        headers[n++] = (struct http_header){bearer ? "Authorization" : word(auth, "name", ""),
+                                            buf_str(&secret)};
     }
     if (post)
-        headers[n++] = (struct http_header){"Content-Type",
-                                            json ? "application/json" : "application/x-www-form-urlencoded"};
+        headers[n++] = (struct http_header){
+            "Content-Type", json ? "application/json" : "application/x-www-form-urlencoded"};
     if (query.len)
         ok = ok && buf_putc(&path, '?') && buf_append(&path, query.p, query.len);
     if (!ok || !buf_ok(&body))
@@ -199,8 +202,8 @@ static const struct provider_ops ops = {
     .free = generic_free,
 };
 
-rc generic_new(struct cx *cx, const struct integration *i, const struct settings *s, const cJSON *settings,
-               const cJSON *credentials, struct adapter *ret)
+rc generic_new(struct cx *cx, const struct integration *i, const struct settings *s,
+               const cJSON *settings, const cJSON *credentials, struct adapter *ret)
 {
     struct transport t;
     cJSON *config;

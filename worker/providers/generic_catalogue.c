@@ -20,7 +20,8 @@ static const cJSON *find_list(const cJSON *root, const cJSON *at)
 {
     if (!at)
         return cJSON_IsArray(root) ? root : NULL;
-    for (const cJSON *p = cJSON_IsArray(at) ? at->child : at; p; p = cJSON_IsArray(at) ? p->next : NULL) {
+    for (const cJSON *p = cJSON_IsArray(at) ? at->child : at; p;
+         p = cJSON_IsArray(at) ? p->next : NULL) {
         const cJSON *v = json_path(root, p->valuestring);
         if (cJSON_IsArray(v))
             return v;
@@ -37,13 +38,15 @@ static bool read_row(struct cx *cx, const cJSON *c, const cJSON *o, struct catal
         .id = text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "id")),
         .product = text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "product")),
         .kupur = text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "kupur")),
-        .name = ptext_plain(&cx->arena, text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "name")), 200),
-        .game = ptext_plain(&cx->arena, text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "game")), 200),
+        .name = ptext_plain(&cx->arena, text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "name")),
+                            200),
+        .game = ptext_plain(&cx->arena, text_of(cx, o, cJSON_GetObjectItemCaseSensitive(c, "game")),
+                            200),
         .price = ptext_decimal(&cx->arena, price, strlen(price)),
         .available = strcmp(available, "false") != 0 && strcmp(available, "0") != 0,
     };
-    if (!*ret->id || strlen(ret->id) > 120 || !*ret->product || strlen(ret->product) > 120 || strlen(ret->kupur) > 120 ||
-        !*ret->name)
+    if (!*ret->id || strlen(ret->id) > 120 || !*ret->product || strlen(ret->product) > 120 ||
+        strlen(ret->kupur) > 120 || !*ret->name)
         return false;
     ret->raw = json_print(cx, o);
     return true;
@@ -68,7 +71,8 @@ void generic_parse_catalogue(struct cx *cx, const cJSON *config, const struct ht
         return;
     int n = cJSON_GetArraySize(list);
     if (n > CATALOGUE_ROWS) {
-        ret->answer.note = arena_printf(&cx->arena, "the catalogue has %d rows, %d are read at most", n, CATALOGUE_ROWS);
+        ret->answer.note = arena_printf(
+            &cx->arena, "the catalogue has %d rows, %d are read at most", n, CATALOGUE_ROWS);
         return;
     }
     ret->rows = arena_alloc(&cx->arena, ((size_t)n + 1) * sizeof *ret->rows);

@@ -25,8 +25,8 @@ static const char *variable(const char *name, size_t n, const struct template_va
     return NULL;
 }
 
-bool template_expand(const char *text, const struct template_vars *v, bool (*put)(struct buf *out, const char *s),
-                     struct buf *out, bool *ret_empty)
+bool template_expand(const char *text, const struct template_vars *v,
+                     bool (*put)(struct buf *out, const char *s), struct buf *out, bool *ret_empty)
 {
     bool any = false, full = false;
     char other[64];
@@ -69,7 +69,9 @@ static rc check_template(struct cx *cx, const char *text, const cJSON *credentia
         if (!strchr(p, '}'))
             return fail(cx, INVALID_FIELD, "a template's { has no }");
         if (!variable(p + 1, n, &none))
-            return fail(cx, INVALID_FIELD, "{%.*s} is neither a variable (product, kupur, reference, player, extra, phone) nor a credential",
+            return fail(cx, INVALID_FIELD,
+                        "{%.*s} is neither a variable (product, kupur, reference, player, extra, "
+                        "phone) nor a credential",
                         (int)utf8_cut(p + 1, MIN(n, (size_t)40)), p + 1);
     }
     return OK;
@@ -93,7 +95,9 @@ struct field {
     bool required;
     const char *words;
 };
-#define MEANINGS "no_balance unavailable bad_product bad_player other access maintenance rate already_sent unclear"
+#define MEANINGS                                                                                   \
+    "no_balance unavailable bad_product bad_player other access maintenance rate already_sent "    \
+    "unclear"
 
 static const struct field fields[] = {
     {NULL, "preset", WORD, false, "zdk"},
@@ -187,13 +191,14 @@ static rc check_map(struct cx *cx, const struct field *f, const cJSON *v, const 
         if (f->type == TEMPLATES)
             try(check_template(cx, c->valuestring, credentials));
         if (f->type == WORDS_MAP && !is_one_of(f->words, c->valuestring))
-            return fail(cx, INVALID_FIELD, "\"%.*s\" must be one of: %s", (int)utf8_cut(c->string, 40), c->string,
-                        f->words);
+            return fail(cx, INVALID_FIELD, "\"%.*s\" must be one of: %s",
+                        (int)utf8_cut(c->string, 40), c->string, f->words);
     }
     return OK;
 }
 
-static rc check_value(struct cx *cx, const struct field *f, const cJSON *v, const cJSON *credentials)
+static rc check_value(struct cx *cx, const struct field *f, const cJSON *v,
+                      const cJSON *credentials)
 {
     if (f->type == PATHS && cJSON_IsArray(v)) {
         for (const cJSON *c = v->child; c; c = c->next)
@@ -235,7 +240,8 @@ static rc at_fault(struct cx *cx, const char *section, const char *name)
     char words[sizeof cx->err.text], pointer[sizeof cx->err.pointer];
 
     memcpy(words, cx->err.text, sizeof words);
-    snprintf(pointer, sizeof pointer, "%s%s/%.*s", section ? "/" : "", section ? section : "", (int)utf8_cut(name, 40), name);
+    snprintf(pointer, sizeof pointer, "%s%s/%.*s", section ? "/" : "", section ? section : "",
+             (int)utf8_cut(name, 40), name);
     return fail_at(cx, INVALID_FIELD, pointer, "%s", words);
 }
 
@@ -284,7 +290,8 @@ static rc check_required(struct cx *cx, const cJSON *config)
         return fail_at(cx, INVALID_FIELD, "/auth/name", "is required for kind header");
     if (strcmp(kind, "query") == 0 && !cJSON_GetObjectItemCaseSensitive(auth, "params"))
         return fail_at(cx, INVALID_FIELD, "/auth/params", "is required for kind query");
-    if ((strcmp(kind, "header") == 0 || strcmp(kind, "bearer") == 0) && !cJSON_GetObjectItemCaseSensitive(auth, "value"))
+    if ((strcmp(kind, "header") == 0 || strcmp(kind, "bearer") == 0) &&
+        !cJSON_GetObjectItemCaseSensitive(auth, "value"))
         return fail_at(cx, INVALID_FIELD, "/auth/value", "is required for kinds header and bearer");
     return OK;
 }
@@ -312,13 +319,15 @@ rc generic_config_read(struct cx *cx, const cJSON *settings, const cJSON *creden
 
     for (const cJSON *c = credentials->child; c; c = c->next) {
         if (!cJSON_IsString(c) || !*c->valuestring)
-            return fail(cx, INVALID_FIELD, "the credential \"%.*s\" is not a text", (int)utf8_cut(c->string, 40), c->string);
+            return fail(cx, INVALID_FIELD, "the credential \"%.*s\" is not a text",
+                        (int)utf8_cut(c->string, 40), c->string);
     }
     try(json_str_opt(cx, settings, "preset", 20, &name));
     if (name)
         text = generic_preset(name);
     if (!text)
-        return fail_at(cx, INVALID_FIELD, "/preset", "there is no preset of this name; there is: zdk");
+        return fail_at(cx, INVALID_FIELD, "/preset",
+                       "there is no preset of this name; there is: zdk");
     try(json_parse(cx, text, strlen(text), KiB(64), &config));
     lay_over(config, settings);
     try(check_object(cx, NULL, config, credentials));

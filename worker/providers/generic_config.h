@@ -35,5 +35,5 @@ struct template_vars {
 };
 /* A template with its variables put in; each value through `put` (NULL: as it is). *ret_empty: it has variables and all were
  * empty. False when out is full. */
-bool template_expand(const char *text, const struct template_vars *v, bool (*put)(struct buf *out, const char *s),
-                     struct buf *out, bool *ret_empty);
+bool template_expand(const char *text, const struct template_vars *v,
+                     bool (*put)(struct buf *out, const char *s), struct buf *out, bool *ret_empty);

@@ -16,10 +16,10 @@ struct reply {
     const struct http_response *http;
     const cJSON *config, *call; /* call: config.place, .check or .balance */
     cJSON *root;                /* NULL: no tree could be read */
-    const cJSON *order;         /* at "at": an object (or the list of a pipe answer); NULL: not there */
-    bool no_row;                /* "at" is there and holds nothing: an empty list or null */
-    bool many;                  /* more than the one that was asked about */
-    bool complete;              /* "require" and "numeric" are met */
+    const cJSON *order; /* at "at": an object (or the list of a pipe answer); NULL: not there */
+    bool no_row;        /* "at" is there and holds nothing: an empty list or null */
+    bool many;          /* more than the one that was asked about */
+    bool complete;      /* "require" and "numeric" are met */
     const char *word, *state;   /* the order's own status, and done|pending|failed of it; NULL */
     const char *code, *meaning; /* the error's; meaning NULL: not named */
     const char *message;
@@ -101,7 +101,9 @@ static cJSON *read_tree(struct cx *cx, const cJSON *call, const struct http_resp
     }
     if (format && strcmp(format, "pipe") == 0)
         return read_pipe(cx, body);
-    return json_parse(cx, body, len, max, &ret) == OK && (cJSON_IsObject(ret) || cJSON_IsArray(ret)) ? ret : NULL;
+    return json_parse(cx, body, len, max, &ret) == OK && (cJSON_IsObject(ret) || cJSON_IsArray(ret))
+               ? ret
+               : NULL;
 }
 
 static bool meets_rules(struct cx *cx, const cJSON *call, const cJSON *root)
@@ -113,7 +115,8 @@ static bool meets_rules(struct cx *cx, const cJSON *call, const cJSON *root)
         if (!s || strcasecmp(s, c->valuestring) != 0)
             return false;
     }
-    for (const cJSON *c = cJSON_IsArray(numeric) ? numeric->child : numeric; c; c = cJSON_IsArray(numeric) ? c->next : NULL) {
+    for (const cJSON *c = cJSON_IsArray(numeric) ? numeric->child : numeric; c;
+         c = cJSON_IsArray(numeric) ? c->next : NULL) {
         const char *s = json_text(cx, json_path(root, c->valuestring));
         if (!s || !ptext_decimal(&cx->arena, s, strlen(s)))
             return false;
@@ -142,11 +145,13 @@ static void find_order(struct reply *r)
     r->order = cJSON_IsObject(v) ? v : NULL;
 }
 
-static struct reply read_reply(struct cx *cx, const cJSON *config, const char *call, const struct http_response *h)
+static struct reply read_reply(struct cx *cx, const cJSON *config, const char *call,
+                               const struct http_response *h)
 {
     struct reply r = {.cx = cx, .http = h, .config = config, .call = setting(config, call)};
     const cJSON *errors = setting(config, "errors"), *words = setting(config, "words");
-    const cJSON *own = setting(r.call, "status"), *status = own ? own : setting(setting(config, "fields"), "status");
+    const cJSON *own = setting(r.call, "status"),
+                *status = own ? own : setting(setting(config, "fields"), "status");
 
     if (h->outcome != HTTP_ANSWERED || h->status >= 500)
         return r;
@@ -183,7 +188,8 @@ static bool no_answer(const struct reply *r)
 
 static bool server_error(const struct reply *r)
 {
-    return r->http->status >= 500 || r->http->status < 200 || (r->http->status >= 300 && r->http->status < 400);
+    return r->http->status >= 500 || r->http->status < 200 ||
+           (r->http->status >= 300 && r->http->status < 400);
 }
 
 static bool unreadable(const struct reply *r)
@@ -244,8 +250,8 @@ static bool code_not_let_in(const struct reply *r)
 
 static bool code_refused(const struct reply *r)
 {
-    return means(r, "no_balance") || means(r, "unavailable") || means(r, "bad_product") || means(r, "bad_player") ||
-           means(r, "other");
+    return means(r, "no_balance") || means(r, "unavailable") || means(r, "bad_product") ||
+           means(r, "bad_player") || means(r, "other");
 }
 
 static bool code_unclear(const struct reply *r)
@@ -292,7 +298,8 @@ static void take_pins(const struct reply *r, struct answer *ret)
 
     for (const cJSON *p = cJSON_IsArray(paths) ? paths->child : paths; p && !ret->npins;
          p = cJSON_IsArray(paths) ? p->next : NULL)
-        collect_texts(r->cx, json_path(r->order, p->valuestring), ret->pins, &ret->npins, ANSWER_PINS_MAX);
+        collect_texts(r->cx, json_path(r->order, p->valuestring), ret->pins, &ret->npins,
+                      ANSWER_PINS_MAX);
     for (size_t i = 0; i < ret->npins; i++)
         ((char *)(uintptr_t)ret->pins[i])[utf8_cut(ret->pins[i], ANSWER_PIN_MAX)] = 0;
 }
@@ -304,7 +311,8 @@ static const char *take_note(const struct reply *r)
     size_t n = 0;
     _cleanup_(buf_release) struct buf b = BUF(KiB(64));
 
-    for (const cJSON *p = cJSON_IsArray(paths) ? paths->child : paths; p && !n; p = cJSON_IsArray(paths) ? p->next : NULL)
+    for (const cJSON *p = cJSON_IsArray(paths) ? paths->child : paths; p && !n;
+         p = cJSON_IsArray(paths) ? p->next : NULL)
         collect_texts(r->cx, json_path(r->order, p->valuestring), texts, &n, COUNT(texts));
     for (size_t i = 0; i < n; i++)
         buf_printf(&b, "%s%s", i ? "; " : "", texts[i]);
@@ -319,7 +327,8 @@ static void take_transport(const struct reply *r, struct answer *ret)
 static void take_http_status(const struct reply *r, struct answer *ret)
 {
     ret->code = arena_printf(&r->cx->arena, "http %ld", r->http->status);
-    ret->note = arena_printf(&r->cx->arena, "the provider answered with HTTP status %ld", r->http->status);
+    ret->note =
+        arena_printf(&r->cx->arena, "the provider answered with HTTP status %ld", r->http->status);
 }
 
 static void take_odd(const struct reply *r, struct answer *ret)
@@ -360,7 +369,8 @@ static void take_done(const struct reply *r, struct answer *ret)
     take_pins(r, ret);
     take_order(r, ret);
     for (size_t i = 0; i < ret->npins && ret->note; i++) {
-        if (strstr(ret->note, ret->pins[i])) /* the same text is read as PIN and as note: it is a PIN */
+        if (strstr(ret->note,
+                   ret->pins[i])) /* the same text is read as PIN and as note: it is a PIN */
             ret->note = NULL;
     }
 }
@@ -370,9 +380,14 @@ static void take_code(const struct reply *r, struct answer *ret)
     static const struct {
         const char *meaning;
         enum answer_reason reason;
-    } rows[] = {{"no_balance", REASON_NO_BALANCE}, {"unavailable", REASON_UNAVAILABLE}, {"bad_product", REASON_BAD_PRODUCT},
-                {"bad_player", REASON_BAD_PLAYER}, {"access", REASON_ACCESS},           {"maintenance", REASON_MAINTENANCE},
-                {"rate", REASON_RATE},             {"other", REASON_OTHER}};
+    } rows[] = {{"no_balance", REASON_NO_BALANCE},
+                {"unavailable", REASON_UNAVAILABLE},
+                {"bad_product", REASON_BAD_PRODUCT},
+                {"bad_player", REASON_BAD_PLAYER},
+                {"access", REASON_ACCESS},
+                {"maintenance", REASON_MAINTENANCE},
+                {"rate", REASON_RATE},
+                {"other", REASON_OTHER}};
 
     ret->code = ptext_clean(&r->cx->arena, r->code, strlen(r->code), 64);
     ret->note = clean(r, r->message);
@@ -433,13 +448,15 @@ static const char *verbatim(const struct reply *r, const struct answer *a)
     if (a->npins && r->root)
         s = json_print(r->cx, r->root);
     else
-        s = ptext_utf8(arena, buf_str(&r->http->body), MIN(r->http->body.len, (size_t)ANSWER_VERBATIM_MAX * 2));
+        s = ptext_utf8(arena, buf_str(&r->http->body),
+                       MIN(r->http->body.len, (size_t)ANSWER_VERBATIM_MAX * 2));
     if (a->npins) {
         const char *pins[ANSWER_PINS_MAX + 1] = {NULL};
         for (size_t i = 0; i < a->npins; i++) {
             _cleanup_(buf_release) struct buf b = BUF(KiB(16));
             buf_json_str(&b, a->pins[i]);
-            pins[i] = arena_strndup(arena, buf_str(&b), b.len); /* with its quotes: whole values, short ones too */
+            pins[i] = arena_strndup(arena, buf_str(&b),
+                                    b.len); /* with its quotes: whole values, short ones too */
         }
         s = ptext_redact(arena, s, pins);
         s = ptext_redact(arena, s, a->pins);
@@ -465,21 +482,24 @@ static void decide(const struct reply *r, bool status, struct answer *ret)
     ret->verbatim = verbatim(r, ret);
 }
 
-void generic_parse_place(struct cx *cx, const cJSON *config, const struct http_response *h, struct answer *ret)
+void generic_parse_place(struct cx *cx, const cJSON *config, const struct http_response *h,
+                         struct answer *ret)
 {
     struct reply r = read_reply(cx, config, "place", h);
 
     decide(&r, false, ret);
 }
 
-void generic_parse_status(struct cx *cx, const cJSON *config, const struct http_response *h, struct answer *ret)
+void generic_parse_status(struct cx *cx, const cJSON *config, const struct http_response *h,
+                          struct answer *ret)
 {
     struct reply r = read_reply(cx, config, "check", h);
 
     decide(&r, true, ret);
 }
 
-void generic_parse_balance(struct cx *cx, const cJSON *config, const struct http_response *h, struct balance_answer *ret)
+void generic_parse_balance(struct cx *cx, const cJSON *config, const struct http_response *h,
+                           struct balance_answer *ret)
 {
     struct reply r = read_reply(cx, config, "balance", h);
     const char *balance = NULL, *debt = NULL;

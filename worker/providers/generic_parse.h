@@ -8,9 +8,12 @@
 #include "worker/providers/generic_config.h"
 #include "worker/providers/provider.h"
 
-void generic_parse_place(struct cx *cx, const cJSON *config, const struct http_response *r, struct answer *ret);
-void generic_parse_status(struct cx *cx, const cJSON *config, const struct http_response *r, struct answer *ret);
-void generic_parse_balance(struct cx *cx, const cJSON *config, const struct http_response *r, struct balance_answer *ret);
+void generic_parse_place(struct cx *cx, const cJSON *config, const struct http_response *r,
+                         struct answer *ret);
+void generic_parse_status(struct cx *cx, const cJSON *config, const struct http_response *r,
+                          struct answer *ret);
+void generic_parse_balance(struct cx *cx, const cJSON *config, const struct http_response *r,
+                           struct balance_answer *ret);
 void generic_parse_catalogue(struct cx *cx, const cJSON *config, const struct http_response *r,
                              struct catalogue_answer *ret);
 /* Names of the rows; NULL past the end. */

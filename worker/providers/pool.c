@@ -35,7 +35,8 @@ struct desk {
     struct breaker breaker;
     enum breaker_state seen; /* in the row, as read or written last */
     int64_t seen_until_ms;
-    unsigned told; /* counts our own writes to it: a row read meanwhile says nothing about the breaker */
+    unsigned
+        told; /* counts our own writes to it: a row read meanwhile says nothing about the breaker */
     int64_t trouble_mono_ms[ANSWER_REASONS];
 };
 
@@ -58,7 +59,8 @@ struct provider_pool {
     struct desk *desks;
 };
 
-struct provider_pool *provider_pool_new(struct pg *db, const struct seal_keys *seal, const struct settings *s)
+struct provider_pool *provider_pool_new(struct pg *db, const struct seal_keys *seal,
+                                        const struct settings *s)
 {
     struct provider_pool *pool = xcalloc(1, sizeof *pool);
 
@@ -126,7 +128,8 @@ static void digest_of(const struct integration *i, char *out)
 {
     _cleanup_(buf_release) struct buf b = BUF(MiB(1));
 
-    buf_printf(&b, "%d\n%s\n%s\n%s", (int)i->kind, i->base_url, i->settings, i->credentials ? i->credentials : "");
+    buf_printf(&b, "%d\n%s\n%s\n%s", (int)i->kind, i->base_url, i->settings,
+               i->credentials ? i->credentials : "");
     sha256_hex(b.p, b.len, out);
     explicit_bzero(b.p, b.len);
 }
@@ -134,7 +137,8 @@ static void digest_of(const struct integration *i, char *out)
 /* {"breaker": {"ratio": 0.5, "min_calls": 20, "window_ms": …, "open_ms": …}}; false: never opens. */
 static rc read_breaker(struct cx *cx, const struct integration *i, struct breaker_opts *ret)
 {
-    static const char *const names[] = {"ratio", "min_calls", "window_ms", "open_ms", "open_max_ms", NULL};
+    static const char *const names[] = {"ratio",   "min_calls",   "window_ms",
+                                        "open_ms", "open_max_ms", NULL};
     cJSON *settings;
     int64_t min_calls = ret->min_calls;
 
@@ -163,13 +167,15 @@ static rc read_breaker(struct cx *cx, const struct integration *i, struct breake
     return OK;
 }
 
-static rc build(struct cx *cx, struct desk *d, const struct integration *i, const char *digest, struct provider **ret)
+static rc build(struct cx *cx, struct desk *d, const struct integration *i, const char *digest,
+                struct provider **ret)
 {
     struct breaker_opts opts = breaker_defaults;
     struct adapter adapter;
 
     if (read_breaker(cx, i, &opts) != OK)
-        return fail(cx, CONFIG, "integration %s: settings %s: %s", i->name, cx->err.pointer, cx->err.text);
+        return fail(cx, CONFIG, "integration %s: settings %s: %s", i->name, cx->err.pointer,
+                    cx->err.text);
     try(adapter_new(cx, i, d->pool->settings, &adapter));
     struct provider *p = xcalloc(1, sizeof *p);
     p->desk = d;
@@ -219,7 +225,8 @@ static rc load(struct cx *cx, struct desk *d)
     return OK;
 }
 
-rc provider_get(struct cx *cx, struct provider_pool *pool, const char *integration_id, struct provider **ret)
+rc provider_get(struct cx *cx, struct provider_pool *pool, const char *integration_id,
+                struct provider **ret)
 {
     struct desk *d = find_desk(pool, integration_id);
     rc r = OK;
@@ -313,8 +320,10 @@ rc provider_enter(struct cx *cx, struct provider *p, struct provider_entry *ret)
               p->enabled ? "the provider is paused" : "the provider is disabled");
         return OK;
     }
-    if (d->breaker.state == BREAKER_OPEN && now < d->breaker.until_ms) { /* no need to wait for a turn */
-        later(ret, d->breaker.until_ms + (int64_t)random_below(1000), "the provider's breaker is open");
+    if (d->breaker.state == BREAKER_OPEN &&
+        now < d->breaker.until_ms) { /* no need to wait for a turn */
+        later(ret, d->breaker.until_ms + (int64_t)random_below(1000),
+              "the provider's breaker is open");
         return OK;
     }
     rc r = gate_enter(cx, &d->gate);
@@ -357,8 +366,9 @@ static void tell_state(struct cx *cx, const struct provider *p)
     int calls, failures;
 
     breaker_counts(&d->breaker, clock_ms(), &calls, &failures);
-    log_ev(state == BREAKER_OPEN ? LOG_ERROR : LOG_INFO, "provider.breaker", kv_str("provider", p->name),
-           kv_str("state", breaker_word(state)), kv_int("calls", calls), kv_int("failures", failures),
+    log_ev(state == BREAKER_OPEN ? LOG_ERROR : LOG_INFO, "provider.breaker",
+           kv_str("provider", p->name), kv_str("state", breaker_word(state)),
+           kv_int("calls", calls), kv_int("failures", failures),
            kv_int("open_ms", state == BREAKER_OPEN ? d->breaker.open_for_ms : 0));
     d->told++;
     rc r = integration_breaker(cx, d->pool->db, d->id, state, failures, until);
@@ -380,13 +390,15 @@ static void note(struct cx *cx, struct provider_entry *e, const struct answer *a
     if (a->kind == ANSWER_TROUBLE && (!*told || now - *told >= TROUBLE_QUIET_MS)) {
         *told = now;
         log_ev(LOG_ERROR, "provider.trouble", kv_str("provider", e->provider->name),
-               kv_str("reason", answer_reason_name(a->reason)), kv_str("code", a->code), kv_str("words", a->note));
+               kv_str("reason", answer_reason_name(a->reason)), kv_str("code", a->code),
+               kv_str("words", a->note));
     }
     if (breaker_note(&d->breaker, a->healthy, clock_ms()))
         tell_state(cx, e->provider);
 }
 
-rc provider_place(struct cx *cx, struct provider_entry *e, const struct place_request *q, struct answer *ret)
+rc provider_place(struct cx *cx, struct provider_entry *e, const struct place_request *q,
+                  struct answer *ret)
 {
     assert(e->provider && !e->later_ms);
     try(e->provider->adapter.ops->place(cx, e->provider->adapter.self, q, ret));
@@ -394,7 +406,8 @@ rc provider_place(struct cx *cx, struct provider_entry *e, const struct place_re
     return OK;
 }
 
-rc provider_status(struct cx *cx, struct provider_entry *e, const char *reference, struct answer *ret)
+rc provider_status(struct cx *cx, struct provider_entry *e, const char *reference,
+                   struct answer *ret)
 {
     assert(e->provider && !e->later_ms);
     try(e->provider->adapter.ops->status(cx, e->provider->adapter.self, reference, ret));

@@ -21,14 +21,16 @@
 #include "worker/providers/provider.h"
 
 struct provider_pool;
-struct provider_pool *provider_pool_new(struct pg *db, const struct seal_keys *seal, const struct settings *s);
+struct provider_pool *provider_pool_new(struct pg *db, const struct seal_keys *seal,
+                                        const struct settings *s);
 struct provider_pool *provider_pool_free(struct provider_pool *pool); /* nothing may be held */
 /* This process changed an integration: read it again at once. NULL: all. */
 void provider_pool_forget(struct provider_pool *pool, const char *integration_id);
 
 struct provider;
 /* Errors: NOT_FOUND, CONFIG and CRYPTO (an operator must act: the words say what), the store's. Parks. */
-rc provider_get(struct cx *cx, struct provider_pool *pool, const char *integration_id, struct provider **ret) MW_PARKS;
+rc provider_get(struct cx *cx, struct provider_pool *pool, const char *integration_id,
+                struct provider **ret) MW_PARKS;
 void provider_put(struct provider **p); /* for _cleanup_; NULL is fine */
 const char *provider_name(const struct provider *p);
 const char *provider_currency(const struct provider *p);
@@ -47,7 +49,10 @@ void provider_leave(struct provider_entry *e); /* for _cleanup_ too */
 
 /* One call each. Errors are only CANCELLED, and INVALID_FIELD for what cannot be written into a request: whatever happened outside is
  * in the answer. Park. */
-rc provider_place(struct cx *cx, struct provider_entry *e, const struct place_request *q, struct answer *ret) MW_PARKS;
-rc provider_status(struct cx *cx, struct provider_entry *e, const char *reference, struct answer *ret) MW_PARKS;
+rc provider_place(struct cx *cx, struct provider_entry *e, const struct place_request *q,
+                  struct answer *ret) MW_PARKS;
+rc provider_status(struct cx *cx, struct provider_entry *e, const char *reference,
+                   struct answer *ret) MW_PARKS;
 rc provider_balance(struct cx *cx, struct provider_entry *e, struct balance_answer *ret) MW_PARKS;
-rc provider_catalogue(struct cx *cx, struct provider_entry *e, struct catalogue_answer *ret) MW_PARKS;
+rc provider_catalogue(struct cx *cx, struct provider_entry *e,
+                      struct catalogue_answer *ret) MW_PARKS;

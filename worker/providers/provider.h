@@ -45,24 +45,25 @@ enum answer_reason {
     ANSWER_REASONS
 };
 
-#define ANSWER_PINS_MAX 8        /* of one unit */
-#define ANSWER_NOTE_MAX 1000     /* bytes */
-#define ANSWER_PIN_MAX  2000     /* bytes */
+#define ANSWER_PINS_MAX     8    /* of one unit */
+#define ANSWER_NOTE_MAX     1000 /* bytes */
+#define ANSWER_PIN_MAX      2000 /* bytes */
 #define ANSWER_VERBATIM_MAX 1000 /* bytes */
 
 struct answer {
     enum answer_kind kind;
     enum answer_reason reason;
-    const char *row;      /* the row of the decision table that spoke, for events and tests; static */
-    const char *code;     /* the provider's own code, or NULL */
-    const char *note;     /* the provider's words, or NULL */
-    const char *cost;     /* decimal, never negative, or NULL */
-    const char *balance;  /* decimal, or NULL */
+    const char *row;  /* the row of the decision table that spoke, for events and tests; static */
+    const char *code; /* the provider's own code, or NULL */
+    const char *note; /* the provider's words, or NULL */
+    const char *cost; /* decimal, never negative, or NULL */
+    const char *balance;           /* decimal, or NULL */
     const char *provider_order_id; /* or NULL */
     const char *pins[ANSWER_PINS_MAX];
     size_t npins;
     const char *verbatim; /* masked, or NULL when nothing came back */
-    bool healthy;         /* the provider answered as it should, whatever it said: what the breaker counts */
+    bool
+        healthy; /* the provider answered as it should, whatever it said: what the breaker counts */
     int64_t retry_after_ms; /* TROUBLE: as the provider asked; 0: it did not */
     int64_t took_ms;
 };
@@ -72,9 +73,10 @@ const char *answer_reason_name(enum answer_reason r); /* "no_balance", "" for NO
 
 /* One unit to buy. Strings are borrowed for the call. */
 struct place_request {
-    const char *reference;  /* stored before the call */
-    const char *product;    /* what the provider wants to be told (znet: oyun_bilgi_id), of the package's mapping */
-    const char *kupur;      /* its second half, or "" */
+    const char *reference; /* stored before the call */
+    const char *
+        product; /* what the provider wants to be told (znet: oyun_bilgi_id), of the package's mapping */
+    const char *kupur; /* its second half, or "" */
     const char *user_identifier;
     const char *extra_field; /* or NULL */
     const char *phone;       /* the customer's, or NULL */
@@ -87,13 +89,14 @@ struct balance_answer {
 };
 
 struct catalogue_row {
-    const char *id;          /* the provider's id of the row, unique in the list */
+    const char *id;              /* the provider's id of the row, unique in the list */
     const char *product, *kupur; /* what place wants to be told; kupur may be "" */
-    const char *name, *game; /* cleaned of HTML; game may be "" */
-    const char *price;       /* decimal or NULL */
-    const char *raw;         /* the row as the provider gave it, JSON object text */
+    const char *name, *game;     /* cleaned of HTML; game may be "" */
+    const char *price;           /* decimal or NULL */
+    const char *raw;             /* the row as the provider gave it, JSON object text */
     bool available;
-    bool ambiguous;          /* the pair that orders it also orders another row: not to be routed by itself */
+    bool
+        ambiguous; /* the pair that orders it also orders another row: not to be routed by itself */
 };
 struct catalogue_answer {
     bool ok;

@@ -185,11 +185,11 @@ bool ptext_has(const char *folded, const char *const *words)
 
 static const struct {
     const char *name, *text;
-} entities[] = {{"&amp;", "&"},   {"&lt;", "<"},    {"&gt;", ">"},    {"&quot;", "\""},
-                {"&#39;", "'"},   {"&#039;", "'"},  {"&apos;", "'"},  {"&nbsp;", " "},
-                {"&uuml;", "ü"},  {"&Uuml;", "Ü"},  {"&ouml;", "ö"},  {"&Ouml;", "Ö"},
+} entities[] = {{"&amp;", "&"},    {"&lt;", "<"},     {"&gt;", ">"},   {"&quot;", "\""},
+                {"&#39;", "'"},    {"&#039;", "'"},   {"&apos;", "'"}, {"&nbsp;", " "},
+                {"&uuml;", "ü"},   {"&Uuml;", "Ü"},   {"&ouml;", "ö"}, {"&Ouml;", "Ö"},
                 {"&ccedil;", "ç"}, {"&Ccedil;", "Ç"}, {"&#305;", "ı"}, {"&#304;", "İ"},
-                {"&#351;", "ş"},  {"&#350;", "Ş"},  {"&#287;", "ğ"},  {"&#286;", "Ğ"}};
+                {"&#351;", "ş"},   {"&#350;", "Ş"},   {"&#287;", "ğ"}, {"&#286;", "Ğ"}};
 
 char *ptext_plain(struct arena *a, const char *s, size_t max)
 {

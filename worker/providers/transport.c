@@ -5,8 +5,8 @@
 #define BODY_MAX      KiB(256)
 #define CATALOGUE_MAX MiB(4)
 
-rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings, const struct settings *defaults,
-                  struct transport *ret)
+rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings,
+                  const struct settings *defaults, struct transport *ret)
 {
     struct transport t = {
         .base_url = base_url,
@@ -25,7 +25,8 @@ rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings, co
     return OK;
 }
 
-rc transport_call(struct cx *cx, const struct transport *t, const struct transport_call *c, struct http_response *r)
+rc transport_call(struct cx *cx, const struct transport *t, const struct transport_call *c,
+                  struct http_response *r)
 {
     const char *url = arena_printf(&cx->arena, "%s%s", t->base_url, c->target);
 

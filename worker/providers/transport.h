@@ -16,11 +16,12 @@ struct transport {
 
 /* Names in the settings object that transport_read and lib/domain read; adapters add theirs. */
 #define TRANSPORT_SETTINGS "connect_ms", "place_ms", "status_ms", "tls_verify"
-#define COMMON_SETTINGS    "may_resend", "currency", "requests_per_s", "concurrency", "breaker", TRANSPORT_SETTINGS
+#define COMMON_SETTINGS                                                                            \
+    "may_resend", "currency", "requests_per_s", "concurrency", "breaker", TRANSPORT_SETTINGS
 
 /* base_url is borrowed. INVALID_FIELD with the pointer. */
-rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings, const struct settings *defaults,
-                  struct transport *ret);
+rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings,
+                  const struct settings *defaults, struct transport *ret);
 
 enum purpose { TO_PLACE, TO_ASK, TO_LIST };
 struct transport_call {

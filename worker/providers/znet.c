@@ -27,7 +27,8 @@ struct param {
 };
 
 /* "/servis/pin_ekle.php?kod=…&sifre=…&…"; in cx's arena. */
-static const char *target(struct cx *cx, const struct znet *z, const char *page, const struct param *params)
+static const char *target(struct cx *cx, const struct znet *z, const char *page,
+                          const struct param *params)
 {
     _cleanup_(buf_release) struct buf b = BUF(TARGET_MAX);
 
@@ -62,8 +63,10 @@ static rc call(struct cx *cx, const struct znet *z, enum purpose purpose, const 
 
     *r = (struct http_response){0};
     if (!t)
-        return fail(cx, INVALID_FIELD, "the order's fields are too long for a request to the provider");
-    return transport_call(cx, &z->transport, &(struct transport_call){.purpose = purpose, .target = t}, r);
+        return fail(cx, INVALID_FIELD,
+                    "the order's fields are too long for a request to the provider");
+    return transport_call(cx, &z->transport,
+                          &(struct transport_call){.purpose = purpose, .target = t}, r);
 }
 
 static rc place(struct cx *cx, void *self, const struct place_request *q, struct answer *ret)
@@ -78,9 +81,9 @@ static rc place(struct cx *cx, void *self, const struct place_request *q, struct
         phone = q->phone;
     if (!phone)
         phone = z->phone;
-    const struct param params[] = {{"oyun", q->product},     {"kupur", q->kupur},
+    const struct param params[] = {{"oyun", q->product},       {"kupur", q->kupur},
                                    {"referans", q->reference}, {"musteri_tel", phone},
-                                   {"oyuncu_bilgi", player}, {NULL, NULL}};
+                                   {"oyuncu_bilgi", player},   {NULL, NULL}};
     rc result = call(cx, z, TO_PLACE, "pin_ekle", params, &r);
     if (result == OK) {
         znet_parse_place(&cx->arena, &r, ret);
@@ -111,7 +114,8 @@ static rc read_silence(struct cx *cx, void *self, struct answer *ret)
 
     try(balance(cx, self, &b));
     if (b.ok)
-        ret->note = "no answer for this reference, though the account is let in: the panel does not seem to know it";
+        ret->note = "no answer for this reference, though the account is let in: the panel does "
+                    "not seem to know it";
     else
         *ret = b.answer;
     return OK;
@@ -166,15 +170,16 @@ static const struct provider_ops ops = {
     .free = znet_free,
 };
 
-static rc read_credential(struct cx *cx, const struct integration *i, const cJSON *o, const char *name, const char **ret)
+static rc read_credential(struct cx *cx, const struct integration *i, const cJSON *o,
+                          const char *name, const char **ret)
 {
     if (json_str(cx, o, name, 200, ret) != OK)
         return fail(cx, CONFIG, "integration %s: the credentials need \"%s\"", i->name, name);
     return OK;
 }
 
-rc znet_new(struct cx *cx, const struct integration *i, const struct settings *s, const cJSON *settings,
-            const cJSON *credentials, struct adapter *ret)
+rc znet_new(struct cx *cx, const struct integration *i, const struct settings *s,
+            const cJSON *settings, const cJSON *credentials, struct adapter *ret)
 {
     static const char *const names[] = {COMMON_SETTINGS, "phone", "extra_field", NULL};
     const char *kod, *sifre, *phone, *extra;

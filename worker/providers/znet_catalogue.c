@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CATALOGUE_MAX MiB(4)
+#define CATALOGUE_MAX  MiB(4)
 #define CATALOGUE_ROWS 20000 /* with the byte ceiling: what fits an attempt's arena */
 
 static const char *text_of(struct cx *cx, const cJSON *o, const char *name)
@@ -67,7 +67,8 @@ static bool read_row(struct cx *cx, const cJSON *o, struct catalogue_row *ret)
     return true;
 }
 
-void znet_parse_catalogue(struct cx *cx, const struct http_response *h, struct catalogue_answer *ret)
+void znet_parse_catalogue(struct cx *cx, const struct http_response *h,
+                          struct catalogue_answer *ret)
 {
     struct balance_answer plain;
     cJSON *root = NULL;
@@ -98,7 +99,8 @@ void znet_parse_catalogue(struct cx *cx, const struct http_response *h, struct c
     }
     int n = cJSON_GetArraySize(list);
     if (n > CATALOGUE_ROWS) {
-        ret->answer.note = arena_printf(&cx->arena, "the catalogue has %d rows, %d are read at most", n, CATALOGUE_ROWS);
+        ret->answer.note = arena_printf(
+            &cx->arena, "the catalogue has %d rows, %d are read at most", n, CATALOGUE_ROWS);
         return;
     }
     ret->rows = arena_alloc(&cx->arena, ((size_t)n + 1) * sizeof *ret->rows);

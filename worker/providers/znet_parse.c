@@ -29,19 +29,22 @@ struct reply {
     const char *folded; /* field[1] onwards, folded, for the word lists */
 };
 
-static const char *const words_access[] = {"bayikodu", "bayi kodu", "ip gecersiz", "gecersiz ip", "ip adres", "yetki",
-                                           "api izni", "api kapali", "invalid credentials",
-                                           "unauthorized", "not authorized", NULL};
+static const char *const words_access[] = {
+    "bayikodu", "bayi kodu",  "ip gecersiz",         "gecersiz ip",  "ip adres",       "yetki",
+    "api izni", "api kapali", "invalid credentials", "unauthorized", "not authorized", NULL};
 /* Said of the dealer where a panel refuses to talk; in a "code|text" they may be about the player's account. */
 static const char *const words_password[] = {"sifre gecersiz", "gecersiz sifre", "sifre hatali",
-                                             "hatali sifre", "sifre yanlis", NULL};
-static const char *const words_sent_before[] = {"daha once", "tekil", "cakis", "kayitli", "already", NULL};
-static const char *const words_no_balance[] = {"bakiye yetersiz", "yetersiz bakiye", "bakiye yok", "bakiyeniz yetersiz",
+                                             "hatali sifre",   "sifre yanlis",   NULL};
+static const char *const words_sent_before[] = {"daha once", "tekil",   "cakis",
+                                                "kayitli",   "already", NULL};
+static const char *const words_no_balance[] = {"bakiye yetersiz",      "yetersiz bakiye",
+                                               "bakiye yok",           "bakiyeniz yetersiz",
                                                "insufficient balance", NULL};
-static const char *const words_unavailable[] = {"kapali", "stok yok", "stokta yok", "unavailable",
-                                                "pasif", "aktif degil", NULL};
+static const char *const words_unavailable[] = {
+    "kapali", "stok yok", "stokta yok", "unavailable", "pasif", "aktif degil", NULL};
 static const char *const words_maintenance[] = {"bakim", "maintenance", NULL};
-static const char *const words_product[] = {"kupur", "urun", "oyun bilgi", "paket", "product", NULL};
+static const char *const words_product[] = {"kupur", "urun",    "oyun bilgi",
+                                            "paket", "product", NULL};
 static const char *const words_player[] = {"oyuncu", "player", NULL};
 static const char *const words_unknown[] = {"bulunamadi", "kayit yok", "not found", NULL};
 
@@ -153,7 +156,6 @@ static bool code_text(const struct reply *r)
     return r->nfields > 1 && is_digits(&r->field[0]) && r->folded[0];
 }
 
-
 static bool code_sent_before(const struct reply *r)
 {
     return code_text(r) && (is_word(&r->field[0], "4") || is_word(&r->field[0], "8") ||
@@ -222,7 +224,8 @@ static const char *text_from(const struct reply *r, size_t i)
     if (i >= r->nfields)
         return NULL;
     const char *end = r->body + r->len;
-    const char *s = ptext_clean(r->arena, r->field[i].s, (size_t)(end - r->field[i].s), ANSWER_NOTE_MAX);
+    const char *s =
+        ptext_clean(r->arena, r->field[i].s, (size_t)(end - r->field[i].s), ANSWER_NOTE_MAX);
     return *s ? s : NULL;
 }
 
@@ -250,7 +253,8 @@ static void take_transport(const struct reply *r, struct answer *ret)
 static void take_http_status(const struct reply *r, struct answer *ret)
 {
     ret->code = arena_printf(r->arena, "http %ld", r->http->status);
-    ret->note = arena_printf(r->arena, "the provider answered with HTTP status %ld", r->http->status);
+    ret->note =
+        arena_printf(r->arena, "the provider answered with HTTP status %ld", r->http->status);
     if (r->http->retry_after_s > 0)
         ret->retry_after_ms = r->http->retry_after_s * 1000;
 }
@@ -428,7 +432,8 @@ void znet_parse_balance(struct arena *a, const struct http_response *h, struct b
         {"not_sent", not_sent, ANSWER_NOT_SENT, take_transport, false},
         {"no_answer", no_answer, ANSWER_UNCLEAR, take_transport, false},
         {"http_error", http_error, ANSWER_UNCLEAR, take_http_status, false},
-        {"empty", empty, ANSWER_TROUBLE, take_empty, false}, /* unknown dealer, no API permission, wrong IP */
+        {"empty", empty, ANSWER_TROUBLE, take_empty,
+         false}, /* unknown dealer, no API permission, wrong IP */
         {"no_text", no_text, ANSWER_UNCLEAR, take_no_text, false},
         {"ok_access", ok_access, ANSWER_TROUBLE, take_access, false},
         {"code_access", code_access, ANSWER_TROUBLE, take_access, false},

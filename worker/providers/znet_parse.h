@@ -18,7 +18,8 @@ void znet_parse_status(struct arena *a, const struct http_response *r, struct an
 void znet_parse_balance(struct arena *a, const struct http_response *r, struct balance_answer *ret);
 
 /* pin_listesi.php (JSON). Rows go into cx's arena. */
-void znet_parse_catalogue(struct cx *cx, const struct http_response *r, struct catalogue_answer *ret);
+void znet_parse_catalogue(struct cx *cx, const struct http_response *r,
+                          struct catalogue_answer *ret);
 
 /* Names of the rows, for the test that wants each to have spoken; NULL past the end. */
 const char *znet_place_row(size_t i);

@@ -35,7 +35,8 @@ struct round {
     const char *order_id;
     int64_t again_ms; /* wall; the earliest question to come; 0: none is expected */
     bool spent;       /* check_retries questions were asked: the sweep goes on */
-    struct asking *last; /* its step is stored together with the job's end; NULL: nothing is left to store */
+    struct asking
+        *last; /* its step is stored together with the job's end; NULL: nothing is left to store */
     int left;
 };
 
@@ -64,7 +65,8 @@ static rc store_verdict(struct cx *cx, const struct order_step *st, struct askin
         try(order_answer_nothing(cx, st, p, &w));
         return order_to_review(cx, st, p,
                                a->answer.kind == ANSWER_UNKNOWN_REFERENCE
-                                   ? "the provider does not know this reference; whether the order arrived cannot be decided from here"
+                                   ? "the provider does not know this reference; whether the order "
+                                     "arrived cannot be decided from here"
                                    : "the provider never said whether this order arrived");
     case VERDICT_RESEND:
     case VERDICT_NOTHING:
@@ -95,7 +97,8 @@ static rc resend(struct cx *cx, struct asking *a, struct provider_entry *e, int6
 {
     struct mapping m;
 
-    rc r = mapping_get(cx, job_env(a->job)->db, a->order->package_id, a->placement->integration_id, &m);
+    rc r = mapping_get(cx, job_env(a->job)->db, a->order->package_id, a->placement->integration_id,
+                       &m);
     if (r == E_NOT_FOUND) /* no longer mapped there: it can only be asked about */
         return job_tx(cx, a->job, in_job, a);
     if (r != OK)
@@ -155,8 +158,9 @@ static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
     }
     try(provider_status(cx, &e, a->placement->referans, &a->answer));
     a->verdict = verdict_of(a->placement, a->answer.kind, &a->rules, clock_ms());
-    log_ev(goes_on(a->verdict) ? LOG_DEBUG : LOG_INFO, "order.asked", kv_str("order", a->order->id), kv_int("unit", a->placement->unit),
-           kv_str("provider", provider_name(a->provider)), kv_str("reference", a->placement->referans),
+    log_ev(goes_on(a->verdict) ? LOG_DEBUG : LOG_INFO, "order.asked", kv_str("order", a->order->id),
+           kv_int("unit", a->placement->unit), kv_str("provider", provider_name(a->provider)),
+           kv_str("reference", a->placement->referans),
            kv_str("answer", answer_kind_name(a->answer.kind)), kv_str("row", a->answer.row),
            kv_int("asked", a->placement->asked + 1), kv_int("took_ms", a->answer.took_ms));
     if (goes_on(a->verdict))
@@ -169,15 +173,16 @@ static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
     return OK;
 }
 
-static rc ask_about(struct cx *cx, struct job *job, const struct order *o, const struct placement *p, bool last,
-                    struct round *round, struct asking *a)
+static rc ask_about(struct cx *cx, struct job *job, const struct order *o,
+                    const struct placement *p, bool last, struct round *round, struct asking *a)
 {
     const struct worker_env *env = job_env(job);
 
     *a = (struct asking){.job = job, .order = o, .placement = p};
     rc r = provider_get(cx, env->providers, p->integration_id, &a->provider);
     if (r == E_NOT_FOUND || r == E_CONFIG || r == E_CRYPTO) {
-        log_fail(LOG_ERROR, "provider.unusable", cx, r, kv_str("order", o->id), kv_str("integration", p->integration_id));
+        log_fail(LOG_ERROR, "provider.unusable", cx, r, kv_str("order", o->id),
+                 kv_str("integration", p->integration_id));
         expect(round, clock_ms() + env->settings->check_base);
         return OK;
     }

@@ -18,7 +18,7 @@
 #include "worker/tasks/placing.h"
 
 #define LOOK_TRIES_MS (60 * 1000)
-#define ROUNDS 1000 /* units x providers x surprises; more is a fault of ours */
+#define ROUNDS        1000 /* units x providers x surprises; more is a fault of ours */
 
 struct begin {
     struct job *job;
@@ -33,15 +33,15 @@ static rc begin(struct cx *cx, struct pg_tx *tx, void *arg)
     struct begin *b = arg;
     struct order_step st = step_of(b->job, tx);
 
-    return order_begin(cx, &st, b->plan->order.id, b->plan->unit, b->plan->integration_id, b->form, &b->placement,
-                       &b->begun);
+    return order_begin(cx, &st, b->plan->order.id, b->plan->unit, b->plan->integration_id, b->form,
+                       &b->placement, &b->begun);
 }
 
 static rc doubt(struct cx *cx, const struct order_step *st, void *arg)
 {
     const struct order_plan *plan = arg;
-    struct provider_words w = {
-        .note = "the worker that sent this order was lost before its answer was stored; the provider is asked"};
+    struct provider_words w = {.note = "the worker that sent this order was lost before its answer "
+                                       "was stored; the provider is asked"};
 
     return order_unclear(cx, st, &plan->doubt, &w, clock_ms());
 }
@@ -89,8 +89,8 @@ static rc look_again(struct cx *cx, struct begin *b)
     return OK;
 }
 
-static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan, struct provider *provider,
-                   int64_t *ret_later_ms)
+static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan,
+                   struct provider *provider, int64_t *ret_later_ms)
 {
     _cleanup_(provider_leave) struct provider_entry e = {0};
     struct begin b = {.job = job,
@@ -120,7 +120,8 @@ static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan
                         ret_later_ms);
 }
 
-static rc place(struct cx *cx, struct job *job, const struct order_plan *plan, int64_t *ret_later_ms)
+static rc place(struct cx *cx, struct job *job, const struct order_plan *plan,
+                int64_t *ret_later_ms)
 {
     _cleanup_(provider_put) struct provider *provider = NULL;
     const struct worker_env *env = job_env(job);
@@ -132,7 +133,8 @@ static rc place(struct cx *cx, struct job *job, const struct order_plan *plan, i
     if (provider_is_unusable(r)) {
         *ret_later_ms = clock_ms() + env->settings->check_base;
         log_fail(LOG_ERROR, "provider.unusable", cx, r, kv_str("order", plan->order.id),
-                 kv_str("integration", plan->integration_id), kv_int("again_ms", env->settings->check_base));
+                 kv_str("integration", plan->integration_id),
+                 kv_int("again_ms", env->settings->check_base));
         return OK;
     }
     if (r != OK)
@@ -157,7 +159,8 @@ static rc run(struct cx *cx, struct job *job)
             try(store_fact(cx, job, doubt, &plan));
             break;
         case PLAN_UNROUTED:
-            try(store_fact(cx, job, give_up, &(struct give_up){&plan, "no provider is left to send this order to"}));
+            try(store_fact(cx, job, give_up,
+                           &(struct give_up){&plan, "no provider is left to send this order to"}));
             break;
         case PLAN_PLACE:
             try(place(cx, job, &plan, &later_ms));

@@ -51,14 +51,17 @@ static bool certainly_not_bought(const struct answer *a)
 static int64_t back_off_ms(const struct job *job, const struct answer *a)
 {
     const struct settings *s = job_env(job)->settings;
-    struct backoff b = {.base_ms = MIN(UNSENT_BASE_MS, s->check_base), .cap_ms = MIN(UNSENT_CAP_MS, s->check_cap), .factor = 2,
+    struct backoff b = {.base_ms = MIN(UNSENT_BASE_MS, s->check_base),
+                        .cap_ms = MIN(UNSENT_CAP_MS, s->check_cap),
+                        .factor = 2,
                         .jitter = JITTER_EQUAL};
     uint64_t random;
 
     if (a->retry_after_ms)
         return MIN(a->retry_after_ms, s->check_cap);
     if (a->kind == ANSWER_TROUBLE)
-        b = (struct backoff){.base_ms = s->check_base, .cap_ms = s->check_cap, .factor = 2, .jitter = JITTER_EQUAL};
+        b = (struct backoff){
+            .base_ms = s->check_base, .cap_ms = s->check_cap, .factor = 2, .jitter = JITTER_EQUAL};
     random_bytes(&random, sizeof random);
     return backoff_delay_ms(&b, job->lease.snoozes + 1, 0, random);
 }
@@ -67,7 +70,9 @@ static int64_t first_question_ms(const struct job *job, const struct answer *a)
 {
     int64_t first = job_env(job)->settings->check_first;
 
-    return clock_ms() + (a->kind == ANSWER_ACCEPTED || a->kind == ANSWER_PENDING ? first : MIN(first, DOUBT_ASK_MS));
+    return clock_ms() + (a->kind == ANSWER_ACCEPTED || a->kind == ANSWER_PENDING
+                             ? first
+                             : MIN(first, DOUBT_ASK_MS));
 }
 
 static void die(void)
@@ -97,8 +102,9 @@ rc placing_call(struct cx *cx, const struct placing *p, int64_t *ret_later_ms)
         die();
     log_ev(a.kind == ANSWER_UNCLEAR ? LOG_WARN : LOG_INFO, "order.placed", kv_str("order", o->id),
            kv_int("unit", p->placement.unit), kv_str("provider", provider_name(p->provider)),
-           kv_str("reference", p->placement.referans), kv_str("answer", answer_kind_name(a.kind)), kv_str("row", a.row),
-           kv_str("reason", answer_reason_name(a.reason)), kv_int("took_ms", a.took_ms));
+           kv_str("reference", p->placement.referans), kv_str("answer", answer_kind_name(a.kind)),
+           kv_str("row", a.row), kv_str("reason", answer_reason_name(a.reason)),
+           kv_int("took_ms", a.took_ms));
     f.check_at_ms = first_question_ms(p->job, &a);
     try(store_fact(cx, p->job, store, &f));
     if (certainly_not_bought(&a))

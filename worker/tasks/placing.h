@@ -12,8 +12,8 @@ struct placing {
     struct provider *provider;
     struct provider_entry *entry; /* entered */
     const struct order *order;
-    const char *product, *kupur;  /* of the package there */
-    struct placement placement;   /* 'sending', committed by this very attempt */
+    const char *product, *kupur; /* of the package there */
+    struct placement placement;  /* 'sending', committed by this very attempt */
 };
 /* *ret_later_ms: when to try the same again (wall); 0: nothing to wait for. Failures are the store's or CANCELLED; the placement then stays
  * 'sending', which the next attempt reads as doubt. Parks. */

@@ -8,7 +8,8 @@
 #include "worker/tasks/step.h"
 
 /* Let in, or the job is snoozed until *ret_later_ms. */
-static rc enter(struct cx *cx, struct job *job, struct provider **ret, struct provider_entry *e, char *id)
+static rc enter(struct cx *cx, struct job *job, struct provider **ret, struct provider_entry *e,
+                char *id)
 {
     try(args_id(cx, job, "integration_id", id));
     try(provider_get(cx, job_env(job)->providers, id, ret));
@@ -41,7 +42,8 @@ static rc run_balance(struct cx *cx, struct job *job)
     if (!b.ok)
         return failed(cx, &b.answer);
     try(integration_balance(cx, job_env(job)->db, id, b.balance, b.debt));
-    job_result(job, b.debt ? arena_printf(&cx->arena, "{\"balance\":\"%s\",\"debt\":\"%s\"}", b.balance, b.debt)
+    job_result(job, b.debt ? arena_printf(&cx->arena, "{\"balance\":\"%s\",\"debt\":\"%s\"}",
+                                          b.balance, b.debt)
                            : arena_printf(&cx->arena, "{\"balance\":\"%s\"}", b.balance));
     return job_complete(cx, job, NULL, NULL);
 }
@@ -73,10 +75,11 @@ static rc run_catalogue(struct cx *cx, struct job *job)
             .raw = c.rows[i].raw,
         };
     try(catalogue_put(cx, job_env(job)->db, id, items, c.n, &collisions));
-    log_ev(LOG_INFO, "provider.catalogue", kv_str("provider", provider_name(p)), kv_int("rows", (int64_t)c.n),
-           kv_int("skipped", (int64_t)c.skipped), kv_int("collisions", collisions));
-    job_result(job, arena_printf(&cx->arena, "{\"rows\":%zu,\"skipped\":%zu,\"collisions\":%lld}", c.n, c.skipped,
-                                 (long long)collisions));
+    log_ev(LOG_INFO, "provider.catalogue", kv_str("provider", provider_name(p)),
+           kv_int("rows", (int64_t)c.n), kv_int("skipped", (int64_t)c.skipped),
+           kv_int("collisions", collisions));
+    job_result(job, arena_printf(&cx->arena, "{\"rows\":%zu,\"skipped\":%zu,\"collisions\":%lld}",
+                                 c.n, c.skipped, (long long)collisions));
     return job_complete(cx, job, NULL, NULL);
 }
 

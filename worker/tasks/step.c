@@ -70,13 +70,15 @@ rc store_fact(struct cx *cx, struct job *job, fact_fn fn, void *arg)
     bool stale = false;
 
     for (;;) {
-        rc r = stale ? pg_tx_run(cx, job_env(job)->db, without_job, &f) : job_tx(cx, job, in_job, &f);
+        rc r =
+            stale ? pg_tx_run(cx, job_env(job)->db, without_job, &f) : job_tx(cx, job, in_job, &f);
         if (r == E_STALE_ATTEMPT && !stale) {
             stale = true;
             continue;
         }
         if (r == OK && stale)
-            return fail(cx, STALE_ATTEMPT, "another attempt holds the job now; what the provider answered was stored");
+            return fail(cx, STALE_ATTEMPT,
+                        "another attempt holds the job now; what the provider answered was stored");
         if (!store_is_away(r) || clock_mono_ms() >= until)
             return r;
         log_fail(LOG_WARN, "order.answer_not_stored_yet", cx, r, kv_int("again_ms", nap));

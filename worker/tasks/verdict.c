@@ -7,7 +7,8 @@ static int64_t age_ms(const struct placement *p, int64_t now_ms)
     return now_ms - (p->sent_ms ? p->sent_ms : p->created_ms);
 }
 
-enum verdict verdict_of(const struct placement *p, enum answer_kind k, const struct verdict_rules *r, int64_t now_ms)
+enum verdict verdict_of(const struct placement *p, enum answer_kind k,
+                        const struct verdict_rules *r, int64_t now_ms)
 {
     bool late = age_ms(p, now_ms) >= r->order_timeout_ms;
     bool doubted = p->status == PLACEMENT_UNCONFIRMED;
@@ -27,10 +28,11 @@ enum verdict verdict_of(const struct placement *p, enum answer_kind k, const str
     return VERDICT_NOTHING;
 }
 
-int64_t ask_again_ms(const struct placement *p, int asked, int64_t base_ms, int64_t cap_ms, const struct verdict_rules *r,
-                     int64_t now_ms, uint64_t random)
+int64_t ask_again_ms(const struct placement *p, int asked, int64_t base_ms, int64_t cap_ms,
+                     const struct verdict_rules *r, int64_t now_ms, uint64_t random)
 {
-    const struct backoff b = {.base_ms = base_ms, .cap_ms = cap_ms, .factor = 2, .jitter = JITTER_EQUAL};
+    const struct backoff b = {
+        .base_ms = base_ms, .cap_ms = cap_ms, .factor = 2, .jitter = JITTER_EQUAL};
     int64_t from = now_ms - age_ms(p, now_ms);
     int64_t at = now_ms + backoff_delay_ms(&b, MAX(asked, 1), 0, random);
     int64_t end = from + r->order_timeout_ms;

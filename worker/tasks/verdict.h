@@ -25,9 +25,10 @@ struct verdict_rules {
     bool may_resend;
     int64_t review_after_ms, order_timeout_ms;
 };
-enum verdict verdict_of(const struct placement *p, enum answer_kind k, const struct verdict_rules *r, int64_t now_ms);
+enum verdict verdict_of(const struct placement *p, enum answer_kind k,
+                        const struct verdict_rules *r, int64_t now_ms);
 
 /* When to ask again about a placement asked about `asked` times: base * 2^(asked-1), at most cap, half of it random; never past the
  * moment in which review_after or order_timeout decides. */
-int64_t ask_again_ms(const struct placement *p, int asked, int64_t base_ms, int64_t cap_ms, const struct verdict_rules *r,
-                     int64_t now_ms, uint64_t random);
+int64_t ask_again_ms(const struct placement *p, int asked, int64_t base_ms, int64_t cap_ms,
+                     const struct verdict_rules *r, int64_t now_ms, uint64_t random);

@@ -24,8 +24,8 @@
 #define TRIES    8
 #define BODY_MAX MiB(1)
 
-static rc send_to(struct cx *cx, const struct worker_env *env, const char *url, const struct http_header *headers,
-                  const struct buf *body)
+static rc send_to(struct cx *cx, const struct worker_env *env, const char *url,
+                  const struct http_header *headers, const struct buf *body)
 {
     struct http_response r;
     long status;
@@ -69,9 +69,10 @@ static rc deliver(struct cx *cx, struct job *job, const struct order *o, const c
     try(tenant_webhook_secret(cx, env->db, env->seal, o->tenant_id, &secret));
     webhook_sign(secret, now_s, body.p, body.len, signature);
     snprintf(stamp, sizeof stamp, "%lld", (long long)now_s);
-    const struct http_header headers[] = {{"Content-Type", "application/json"}, {"Mihwar-Event", event},
-                                          {"Mihwar-Delivery", job->lease.id},   {"Mihwar-Timestamp", stamp},
-                                          {"Mihwar-Signature", signature},      {NULL, NULL}};
+    const struct http_header headers[] = {
+        {"Content-Type", "application/json"}, {"Mihwar-Event", event},
+        {"Mihwar-Delivery", job->lease.id},   {"Mihwar-Timestamp", stamp},
+        {"Mihwar-Signature", signature},      {NULL, NULL}};
     return send_to(cx, env, o->callback_url, headers, &body);
 }
 
@@ -88,7 +89,8 @@ static rc run(struct cx *cx, struct job *job)
     try(order_load(cx, job_env(job)->db, NULL, id, &o));
     if (o.callback_url)
         try(deliver(cx, job, &o, event));
-    log_ev(LOG_INFO, "webhook.delivered", kv_str("order", id), kv_str("event", event), kv_int("attempt", job->attempt));
+    log_ev(LOG_INFO, "webhook.delivered", kv_str("order", id), kv_str("event", event),
+           kv_int("attempt", job->attempt));
     return job_complete(cx, job, NULL, NULL);
 }
 
