@@ -99,7 +99,7 @@ rc order_resend(struct cx *cx, const struct order_step *st, const struct placeme
     }
     try(move_write(
         cx, &m,
-        &(struct change){.p = now, .to = PLACEMENT_SENDING, .called = true, .event = "resent"}));
+        &(struct change){.p = now, .to = PLACEMENT_SENDING, .called = true, .call_token = call_token_new(), .event = "resent"}));
     now->calls++;
     *ret = *now;
     *ret_begun = BEGUN;

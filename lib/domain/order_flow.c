@@ -3,6 +3,7 @@
  * Each step is: lock, look again, move or note that it came too late. See order_flow.h for what
  * they guarantee. */
 #include "domain/order_flow.h"
+#include "base/id.h"
 #include "base/text.h"
 #include "domain/order_create.h"
 #include "domain/order_flow.sql.h"
@@ -11,19 +12,25 @@
 
 /* ---------------------------------------------------------------- before the call */
 
+int64_t call_token_new(void)
+{
+    return (int64_t)random_below(INT64_MAX - 1) + 1;
+}
+
 static rc insert_placement(struct cx *cx, struct move *m, int unit, const struct route_stop *stop,
-                           enum referans_form form, struct placement *ret)
+                           enum referans_form form, int64_t call_token, struct placement *ret)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
     try(pg_tx_do(cx, m->st->tx, SQL_PLACEMENT_BEGIN, &res, pg_s(m->o.id), pg_i(unit),
-                 pg_s(stop->integration_id), pg_b(form == REFERANS_UUID)));
+                 pg_s(stop->integration_id), pg_b(form == REFERANS_UUID), pg_i(call_token)));
     struct row r = ROW(cx, res, 0);
     *ret = (struct placement){
         .order_id = m->o.id, .unit = unit, .integration_id = stop->integration_id};
     ret->provider = stop->name;
     ret->status = PLACEMENT_SENDING;
     ret->calls = 1;
+    ret->call_token = call_token;
     ret->id = row_int(&r);
     ret->referans = row_text(&r);
     ret->created_ms = row_ms(&r);
@@ -99,15 +106,16 @@ rc order_begin(struct cx *cx, const struct order_step *st, const char *order_id,
         p = NULL;
     }
     bool fresh = !p;
+    int64_t call_token = call_token_new();
     if (fresh) {
         struct placement added;
-        try(insert_placement(cx, &m, unit, find_stop(&m, integration_id), form, &added));
+        try(insert_placement(cx, &m, unit, find_stop(&m, integration_id), form, call_token, &added));
         p = add_placement(cx, &m, &added);
     }
     try(move_write(
         cx, &m,
         &(struct change){
-            .p = p, .to = PLACEMENT_SENDING, .event = "sending", .begun = true, .written = fresh}));
+            .p = p, .to = PLACEMENT_SENDING, .event = "sending", .begun = true, .call_token = call_token, .written = fresh}));
     *ret = *p;
     *ret_begun = BEGUN;
     return OK;
@@ -136,10 +144,18 @@ rc order_placed(struct cx *cx, const struct order_step *st, const struct placeme
     return ask_later(cx, &m, check_at_ms);
 }
 
-static rc to_unconfirmed(struct cx *cx, struct move *m, struct placement *now,
-                         const struct provider_words *w, int64_t check_at_ms)
+/* Is the call under way, or the last one, the one that p knows of? */
+static bool same_call(const struct placement *now, const struct placement *p)
 {
-    if (now->status == PLACEMENT_SENDING)
+    return now->call_token == p->call_token;
+}
+
+/* A newer call is left to its own caller, who will say what became of it. */
+static rc to_unconfirmed(struct cx *cx, struct move *m, struct placement *now,
+                         const struct placement *p, const struct provider_words *w,
+                         int64_t check_at_ms)
+{
+    if (now->status == PLACEMENT_SENDING && same_call(now, p))
         try(move_write(cx, m,
                        &(struct change){
                            .p = now, .to = PLACEMENT_UNCONFIRMED, .w = w, .event = "unconfirmed"}));
@@ -153,7 +169,7 @@ rc order_unclear(struct cx *cx, const struct order_step *st, const struct placem
     struct placement *now;
 
     try(move_take(cx, st, p, w, "late_unclear", &m, &now));
-    return now ? to_unconfirmed(cx, &m, now, w, check_at_ms) : OK;
+    return now ? to_unconfirmed(cx, &m, now, p, w, check_at_ms) : OK;
 }
 
 rc order_unsent(struct cx *cx, const struct order_step *st, const struct placement *p,
@@ -166,9 +182,9 @@ rc order_unsent(struct cx *cx, const struct order_step *st, const struct placeme
     if (!now)
         return OK;
     /* An earlier call under this reference may have arrived; that this one did not says nothing
-     * about it. */
-    if (now->calls > 1 || now->status != PLACEMENT_SENDING)
-        return to_unconfirmed(cx, &m, now, w, check_at_ms);
+     * about it. Nor does an older call's word about the one that is under way now. */
+    if (now->calls > 1 || now->status != PLACEMENT_SENDING || !same_call(now, p))
+        return to_unconfirmed(cx, &m, now, p, w, check_at_ms);
     return move_write(
         cx, &m, &(struct change){.p = now, .to = PLACEMENT_UNSENT, .w = w, .event = "unsent"});
 }
@@ -183,13 +199,13 @@ rc order_refused(struct cx *cx, const struct order_step *st, const struct placem
     try(move_take(cx, st, p, w, "late_refused", &m, &now));
     if (!now)
         return OK;
-    bool only_call = now->calls == 1 && p->calls == 1;
+    bool only_call = now->calls == 1 && p->calls == 1 && same_call(now, p);
     if (only_call && (now->status == PLACEMENT_SENDING || now->status == PLACEMENT_UNCONFIRMED))
         return move_lose(cx, &m, now, w, /* asked= */ false, "refused", ret_next);
     /* A panel may look at the balance before it looks for duplicates: the call before may have used
      * it up. */
     *ret_next = NEXT_ASK;
-    return to_unconfirmed(cx, &m, now, w, check_at_ms);
+    return to_unconfirmed(cx, &m, now, p, w, check_at_ms);
 }
 
 /* ---------------------------------------------------------------- nobody to ask */
@@ -199,14 +215,14 @@ static bool unit_done(const struct placement *p)
     return p && p->status == PLACEMENT_COMPLETED;
 }
 
-/* Units beside this one: is any under way or waiting for a person, is any delivered? */
-static void others(struct move *m, int unit, bool *ret_busy, bool *ret_done)
+/* Units beside this one: is any under way, is any delivered or before a person? */
+static void others(struct move *m, int unit, bool *ret_busy, bool *ret_person)
 {
-    *ret_busy = *ret_done = false;
+    *ret_busy = *ret_person = false;
     for (int u = 1; u <= m->o.quantity; u++) {
         const struct placement *p = u == unit ? NULL : move_latest(m, u);
-        *ret_done |= unit_done(p);
-        *ret_busy |= p && !unit_waits(p) && !unit_done(p) && p->status != PLACEMENT_FAILED;
+        *ret_person |= unit_done(p) || (p && p->status == PLACEMENT_REVIEW);
+        *ret_busy |= p && (p->status == PLACEMENT_SENDING || placement_asking(p->status));
     }
 }
 
@@ -214,7 +230,7 @@ rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_i
                  const char *why)
 {
     struct move m;
-    bool busy, done;
+    bool busy, person;
 
     try(move_lock(cx, st, NULL, order_id, &m));
     struct placement *p = move_latest(&m, unit);
@@ -230,13 +246,13 @@ rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_i
                                            .order_note = why});
     /* No placement was ever made for the unit, so only the order can say it: once nothing else of
      * it moves. */
-    others(&m, unit, &busy, &done);
+    others(&m, unit, &busy, &person);
     if (busy)
-        return move_note(cx, &m, "unplaced", NULL, why);
+        return fail(cx, CONFLICT, "unit %d cannot be placed, and other units are under way", unit);
     return move_write(cx, &m,
                       &(struct change){.decided = true,
-                                       .status = done ? ORDER_REVIEW : ORDER_FAILED,
-                                       .event = done ? "review" : "failed",
+                                       .status = person ? ORDER_REVIEW : ORDER_FAILED,
+                                       .event = person ? "review" : "failed",
                                        .detail = why,
                                        .order_note = why});
 }

@@ -25,7 +25,8 @@
  *   - another provider is tried only after a certain refusal, each at most once per unit
  *   - a refusal of a repeated call (calls > 1) is not certain: the first may have arrived; it is
  * treated as unclear
- *   - `unsent` is believed only for the first call of a reference
+ *   - `unsent` is believed only for the first call of a reference that may have arrived, and only of that very call
+ *     (call_token): the word of an older one frees nothing
  */
 #pragma once
 #include "domain/placements.h"
@@ -120,7 +121,11 @@ rc order_unclear(struct cx *cx, const struct order_step *st, const struct placem
  * After an earlier call of the same reference: unclear. Parks. */
 rc order_unsent(struct cx *cx, const struct order_step *st, const struct placement *p,
                 const struct provider_words *w, int64_t check_at_ms) MW_PARKS;
-/* Nobody to place this unit at: certainly not delivered, so it fails. Parks. */
+/* In the transaction that ends the dispatch: CONFLICT when something is to be done after all (a check that found this job
+ * alive made none of its own). Parks. */
+rc order_dispatched(struct cx *cx, const struct order_step *st, const char *order_id) MW_PARKS;
+/* Nobody to place this unit at: certainly not delivered, so it fails. CONFLICT, with nothing written, while it was never
+ * placed and other units are under way: their end decides with it. Parks. */
 rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_id, int unit,
                  const char *why) MW_PARKS;
 

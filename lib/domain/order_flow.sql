@@ -10,8 +10,8 @@ SELECT i.id, i.name, i.enabled, m.external_product, m.external_kupur
 
 -- name: placement_begin
 -- The reference is made here, so that no two processes can make the same one: 13 digits of time, 5 of a sequence; or a UUID.
-INSERT INTO order_placements (order_id, unit, integration_id, referans)
-VALUES ($1::uuid, $2::int, $3::uuid,
+INSERT INTO order_placements (order_id, unit, integration_id, call_token, referans)
+VALUES ($1::uuid, $2::int, $3::uuid, $5::bigint,
         CASE WHEN $4::boolean THEN gen_random_uuid()::text
              ELSE floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint::text
                   || lpad((nextval('order_referans_seq') % 100000)::text, 5, '0') END)
@@ -31,6 +31,7 @@ UPDATE order_placements
        calls = calls + $10::int,
        sent_at = CASE WHEN $11::boolean THEN coalesce(sent_at, now()) ELSE sent_at END,
        gave_up = $12::boolean,
+       call_token = coalesce(nullif($13::bigint, 0), call_token),
        ended_at = CASE WHEN $2::text IN ('completed', 'failed') THEN clock_timestamp() END,
        updated_at = now()
  WHERE id = $1::bigint;

@@ -217,7 +217,7 @@ static struct pg_step placement_step(struct cx *cx, const struct change *c, cons
                      pg_s(fit(cx, w->external_id, 128)), pg_s(fit(cx, w->external_status, 64)),
                      pg_s(fit_note(cx, w->note)), pg_s(cost ? w->cost : NULL),
                      pg_s(cost ? w->currency : NULL), pg_s(sealed_pin), pg_i(c->asked),
-                     pg_i(c->called), pg_b(arrived), pg_b(c->gave_up)),
+                     pg_i(c->called), pg_b(arrived), pg_b(c->gave_up), pg_i(c->call_token)),
     };
 }
 
@@ -288,6 +288,8 @@ rc move_write(struct cx *cx, struct move *m, const struct change *c)
             steps[n++] = placement_step(cx, c, pin);
         c->p->status = c->to;
         c->p->gave_up = c->gave_up;
+        if (c->call_token)
+            c->p->call_token = c->call_token;
     }
     if (!c->event)
         return run(cx, m, steps, n);

@@ -48,6 +48,7 @@ struct change {
     const struct provider_words *w;
     const char *pin; /* in clear; sealed here */
     bool asked, called, gave_up;
+    int64_t call_token; /* of the call that begins now; 0: none does */
     const char *event;      /* kind, for the timeline; NULL: quiet, only the placement is written */
     const char *detail;     /* NULL: the provider's note */
     const char *order_note; /* NULL: the provider's note */
@@ -59,6 +60,8 @@ struct change {
     bool keep_note;        /* what is said is about the question, not about the order */
 };
 rc move_write(struct cx *cx, struct move *m, const struct change *c) MW_PARKS;
+/* A number that no other call has. */
+int64_t call_token_new(void);
 /* Only a line on the timeline. */
 rc move_note(struct cx *cx, struct move *m, const char *event, const struct placement *p,
              const char *detail) MW_PARKS;

@@ -4,7 +4,9 @@
  *   none, unsent                      place it: at the first in the route where it has not failed
  *   failed, others may be tried       the same; nobody left: unrouted
  *   sending                           its caller died between storing the reference and the answer:
- * doubt sent, unconfirmed, ended, review  nothing to do here */
+ * doubt sent, unconfirmed, ended, review  nothing to do here
+ *
+ * Doubts first, then what can be placed, then what cannot. */
 #include "domain/order_flow.sql.h"
 #include "domain/order_move.h"
 #include "domain/order_row.h"
@@ -16,6 +18,8 @@ bool unit_waits(const struct placement *p)
     return !p || p->status == PLACEMENT_UNSENT || (p->status == PLACEMENT_FAILED && !p->gave_up);
 }
 
+/* What is more urgent for one unit than for those before it: a unit that nobody can be asked for must not hide a caller that
+ * died, or one that can be placed. */
 static void plan_unit(struct move *m, int unit, struct order_plan *ret)
 {
     const struct placement *p = move_latest(m, unit);
@@ -26,9 +30,11 @@ static void plan_unit(struct move *m, int unit, struct order_plan *ret)
         ret->doubt = *p;
         return;
     }
-    if (!unit_waits(p))
+    if (!unit_waits(p) || ret->what == PLAN_PLACE)
         return;
     const struct route_stop *stop = route_next(m->route, m->nroute, m->p, m->np, unit);
+    if (!stop && ret->what == PLAN_UNROUTED)
+        return;
     ret->what = stop ? PLAN_PLACE : PLAN_UNROUTED;
     ret->unit = unit;
     if (stop) {
@@ -50,15 +56,32 @@ static rc plan_read(struct cx *cx, struct pg *db, const char *order_id, struct m
     return OK;
 }
 
+static void plan_units(struct move *m, struct order_plan *ret)
+{
+    *ret = (struct order_plan){.what = PLAN_NOTHING, .order = m->o};
+    if (!move_open(m) || m->o.status == ORDER_REVIEW)
+        return;
+    for (int u = 1; u <= m->o.quantity && ret->what != PLAN_DOUBT; u++)
+        plan_unit(m, u, ret);
+}
+
 rc order_plan(struct cx *cx, struct pg *db, const char *order_id, struct order_plan *ret)
 {
     struct move m = {0};
 
     try(plan_read(cx, db, order_id, &m));
-    *ret = (struct order_plan){.what = PLAN_NOTHING, .order = m.o};
-    if (!move_open(&m) || m.o.status == ORDER_REVIEW)
-        return OK;
-    for (int u = 1; u <= m.o.quantity && ret->what == PLAN_NOTHING; u++)
-        plan_unit(&m, u, ret);
+    plan_units(&m, ret);
+    return OK;
+}
+
+rc order_dispatched(struct cx *cx, const struct order_step *st, const char *order_id)
+{
+    struct order_plan plan;
+    struct move m;
+
+    try(move_lock(cx, st, NULL, order_id, &m));
+    plan_units(&m, &plan);
+    if (plan.what != PLAN_NOTHING)
+        return fail(cx, CONFLICT, "unit %d is to be placed after all", plan.unit);
     return OK;
 }

@@ -50,6 +50,7 @@ rc placements_read(struct cx *cx, const struct pg_result *res, struct placement 
             return fail(cx, SCHEMA, "placement %s has the unknown status '%s'", p->referans,
                         status);
         p->calls = (int)row_int(&r);
+        p->call_token = row_int(&r);
         p->asked = (int)row_int(&r);
         p->gave_up = row_bool(&r);
         p->external_id = row_text(&r);

@@ -35,6 +35,7 @@ struct placement {
     const char *integration_id, *provider, *referans;
     enum placement_status status;
     int calls, asked; /* times sent under this reference; times asked about */
+    int64_t call_token; /* of the call under way, or the last: who has another is not its caller */
     bool gave_up;     /* failed, and nobody else is tried for the unit */
     const char *external_id, *external_status, *note;     /* NULL: none */
     const char *cost_amount, *cost_currency, *pin_sealed; /* NULL: none */

@@ -38,7 +38,7 @@ struct moves {
 static const char *const order_words[] = {"pending",   "sending", "sent",      "unconfirmed",
                                           "completed", "failed",  "cancelled", "review"};
 static const char *const order_allowed[] = {
-    "sending failed cancelled review completed",
+    "sending sent failed cancelled review completed",
     "pending sent unconfirmed completed failed review",
     "pending sending unconfirmed completed failed review",
     "pending sending sent completed failed review",
