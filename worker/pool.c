@@ -338,7 +338,8 @@ static void heed(struct job_run *run, bool lost, bool wished)
     log_ev(LOG_WARN, lost ? "lease.lost" : "job.cancel_wished", kv_str("job", run->job.lease.id),
            kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
            kv_int("age_ms", clock_ms() - run->started_ms));
-    pool_cancel(run);
+    if (!run->held)
+        pool_cancel(run);
 }
 
 static rc extend_queue(struct cx *cx, struct pool *p, struct pool_queue *q)

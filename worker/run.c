@@ -317,6 +317,15 @@ struct worker_env *job_env(const struct job *job)
     return &job->run->pool->env;
 }
 
+void job_hold(struct job *job, bool hold)
+{
+    struct job_run *run = job->run;
+
+    run->held = hold;
+    if (!hold && (run->lost || run->wished_away))
+        fiber_cancel(run->fiber);
+}
+
 void job_result(struct job *job, const char *json)
 {
     free(job->run->result);

@@ -16,6 +16,7 @@ struct job_run {
     bool lost;        /* the lease is another's, or expired */
     bool wished_away; /* its cancel was asked for */
     bool released;    /* the drain gives it back */
+    bool held;        /* job_hold: a lost lease or a wish waits until it is let go */
     bool finishing;   /* the task has returned: nothing is cancelled any more */
     bool ended;       /* job_complete or job_snooze committed `end` */
     bool doubtful;    /* their commit may have happened */

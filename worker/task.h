@@ -50,5 +50,8 @@ rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new 
  * when the job is no longer this attempt's. Parks. */
 rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg),
           void *arg) MW_PARKS;
+/* While a job is held, a lost lease and a wish to cancel do not cut its waits short; they do as soon as it is let go. For the
+ * moments in which the answer is dear. The deadline and the end of a drain's grace hold all the same. */
+void job_hold(struct job *job, bool hold);
 /* What GET /v1/jobs/{id} shows as the result: JSON text, written with the job's end. Copied. */
 void job_result(struct job *job, const char *json);

@@ -97,9 +97,12 @@ rc order_resend(struct cx *cx, const struct order_step *st, const struct placeme
         *ret_begun = BEGUN_DOUBT;
         return OK;
     }
-    try(move_write(
-        cx, &m,
-        &(struct change){.p = now, .to = PLACEMENT_SENDING, .called = true, .call_token = call_token_new(), .event = "resent"}));
+    try(move_write(cx, &m,
+                   &(struct change){.p = now,
+                                    .to = PLACEMENT_SENDING,
+                                    .called = true,
+                                    .call_token = call_token_new(),
+                                    .event = "resent"}));
     now->calls++;
     *ret = *now;
     *ret_begun = BEGUN;

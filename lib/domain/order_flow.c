@@ -109,13 +109,17 @@ rc order_begin(struct cx *cx, const struct order_step *st, const char *order_id,
     int64_t call_token = call_token_new();
     if (fresh) {
         struct placement added;
-        try(insert_placement(cx, &m, unit, find_stop(&m, integration_id), form, call_token, &added));
+        try(insert_placement(cx, &m, unit, find_stop(&m, integration_id), form, call_token,
+                             &added));
         p = add_placement(cx, &m, &added);
     }
-    try(move_write(
-        cx, &m,
-        &(struct change){
-            .p = p, .to = PLACEMENT_SENDING, .event = "sending", .begun = true, .call_token = call_token, .written = fresh}));
+    try(move_write(cx, &m,
+                   &(struct change){.p = p,
+                                    .to = PLACEMENT_SENDING,
+                                    .event = "sending",
+                                    .begun = true,
+                                    .call_token = call_token,
+                                    .written = fresh}));
     *ret = *p;
     *ret_begun = BEGUN;
     return OK;

@@ -48,7 +48,7 @@ struct change {
     const struct provider_words *w;
     const char *pin; /* in clear; sealed here */
     bool asked, called, gave_up;
-    int64_t call_token; /* of the call that begins now; 0: none does */
+    int64_t call_token;     /* of the call that begins now; 0: none does */
     const char *event;      /* kind, for the timeline; NULL: quiet, only the placement is written */
     const char *detail;     /* NULL: the provider's note */
     const char *order_note; /* NULL: the provider's note */

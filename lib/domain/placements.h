@@ -34,9 +34,9 @@ struct placement {
     int unit; /* 1..quantity */
     const char *integration_id, *provider, *referans;
     enum placement_status status;
-    int calls, asked; /* times sent under this reference; times asked about */
+    int calls, asked;   /* times sent under this reference; times asked about */
     int64_t call_token; /* of the call under way, or the last: who has another is not its caller */
-    bool gave_up;     /* failed, and nobody else is tried for the unit */
+    bool gave_up;       /* failed, and nobody else is tried for the unit */
     const char *external_id, *external_status, *note;     /* NULL: none */
     const char *cost_amount, *cost_currency, *pin_sealed; /* NULL: none */
     int64_t created_ms, sent_ms, asked_ms,

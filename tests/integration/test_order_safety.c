@@ -22,7 +22,20 @@ struct world {
 };
 
 struct call {
-    enum { BEGIN, PLACED, REFUSED, UNCLEAR, UNSENT, DONE, REJECTED, RESEND, REVIEW, GIVE_UP, SETTLED, LEFT } what;
+    enum {
+        BEGIN,
+        PLACED,
+        REFUSED,
+        UNCLEAR,
+        UNSENT,
+        DONE,
+        REJECTED,
+        RESEND,
+        REVIEW,
+        GIVE_UP,
+        SETTLED,
+        LEFT
+    } what;
     int unit;
     struct placement *p;
     enum order_begun begun;
@@ -89,7 +102,8 @@ static struct order_plan plan(struct world *w)
 
 static const char *placements(void)
 {
-    return SIDE("SELECT coalesce(string_agg(concat_ws(' ', unit, status, calls), '; ' ORDER BY unit, id), '') FROM order_placements");
+    return SIDE("SELECT coalesce(string_agg(concat_ws(' ', unit, status, calls), '; ' ORDER BY "
+                "unit, id), '') FROM order_placements");
 }
 
 static const char *order_is(void)
@@ -99,7 +113,8 @@ static const char *order_is(void)
 
 static int64_t jobs(const char *task)
 {
-    return pg_one_int(stores.database_url, "SELECT count(*) FROM jobs WHERE live AND task = '%s'", task);
+    return pg_one_int(stores.database_url, "SELECT count(*) FROM jobs WHERE live AND task = '%s'",
+                      task);
 }
 
 /* ---------------------------------------------------------------- the races */
@@ -232,7 +247,8 @@ static void one_unit_decided_before_anything(struct world *w)
 
     begin(w, 1, &p);
     DO(w, UNSENT, &p);
-    ck_ok(order_resolve(w->cx, w->db, NULL, NULL, "cli:test", ORDER_ID, 1, DECIDE_COMPLETED, NULL, "by hand", &o));
+    ck_ok(order_resolve(w->cx, w->db, NULL, NULL, "cli:test", ORDER_ID, 1, DECIDE_COMPLETED, NULL,
+                        "by hand", &o));
     ck_assert_int_eq(o.status, ORDER_SENT);
     ck_assert_int_eq(plan(w).what, PLAN_PLACE);
 }
@@ -267,7 +283,8 @@ START_TEST(race)
 {
     SIDE("TRUNCATE product_orders, order_placements, order_events, jobs CASCADE");
     SIDE("UPDATE integrations SET enabled = true");
-    SIDE("INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, quantity) VALUES"
+    SIDE("INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, "
+         "quantity) VALUES"
          " ('" ORDER_ID "', '" TENANT "', '" PRODUCT "', '" PACKAGE "', '123', %d)",
          races[_i].quantity);
     ck_ok(on_fiber(race_fiber, (void *)&races[_i].play));

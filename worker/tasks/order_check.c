@@ -103,18 +103,20 @@ static rc resend(struct cx *cx, struct asking *a, struct provider_entry *e, int6
         return job_tx(cx, a->job, in_job, a);
     if (r != OK)
         return r;
-    try(job_tx(cx, a->job, begin_again, a));
-    if (a->begun != BEGUN)
-        return OK;
-    return placing_call(cx,
-                        &(struct placing){.job = a->job,
-                                          .provider = a->provider,
-                                          .entry = e,
-                                          .order = a->order,
-                                          .product = m.product,
-                                          .kupur = m.kupur,
-                                          .placement = a->resent},
-                        ret_later_ms);
+    job_hold(a->job, true);
+    r = job_tx(cx, a->job, begin_again, a);
+    if (r == OK && a->begun == BEGUN)
+        r = placing_call(cx,
+                         &(struct placing){.job = a->job,
+                                           .provider = a->provider,
+                                           .entry = e,
+                                           .order = a->order,
+                                           .product = m.product,
+                                           .kupur = m.kupur,
+                                           .placement = a->resent},
+                         ret_later_ms);
+    job_hold(a->job, false);
+    return r;
 }
 
 /* ---------------------------------------------------------------- a question */

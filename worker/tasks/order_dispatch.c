@@ -2,7 +2,7 @@
  *
  *   plan --nothing left--> end
  *    | ^--doubt: a caller died between reference and answer; it is asked about, never called again
- *    | ^--nobody to ask: the unit fails
+ *    | ^--nobody to ask: the unit fails, or waits for the others (snooze)
  *    v
  *   provider: let in? (paused, turn, breaker)  --no--> snooze
  *    v
@@ -18,7 +18,9 @@
 #include "worker/tasks/placing.h"
 
 #define LOOK_TRIES_MS (60 * 1000)
-#define ROUNDS        1000 /* units x providers x surprises; more is a fault of ours */
+#define CALL_ROOM_MS                                                                               \
+    (8 * 60 * 1000) /* a look, the longest call, and a minute to store its answer */
+#define ROUNDS 1000 /* units x providers x surprises; more is a fault of ours */
 
 struct begin {
     struct job *job;
@@ -58,22 +60,43 @@ static rc give_up(struct cx *cx, const struct order_step *st, void *arg)
     return order_give_up(cx, st, g->plan->order.id, g->plan->unit, g->why);
 }
 
+/* While other units are under way their end decides with it: looked at again. */
+static rc leave_unplaced(struct cx *cx, struct job *job, const struct order_plan *plan,
+                         const char *why, int64_t *ret_later_ms)
+{
+    rc r = store_fact(cx, job, give_up, &(struct give_up){plan, why});
+
+    if (r != E_CONFLICT)
+        return r;
+    *ret_later_ms = clock_ms() + job_env(job)->settings->check_base;
+    return OK;
+}
+
 /* Only an operator can mend these; the order waits meanwhile. */
 static bool provider_is_unusable(rc r)
 {
     return r == E_NOT_FOUND || r == E_CONFIG || r == E_CRYPTO;
 }
 
-/* The connection was lost after COMMIT was sent: was the reference stored? If the row is of our own making (its number is
- * ours alone, and this is its first call), finding it is as good as the OK that got lost, for nobody else can have called.
- * A row that was there before (unsent, tried again) may by now be another attempt's: that stays a doubt. */
+static const struct placement *find(const struct placement *p, size_t n, int64_t id)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i].id == id)
+            return &p[i];
+    }
+    return NULL;
+}
+
+/* The connection was lost after COMMIT was sent: was the reference stored? A row that carries the number of this very call is as
+ * good as the OK that got lost, for nobody else can have called under it. Any other row is somebody else's doing, or doubt. */
 static rc look_again(struct cx *cx, struct begin *b)
 {
     int64_t until = clock_mono_ms() + LOOK_TRIES_MS, nap = 100;
-    struct order_plan now;
+    struct placement *list;
+    size_t n;
 
     for (;;) {
-        rc r = order_plan(cx, job_env(b->job)->db, b->plan->order.id, &now);
+        rc r = placement_list(cx, job_env(b->job)->db, b->plan->order.id, &list, &n);
         if (r == OK)
             break;
         if (!error_info(r)->retry || clock_mono_ms() >= until)
@@ -81,28 +104,30 @@ static rc look_again(struct cx *cx, struct begin *b)
         try(fiber_sleep(cx, nap));
         nap = MIN(nap * 2, 5000);
     }
-    bool ours = now.what == PLAN_DOUBT && now.doubt.id == b->placement.id && now.doubt.calls == 1 &&
-                b->placement.calls == 1;
+    const struct placement *now = find(list, n, b->placement.id);
+    bool ours =
+        now && now->status == PLACEMENT_SENDING && now->call_token == b->placement.call_token;
     log_ev(LOG_WARN, "order.begin_in_doubt", kv_str("order", b->plan->order.id),
            kv_str("reference", b->placement.referans), kv_bool("stored", ours));
     b->begun = ours ? BEGUN : BEGUN_DOUBT;
     return OK;
 }
 
-static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan,
-                   struct provider *provider, int64_t *ret_later_ms)
+/* Enough time for a call and its answer? What is cut off in between is doubt. */
+static bool has_room(const struct cx *cx, const struct job *job)
 {
-    _cleanup_(provider_leave) struct provider_entry e = {0};
+    return cx_left_ms(cx) >= MIN(CALL_ROOM_MS, job->timeout_ms / 2);
+}
+
+/* The reference, committed; the call; its answer, stored. */
+static rc place_now(struct cx *cx, struct job *job, const struct order_plan *plan,
+                    struct provider_entry *e, int64_t *ret_later_ms)
+{
     struct begin b = {.job = job,
                       .plan = plan,
-                      .form = provider_uuid_references(provider) ? REFERANS_UUID : REFERANS_DIGITS};
+                      .form =
+                          provider_uuid_references(e->provider) ? REFERANS_UUID : REFERANS_DIGITS};
 
-    try(provider_enter(cx, provider, &e));
-    if (e.later_ms) {
-        log_ev(LOG_DEBUG, "order.later", kv_str("order", plan->order.id), kv_str("why", e.why));
-        *ret_later_ms = e.later_ms;
-        return OK;
-    }
     rc r = job_tx(cx, job, begin, &b);
     if (r == E_STORE_DOUBT && b.begun == BEGUN)
         r = look_again(cx, &b);
@@ -111,13 +136,34 @@ static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan
         return OK; /* what is there now is planned for anew */
     return placing_call(cx,
                         &(struct placing){.job = job,
-                                          .provider = provider,
-                                          .entry = &e,
+                                          .provider = e->provider,
+                                          .entry = e,
                                           .order = &plan->order,
                                           .product = plan->product,
                                           .kupur = plan->kupur,
                                           .placement = b.placement},
                         ret_later_ms);
+}
+
+static rc place_at(struct cx *cx, struct job *job, const struct order_plan *plan,
+                   struct provider *provider, int64_t *ret_later_ms)
+{
+    _cleanup_(provider_leave) struct provider_entry e = {0};
+
+    try(provider_enter(cx, provider, &e));
+    if (e.later_ms) {
+        log_ev(LOG_DEBUG, "order.later", kv_str("order", plan->order.id), kv_str("why", e.why));
+        *ret_later_ms = e.later_ms;
+        return OK;
+    }
+    if (!has_room(cx, job)) { /* many units, a slow provider: the rest in a turn of their own */
+        *ret_later_ms = clock_ms();
+        return OK;
+    }
+    job_hold(job, true);
+    rc r = place_now(cx, job, plan, &e, ret_later_ms);
+    job_hold(job, false);
+    return r;
 }
 
 static rc place(struct cx *cx, struct job *job, const struct order_plan *plan,
@@ -128,7 +174,7 @@ static rc place(struct cx *cx, struct job *job, const struct order_plan *plan,
 
     /* Nobody took it in a whole day, for certain: it fails as an order without an answer does. */
     if (clock_ms() - plan->order.created_ms >= env->settings->order_timeout)
-        return store_fact(cx, job, give_up, &(struct give_up){plan, ORDER_TIMEOUT_NOTE});
+        return leave_unplaced(cx, job, plan, ORDER_TIMEOUT_NOTE, ret_later_ms);
     rc r = provider_get(cx, env->providers, plan->integration_id, &provider);
     if (provider_is_unusable(r)) {
         *ret_later_ms = clock_ms() + env->settings->check_base;
@@ -142,6 +188,20 @@ static rc place(struct cx *cx, struct job *job, const struct order_plan *plan,
     return place_at(cx, job, plan, provider, ret_later_ms);
 }
 
+struct ending {
+    struct job *job;
+    const char *order_id;
+};
+
+/* The plan was read without a lock: a check may have found a unit cancelled meanwhile, and this job alive. */
+static rc nothing_left(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    const struct ending *e = arg;
+    struct order_step st = step_of(e->job, tx);
+
+    return order_dispatched(cx, &st, e->order_id);
+}
+
 static rc run(struct cx *cx, struct job *job)
 {
     char id[ID_LEN + 1];
@@ -153,14 +213,18 @@ static rc run(struct cx *cx, struct job *job)
 
         try(order_plan(cx, job_env(job)->db, id, &plan));
         switch (plan.what) {
-        case PLAN_NOTHING:
-            return job_complete(cx, job, NULL, NULL);
+        case PLAN_NOTHING: {
+            rc r = job_complete(cx, job, nothing_left, &(struct ending){job, id});
+            if (r != E_CONFLICT)
+                return r;
+            break;
+        }
         case PLAN_DOUBT:
             try(store_fact(cx, job, doubt, &plan));
             break;
         case PLAN_UNROUTED:
-            try(store_fact(cx, job, give_up,
-                           &(struct give_up){&plan, "no provider is left to send this order to"}));
+            try(leave_unplaced(cx, job, &plan, "no provider is left to send this order to",
+                               &later_ms));
             break;
         case PLAN_PLACE:
             try(place(cx, job, &plan, &later_ms));

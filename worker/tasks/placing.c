@@ -80,6 +80,28 @@ static void die(void)
     kill(getpid(), SIGKILL);
 }
 
+/* What cannot be written into a request did not leave us, and never will. */
+static rc call(struct cx *cx, const struct placing *p, struct answer *ret)
+{
+    const struct order *o = p->order;
+    rc r = provider_place(cx, p->entry,
+                          &(struct place_request){
+                              .reference = p->placement.referans,
+                              .product = p->product,
+                              .kupur = p->kupur,
+                              .user_identifier = o->user_identifier,
+                              .extra_field = o->extra_field,
+                          },
+                          ret);
+
+    if (r == E_INVALID_FIELD)
+        *ret = (struct answer){.kind = ANSWER_REFUSED,
+                               .reason = REASON_OTHER,
+                               .row = "unwritable",
+                               .note = arena_strdup(&cx->arena, cx_words(cx, r))};
+    return r == E_INVALID_FIELD ? OK : r;
+}
+
 rc placing_call(struct cx *cx, const struct placing *p, int64_t *ret_later_ms)
 {
     const struct order *o = p->order;
@@ -89,15 +111,7 @@ rc placing_call(struct cx *cx, const struct placing *p, int64_t *ret_later_ms)
     *ret_later_ms = 0;
     if (inject(DIE_BEFORE_CALL))
         die();
-    try(provider_place(cx, p->entry,
-                       &(struct place_request){
-                           .reference = p->placement.referans,
-                           .product = p->product,
-                           .kupur = p->kupur,
-                           .user_identifier = o->user_identifier,
-                           .extra_field = o->extra_field,
-                       },
-                       &a));
+    try(call(cx, p, &a));
     if (inject(DIE_AFTER_CALL))
         die();
     log_ev(a.kind == ANSWER_UNCLEAR ? LOG_WARN : LOG_INFO, "order.placed", kv_str("order", o->id),

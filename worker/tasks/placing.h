@@ -3,7 +3,10 @@
  *   the reference is committed as 'sending' --> call --> ACCEPTED, DONE      sent, completed
  *                                                        REFUSED             the fallback, or failed
  *                                                        NOT_SENT, TROUBLE   unsent: later, under the same reference
- *                                                        all else            unconfirmed: it is asked about */
+ *                                                        all else            unconfirmed: it is asked about
+ *
+ * From the reference to the stored answer the job is held (task.h): whoever loses the lease in between still hears the answer and stores
+ * it as a fact. A call that was cut is doubt, and doubt may end before a person. */
 #pragma once
 #include "worker/tasks/step.h"
 
