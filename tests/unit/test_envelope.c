@@ -1,0 +1,128 @@
+/* test_envelope.c - a job as Redis keeps it: what is written is read, and what was not written by us is refused. */
+#include "queue/envelope.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+START_TEST(what_is_written_is_read)
+{
+    const struct job_new j = {
+        .task = "order.check",
+        .args = "{\"a\":\"\\u0000\"}",
+        .priority = 9,
+        .max_attempts = 20,
+        .timeout_ms = 90000,
+        .subject = "order 7",
+        .trace = "00-1-2-01",
+    };
+    _cleanup_(buf_release) struct buf b = BUF(KiB(4));
+    struct job r = {0};
+    int generation;
+
+    envelope_write(&b, &j, 3, INT64_C(1795248000123));
+    ck_assert(envelope_read(b.p, b.len, &r, &generation));
+    ck_assert_int_eq(generation, 3);
+    ck_assert_str_eq(r.task, "order.check");
+    ck_assert_str_eq(r.args, j.args);
+    ck_assert_uint_eq(r.args_len, strlen(j.args));
+    ck_assert_str_eq(r.subject, "order 7");
+    ck_assert_ptr_null(r.tenant_id);
+    ck_assert_str_eq(r.trace, "00-1-2-01");
+    ck_assert_int_eq(r.priority, 9);
+    ck_assert_int_eq(r.max_attempts, 20);
+    ck_assert(r.timeout_ms == 90000 && r.enqueued_ms == INT64_C(1795248000123));
+    ck_assert(r.durable);
+}
+END_TEST
+
+START_TEST(a_small_one)
+{
+    const struct job_new j = {.task = "x"};
+    _cleanup_(buf_release) struct buf b = BUF(KiB(4));
+    struct job r = {0};
+    int generation;
+
+    envelope_write(&b, &j, 0, 0);
+    ck_assert(envelope_read(b.p, b.len, &r, &generation));
+    ck_assert(!r.durable);
+    ck_assert_str_eq(r.args, "{}");
+}
+END_TEST
+
+#define HEAD "1 1 5 0 0 0 "
+static const struct {
+    const char *title, *text;
+    size_t len;
+} bad[] = {
+#define TEXT(t) t, sizeof(t) - 1
+    {"nothing", TEXT("")},
+    {"JSON", TEXT("{\"task\":\"x\"}")},
+    {"another version", TEXT("2 1 5 0 0 0 1 0 0 0\nx\0\0\0\0{}")},
+    {"a priority of ten", TEXT("1 1 10 0 0 0 1 0 0 0\nx\0\0\0\0{}")},
+    {"a generation too large", TEXT("1 2147483648 5 0 0 0 1 0 0 0\nx\0\0\0\0{}")},
+    {"a time limit too large", TEXT("1 1 5 0 99999999999999999999 0 1 0 0 0\nx\0\0\0\0{}")},
+    {"a sign", TEXT("1 -1 5 0 0 0 1 0 0 0\nx\0\0\0\0{}")},
+    {"no task", TEXT(HEAD "0 0 0 0\n\0\0\0\0{}")},
+    {"cut in the head", TEXT("1 1 5 0")},
+    {"cut behind the head", TEXT(HEAD "1 0 0 0\n")},
+    {"cut in a string", TEXT(HEAD "5 0 0 0\nabc")},
+    {"cut before the arguments", TEXT(HEAD "1 0 0 0\nx\0\0\0")},
+    {"a length that runs out", TEXT(HEAD "1000 0 0 0\nx\0\0\0\0{}")},
+    {"a length too large for any", TEXT(HEAD "99999999999 0 0 0\nx\0\0\0\0{}")},
+    {"a string with a NUL inside", TEXT(HEAD "3 0 0 0\na\0b\0\0\0\0{}")},
+    {"a length that is short", TEXT(HEAD "1 0 0 0\nxy\0\0\0\0{}")},
+};
+
+/* In a buffer of exactly its size: the sanitizer sees a step too far. */
+START_TEST(what_is_not_ours_is_refused)
+{
+    char *text = malloc(bad[_i].len + 1);
+    struct job r = {0};
+    int generation;
+
+    memcpy(text, bad[_i].text, bad[_i].len + 1);
+    ck_assert_msg(!envelope_read(text, bad[_i].len, &r, &generation), "case: %s", bad[_i].title);
+    free(text);
+}
+END_TEST
+
+/* Every prefix of a good one, and every byte of it changed: never a step outside. */
+START_TEST(torn_and_flipped)
+{
+    const struct job_new j = {.task = "order.check", .subject = "s", .args = "{}"};
+    _cleanup_(buf_release) struct buf b = BUF(KiB(4));
+    struct job r;
+    int generation;
+
+    envelope_write(&b, &j, 1, 1);
+    for (size_t n = 0; n <= b.len; n++) {
+        char *text = malloc(n + 1);
+        memcpy(text, b.p, n);
+        text[n] = 0;
+        (void)envelope_read(text, n, &r, &generation);
+        for (size_t i = 0; n == b.len && i < n; i++)
+            for (int c = 0; c < 256; c++) {
+                text[i] = (char)c;
+                (void)envelope_read(text, n, &r, &generation);
+                text[i] = b.p[i];
+            }
+        free(text);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("envelope");
+    TCase *tc = tcase_create("envelope");
+    tcase_add_test(tc, what_is_written_is_read);
+    tcase_add_test(tc, a_small_one);
+    tcase_add_loop_test(tc, what_is_not_ours_is_refused, 0, COUNT(bad));
+    tcase_add_test(tc, torn_and_flipped);
+    suite_add_tcase(s, tc);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
