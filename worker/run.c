@@ -91,6 +91,11 @@ static rc end_durably(struct cx *cx, struct job_run *run)
         _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, 10000);
         rc r = engine_end(cx, run->pool->env.engine, &run->job, &run->end);
         run->doubtful |= r == E_STORE_DOUBT || r == E_DEADLINE;
+        if (r == E_PG && run->end.result) { /* no JSON, perhaps: the end matters more */
+            log_fail(LOG_ERROR, "job.result_refused", cx, r, kv_str("job", run->job.lease.id));
+            run->end.result = NULL;
+            continue;
+        }
         if (!may_wait(cx, run, r, since))
             return r;
         cx_deadline_restore(&d);

@@ -46,17 +46,18 @@ static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, co
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
 }
 
-/* What is no envelope was not written by us: kept in the dead letters with its reason, gone from
- * the queue. */
+/* What is no envelope was not written by us: kept in the dead letters with its reason, gone from the
+ * queue. */
 static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, struct lease *l,
-                         const char *body)
+                         const redisReply *body)
 {
+    _cleanup_(freep) char *text = text_cleaned(body->str, (size_t)body->len);
     size_t refused;
 
     log_ev(LOG_ERROR, "job.malformed", kv_str("queue", queue), kv_str("job", l->id));
     if (e->db)
         try(pg_do(cx, e->db, SQL_DEAD_BROKER_INSERT, NULL, pg_s(l->id), pg_i(l->generation),
-                  pg_s(queue), pg_s("unknown"), pg_s(body), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0),
+                  pg_s(queue), pg_s("unknown"), pg_s(text), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0),
                   pg_s(NULL), pg_s(NULL), pg_s(NULL), pg_i(l->claim - l->snoozes),
                   pg_s("bad_request"), pg_s("the envelope in Redis cannot be read"), pg_s(NULL)));
     l->died = true;
@@ -88,7 +89,9 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
             continue;
         }
         if (!envelope_read(b->str, b->len, j, &generation)) {
-            try(bury_malformed(cx, e, k->queue, &l, b->str));
+            rc r = bury_malformed(cx, e, k->queue, &l, b);
+            if (r != OK) /* it comes back when its lease expires; its neighbours are well */
+                log_fail(LOG_ERROR, "job.not_buried", cx, r, kv_str("job", l.id));
             continue;
         }
         if (generation != l.generation) {

@@ -6,9 +6,11 @@
  * back with STALE_ATTEMPT. */
 #include "queue/end.h"
 #include "base/clock.h"
+#include "queue/internal.h"
 #include "queue/queue.sql.h"
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *job_outcome_word(enum job_outcome o)
@@ -40,11 +42,19 @@ static const char *state_after(const struct job_end *end, int64_t now_ms)
 /* The one statement, with its arguments kept for as long as it is under way. */
 struct end_call {
     struct pg_arg args[12];
+    char *error; /* what a provider said may be anything */
 };
+
+static void end_call_release(struct end_call *c)
+{
+    free(c->error);
+}
 
 static void end_args(struct end_call *c, const struct job *j, const struct job_end *end)
 {
     bool later = end->outcome == JOB_RETRY || end->outcome == JOB_SNOOZED;
+
+    c->error = end->error ? text_cleaned(end->error, strlen(end->error)) : NULL;
     struct pg_arg args[] = {
         pg_s(j->lease.id),
         pg_i(j->lease.generation),
@@ -54,7 +64,7 @@ static void end_args(struct end_call *c, const struct job *j, const struct job_e
         pg_s(state_after(end, clock_ms())),
         pg_t(later ? MAX(end->run_at_ms, 1) : 0),
         pg_s(end->error_code),
-        pg_s(end->error),
+        pg_s(c->error),
         pg_s(end->outcome == JOB_COMPLETED ? end->result : NULL),
         pg_s(end->worker ? end->worker : ""),
         pg_t(end->started_ms ? end->started_ms : clock_ms()),
@@ -74,14 +84,23 @@ static rc look(struct cx *cx, const struct job *j, const struct pg_result *res)
 static rc bury_broker(struct cx *cx, struct pg *db, struct pg_tx *tx, const struct job *j,
                       const struct job_end *end)
 {
+    _cleanup_(freep) char *error = end->error ? text_cleaned(end->error, strlen(end->error)) : NULL;
+    _cleanup_(freep) char *text = text_cleaned(j->args, j->args_len);
     struct pg_arg args[] = {
-        pg_s(j->lease.id),     pg_i(j->lease.generation),
-        pg_s(j->queue),        pg_s(j->task),
-        pg_s(j->args),         pg_i(j->priority),
-        pg_i(j->max_attempts), pg_i(j->timeout_ms),
-        pg_s(j->subject),      pg_s(j->tenant_id),
-        pg_s(j->trace),        pg_i(j->attempt),
-        pg_s(end->error_code), pg_s(end->error),
+        pg_s(j->lease.id),
+        pg_i(j->lease.generation),
+        pg_s(j->queue),
+        pg_s(j->task),
+        pg_s(text),
+        pg_i(j->priority),
+        pg_i(j->max_attempts),
+        pg_i(j->timeout_ms),
+        pg_s(j->subject),
+        pg_s(j->tenant_id),
+        pg_s(j->trace),
+        pg_i(j->attempt),
+        pg_s(end->error_code),
+        pg_s(error),
         pg_s(end->worker),
     };
 
@@ -93,7 +112,7 @@ static rc bury_broker(struct cx *cx, struct pg *db, struct pg_tx *tx, const stru
 rc engine_end_tx(struct cx *cx, struct pg_tx *tx, const struct job *j, const struct job_end *end)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
-    struct end_call c;
+    _cleanup_(end_call_release) struct end_call c = {0};
 
     if (!j->durable)
         return end->outcome == JOB_DEAD ? bury_broker(cx, NULL, tx, j, end) : OK;
@@ -106,7 +125,7 @@ rc engine_end(struct cx *cx, struct engine *e, const struct job *j, const struct
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     struct pg *db = engine_db(e);
-    struct end_call c;
+    _cleanup_(end_call_release) struct end_call c = {0};
 
     if (!j->durable)
         return end->outcome == JOB_DEAD && db ? bury_broker(cx, db, NULL, j, end) : OK;

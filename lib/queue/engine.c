@@ -1,4 +1,5 @@
 /* engine.c - the stores of one process, and how a script is called with them. */
+#include "base/text.h"
 #include "queue/internal.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -186,6 +187,17 @@ void call_release(struct call *c)
     free(c->lens);
     free(c->offsets);
     buf_release(&c->own);
+}
+
+char *text_cleaned(const char *s, size_t n)
+{
+    char *copy = xmalloc(n + 1);
+    bool valid = utf8_valid(s, n);
+
+    for (size_t i = 0; i < n; i++)
+        copy[i] = (char)(s[i] == 0 || (!valid && (unsigned char)s[i] >= 0x80) ? '?' : s[i]);
+    copy[n] = 0;
+    return copy;
 }
 
 bool reply_has(const redisReply *r, size_t n)

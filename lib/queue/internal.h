@@ -56,9 +56,11 @@ void call_numbers(struct call *c, const struct lease *l); /* the token without i
 rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret) MW_PARKS;
 void call_release(struct call *c); /* for _cleanup_ */
 
-int64_t
-reply_int(const redisReply *r,
-          size_t i); /* element i of an array: an integer, or a string that is one; 0 otherwise */
+/* Element i of an array: an integer, or a string that is one; 0 otherwise. */
+int64_t reply_int(const redisReply *r, size_t i);
+/* A copy that PostgreSQL takes as text: if s is not UTF-8, each byte that is not ASCII becomes '?', and
+ * so does each NUL. The caller frees. */
+char *text_cleaned(const char *s, size_t n);
 bool reply_has(const redisReply *r, size_t n); /* an array of at least n elements */
 
 /* What is pushed: a job as it stands in PostgreSQL, or a new one. */

@@ -51,6 +51,8 @@ rc job_new_check(struct cx *cx, const struct job_new *j)
     if (j->args && strlen(j->args) > JOB_ARGS_MAX)
         return fail_at(cx, INVALID_FIELD, "/args", "arguments have at most %zu bytes",
                        JOB_ARGS_MAX);
+    if (j->args && !utf8_valid(j->args, strlen(j->args)))
+        return fail_at(cx, INVALID_FIELD, "/args", "arguments are JSON in UTF-8");
     if (j->priority < 0 || j->priority > 9)
         return fail_at(cx, INVALID_FIELD, "/priority", "a priority is 0 to 9");
     if (j->run_at_ms < 0)

@@ -35,8 +35,8 @@
 #define QUEUE_BATCH    1000 /* jobs in one enqueue or claim */
 
 struct engine; /* the stores of one process */
-struct engine *engine_new(struct redis *r,
-                          struct pg *db); /* db NULL: broker jobs only. Borrows both. */
+/* db NULL: broker jobs only. Borrows both. */
+struct engine *engine_new(struct redis *r, struct pg *db);
 struct engine *engine_free(struct engine *e);
 struct pg *engine_db(struct engine *e); /* NULL: broker jobs only */
 

@@ -165,6 +165,11 @@ static const struct {
      "dead/1.1.0",
      "dead/not_found/gone",
      1},
+    {"words that are not UTF-8",
+     {.outcome = JOB_DEAD, .error_code = "os", .error = "caf\xe9"},
+     "dead/1.1.0",
+     "dead/os/caf?",
+     1},
     {"cancelled", {.outcome = JOB_CANCELLED}, "cancelled/1.1.0", "cancelled//", 0},
 };
 static int end_case;

@@ -286,12 +286,13 @@ QTEST(a_claim_leaves_a_note, false)
 
 QTEST(an_envelope_that_is_none_is_buried, true)
 {
-    redis_one(stores.redis_url, "HSET mw:{t}:jobs %s nonsense", qid('a'));
+    redis_one(stores.redis_url, "HSET mw:{t}:jobs %s nonsense\xff", qid('a'));
     redis_one(stores.redis_url, "RPUSH mw:{t}:ready5 %s:0.1.0", qid('a'));
-    ck_assert_str_eq(claimed(cx, t, 5), "");
-    ck_state("epoch 1\nrate 1\nstats died=1");
+    ck_ok(push1(cx, t, qjob('b', false)));
+    ck_assert_str_eq(claimed(cx, t, 5), "b:0.1.0");
+    ck_state("epoch 1\njobs b=0.5\nlease b:0.1.0@1030000\nrate 1\nstats died=1 pushed=1\nwait m");
     ck_assert_str_eq(pg_one(t->database_url, "SELECT args || '/' || error_code FROM dead_letters"),
-                     "nonsense/bad_request");
+                     "nonsense?/bad_request");
     return OK;
 }
 
@@ -564,6 +565,7 @@ static const struct {
     {"an empty queue", "/queue", {.task = "a", .queue = ""}},
     {"an id that is none", "/id", {.task = "a", .id = "x"}},
     {"an id in upper case", "/id", {.task = "a", .id = "00000000-0000-7000-8000-00000000000A"}},
+    {"arguments that are not UTF-8", "/args", {.task = "a", .args = "\"\xff\""}},
     {"a priority of ten", "/priority", {.task = "a", .priority = 10}},
     {"a negative priority", "/priority", {.task = "a", .priority = -1}},
     {"before 1970", "/run_at", {.task = "a", .run_at_ms = -1}},
