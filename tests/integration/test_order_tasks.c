@@ -357,6 +357,31 @@ START_TEST(dies_after_the_call)
 }
 END_TEST
 
+/* Redis is emptied while the provider takes its time: the attempt loses its job, its purchase does
+ * not lose its answer. The refusal is believed, so the fallback delivers; nobody has to decide. */
+START_TEST(emptied_during_the_call)
+{
+    static const struct way slow[] = {
+        {"", ZNET, "60~refuse=stock;place.latency=2500", "101", 0, NULL, FELL_BACK, NULL, 2},
+        {"", ZNET, "60~place.latency=2500", "101", 0, NULL, COMPLETED, NULL},
+    };
+    struct shop *s = new_shop(slow, COUNT(slow), "\"breaker\":false,\"place_ms\":10000", NULL);
+
+    start_worker(s, "MIHWAR_REVIEW_AFTER=20s");
+    ck_wait(pg_one_int(s->url, "SELECT count(*) FROM order_placements WHERE status = 'sending'") ==
+                (int64_t)COUNT(slow),
+            ENDS_MS);
+    redis_one(stores.redis_url, "FLUSHALL");
+    (void)wait_until(open_orders(s) == 0, ENDS_MS);
+    for (size_t i = 0; i < COUNT(slow); i++)
+        check_way(s, i);
+    ck_assert_int_eq(pg_one_int(s->url, "SELECT max(calls) FROM order_placements"), 1);
+    _cleanup_(freep) char *log = proc_log(s->worker);
+    ck_assert_msg(strstr(log, "lease.lost"), "no attempt lost its job during the call");
+    stop_worker(s);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- provider out of reach, paused, in a storm */
 
 /* Nobody listens: the order waits as pending under one reference, can be told from doubt, and goes out when somebody does. */
@@ -609,6 +634,7 @@ int main(void)
         {"every way", every_way},
         {"dies before the call", dies_before_the_call},
         {"dies after the call", dies_after_the_call},
+        {"emptied during the call", emptied_during_the_call},
         {"never reached", never_reached},
         {"never reached for a day", never_reached_for_a_day},
         {"unusable, repaired", unusable_then_repaired},
