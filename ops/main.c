@@ -26,11 +26,23 @@
 /* The longest a verb may take, unless it says otherwise; stores have shorter deadlines of their
  * own. */
 #define VERB_MS 600000
+#define PING_MS 5000
 
 struct run {
     struct ops *ops;
     int status;
 };
+
+/* A person waits: one who is not there is told of soon. */
+static rc redis_answers(struct cx *cx, struct ops *o)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, PING_MS);
+    rc r = redis_cmd(cx, o->redis, NULL, "PING");
+
+    return r == E_DEADLINE
+               ? fail(cx, STORE_DOWN, "Redis does not answer at %s", o->settings->redis_url)
+               : r;
+}
 
 static rc open_needs(struct cx *cx, struct ops *o)
 {
@@ -48,6 +60,7 @@ static rc open_needs(struct cx *cx, struct ops *o)
         try(migrate_check(cx, o->db));
     if (needs & NEEDS_REDIS) {
         try(redis_new(cx, o->settings->redis_url, &o->redis));
+        try(redis_answers(cx, o));
         o->engine = engine_new(o->redis, o->db);
     }
     return OK;

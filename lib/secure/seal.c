@@ -243,7 +243,8 @@ rc open_text(struct cx *cx, const struct seal_keys *k, const char *context, cons
     if (!data || n < NONCE_LEN + TAG_LEN || n > SEAL_MAX + NONCE_LEN + TAG_LEN)
         return fail(cx, CRYPTO, "not a sealed value (%s)", context);
     if (!key)
-        return fail(cx, CRYPTO, "sealed with a key that seal_keys does not have (%s)", context);
+        return fail(cx, CRYPTO, "sealed with key %.*s, which seal_keys does not have (%s)",
+                    (int)strcspn(sealed + 3, "."), sealed + 3, context);
     try(make_aad(cx, key, context, &aad));
     unsigned char *bytes = arena_alloc(&cx->arena, n);
     if (!base64url_decode(data, chars, bytes))

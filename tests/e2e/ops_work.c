@@ -1,0 +1,203 @@
+/* ops_work.c - queues, jobs, dead letters, schedules. */
+#include "tests/e2e/ops_world.h"
+
+#define SCHEDULE                                                                                   \
+    "name:s when:s timezone:s task:s queue:s? args:o enabled:b misfire:s next_at:s? last_at:s? "   \
+    "tenant_id:s? id:s"
+
+static char *add_job(const char *queue)
+{
+    AUTO(c) = CLI(&h, "job", "add", "mihwar.noop", "--queue", queue, "--json");
+    cli_fields(c.json, "id:s existed:b");
+    return xstrdup(cli_text(&c, "id"));
+}
+
+START_TEST(jobs)
+{
+    _cleanup_(freep) char *id = add_job("quiet"), *twin = NULL;
+
+    AUTO(people) =
+        CLI(&h, "job", "add", "mihwar.noop", "--queue", "quiet", "--unique", "only-one", "--delay",
+            "1h", "--priority", "9", "--max-attempts", "3", "--timeout", "5s");
+    twin = xstrndup(people.out, 36);
+    AUTO(again) = CLI(&h, "job", "add", "mihwar.noop", "--queue", "quiet", "--unique", "only-one");
+    ck_assert_msg(strncmp(again.out, twin, 36) == 0 && strstr(again.out, "there already"), "%s",
+                  again.out);
+    done(CLI(&h, "job", "add", "mihwar.noop", "--broker", "--queue", "quiet"));
+    refused(CLI(&h, "job", "add", "mihwar.noop", "--args", "{\"a\":"), 1, "");
+    refused(CLI(&h, "job", "add", "no task"), 1, "task");
+    refused(CLI(&h, "job", "add", "mihwar.noop", "--broker", "--wait", "1s"), 2, "durable");
+    refused(CLI(&h, "job", "add", "mihwar.noop", "--queue", "quiet", "--wait", "200ms"), 1,
+            "is still ready");
+
+    done(CLI_WITH(&h, .expect = "job_show", "job", "show", twin));
+    AUTO(show) = CLI(&h, "job", "show", id, "--json");
+    ck_assert_str_eq(cli_text(&show, "state"), "ready");
+    ck_assert_str_eq(cli_text(&show, "queue"), "quiet");
+    refused(CLI(&h, "job", "show", "nothing"), 1, "there is no such job");
+
+    done(CLI(&h, "job", "cancel", twin));
+    AUTO(gone) = CLI(&h, "job", "cancel", id, "--json");
+    ck_assert_str_eq(cli_text(&gone, "state"), "cancelled");
+    done(CLI(&h, "job", "retry", twin));
+    AUTO(back) = CLI(&h, "job", "retry", id, "--json");
+    ck_assert_str_eq(cli_text(&back, "state"), "ready");
+    refused(CLI(&h, "job", "retry", id), 1, "");
+}
+END_TEST
+
+static int ready_in_quiet(void)
+{
+    AUTO(c) = CLI(&h, "queue", "ls", "--json");
+    const cJSON *q;
+
+    cJSON_ArrayForEach(q, c.json)
+    {
+        if (strcmp(cJSON_GetObjectItem(q, "queue")->valuestring, "quiet") == 0)
+            return cJSON_GetObjectItem(q, "ready")->valueint;
+    }
+    return 0;
+}
+
+/* Nobody ever claimed from this queue: beat is the first to see that it has no epoch yet. */
+START_TEST(queues)
+{
+    house_up(&h, BEAT);
+    ck_wait(ready_in_quiet() == 4, 20000);
+    ck_assert(house_down(&h, BEAT));
+    done(CLI(&h, "queue", "ls"));
+    AUTO(all) = CLI(&h, "queue", "ls", "--json");
+    cli_fields(all.json, "queue:s ready:n leased:n scheduled:n dead:n done:n retried:n expired:n "
+                         "refused:n rate_per_s:n oldest_ms:n paused:b");
+    done(CLI_WITH(&h, .expect = "queue_pause", "queue", "pause", "quiet"));
+    AUTO(paused) = CLI(&h, "queue", "pause", "quiet", "--json");
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(paused.json, "paused")));
+    done(CLI_WITH(&h, .expect = "queue_resume", "queue", "resume", "quiet"));
+    AUTO(on) = CLI(&h, "queue", "resume", "quiet", "--json");
+    ck_assert(cJSON_IsFalse(cJSON_GetObjectItem(on.json, "paused")));
+    refused(CLI(&h, "queue", "pause", "quite"), 1, "no job was ever put into a queue 'quite'");
+    AUTO(purged) = CLI(&h, "queue", "purge", "quiet", "--yes", "--json");
+    ck_assert_int_eq(cJSON_GetObjectItem(purged.json, "purged")->valueint, 4);
+    done(CLI_WITH(&h, .expect = "queue_purge", "queue", "purge", "quiet", "--yes"));
+
+    AUTO(top) = CLI(&h, "top", "--times", "2", "--every", "50ms");
+    ck_assert_msg(!strchr(top.out, '\033') && strstr(top.out, "mihwar top"), "%s", top.out);
+    done(CLI(&h, "top", "--times", "1", "--json"));
+}
+END_TEST
+
+/* A letter of a durable job, as a worker leaves it. */
+static void dead(const char *job, const char *task)
+{
+    pg_one(
+        DB,
+        "INSERT INTO jobs (id, queue, task, state, attempt, finished_at) VALUES ('%s', 'graves', "
+        "'%s', 'dead', 2, now()) RETURNING 1",
+        job, task);
+    pg_one(DB,
+           "INSERT INTO dead_letters (id, job_id, queue, task, args, attempts, error_code, error, "
+           "errors, worker) VALUES ('%s', '%s', 'graves', '%s', '{\"n\":1}', 2, 'internal', "
+           "'it fell', '[{\"attempt\":1,\"at\":\"2026-01-01T00:00:00.000Z\",\"worker\":\"w:1\","
+           "\"code\":\"internal\",\"error\":\"it fell\"}]', 'w:1') RETURNING 1",
+           job, job, task);
+}
+
+START_TEST(dead_letters)
+{
+    const char *a = "01a00000-0000-7000-8000-00000000000a",
+               *b = "01a00000-0000-7000-8000-00000000000b",
+               *c = "01a00000-0000-7000-8000-00000000000c",
+               *d = "01a00000-0000-7000-8000-00000000000d";
+    AUTO(empty) = CLI(&h, "dlq", "ls", "--json");
+    ck_assert_str_eq(empty.out, "[]\n");
+    AUTO(nothing) = CLI(&h, "dlq", "export", "--json");
+    ck_assert_str_eq(nothing.out, "");
+    dead(a, "t.one");
+    dead(b, "t.one");
+    dead(c, "t.two");
+    dead(d, "t.two");
+
+    done(CLI_WITH(&h, .expect = "dlq_ls", "dlq", "ls", "--task", "t.one"));
+    AUTO(list) = CLI(&h, "dlq", "ls", "--queue", "graves", "--error", "internal", "--json");
+    cli_fields(list.json, "id:s died_at:s task:s queue:s attempts:n error_code:s error:s "
+                          "fingerprint:s subject:s? job_id:s");
+    ck_assert_int_eq(cJSON_GetArraySize(list.json), 4);
+    AUTO(page) = CLI(&h, "dlq", "ls", "--limit", "2");
+    ck_assert_msg(strstr(page.err, "--after ") != NULL, "%s", page.err);
+    done(CLI_WITH(&h, .expect = "dlq_show", "dlq", "show", a));
+    AUTO(show) = CLI(&h, "dlq", "show", a, "--json");
+    ck_assert_str_eq(cli_text(&show, "error"), "it fell");
+    ck_assert_str_eq(cli_text(&show, "errors.0.worker"), "w:1");
+    AUTO(lines) = CLI(&h, "dlq", "export", "--task", "t.two");
+    ck_assert_ptr_nonnull(strstr(lines.out, d));
+
+    refused(CLI(&h, "dlq", "replay", a, "--task", "t.one"), 2, "either ids, or");
+    refused(CLI(&h, "dlq", "replay", a, "01a00000-0000-7000-8000-0000000000ff"), 1,
+            "one of the dead letters does not exist");
+    AUTO(one) = CLI(&h, "dlq", "replay", a, "--json");
+    cli_fields(one.json, "replayed:n skipped:n");
+    ck_assert_str_eq(pg_one(DB, "SELECT detail->>'ids' FROM audit_log ORDER BY id DESC LIMIT 1"),
+                     "[\"01a00000-0000-7000-8000-00000000000a\"]");
+    done(CLI_WITH(&h, .expect = "dlq_replay", "dlq", "replay", "--task", "t.one", "--rate", "10"));
+    ck_assert_str_eq(pg_one(DB, "SELECT detail->>'task' FROM audit_log ORDER BY id DESC LIMIT 1"),
+                     "t.one");
+    ck_assert_str_eq(pg_one(DB, "SELECT state || generation FROM jobs WHERE id = '%s'", b),
+                     "ready2");
+    done(CLI(&h, "dlq", "drop", c, "--yes"));
+    AUTO(drop) = CLI(&h, "dlq", "drop", d, "--yes", "--json");
+    cli_fields(drop.json, "dropped:n");
+    refused(CLI(&h, "dlq", "show", d), 1, "does not exist");
+}
+END_TEST
+
+START_TEST(schedules)
+{
+    done(CLI(&h, "schedule", "add", "nightly", "mihwar.noop", "--cron", "30 2 * * mon-fri",
+             "--timezone", "Asia/Riyadh", "--misfire", "skip"));
+    AUTO(made) = CLI(&h, "schedule", "add", "often", "mihwar.echo", "--every", "90s", "--args",
+                     "{\"a\":[1]}", "--jitter", "5s", "--priority", "7", "--queue", "quiet",
+                     "--tenant", "cedar", "--json");
+    cli_fields(made.json, SCHEDULE);
+    ck_assert_str_eq(cli_text(&made, "when"), "every 90s");
+    refused(CLI(&h, "schedule", "add", "often", "mihwar.noop", "--every", "5s"), 1, "already");
+    refused(CLI(&h, "schedule", "add", "bad", "mihwar.noop", "--cron", "61 * * * *"), 1, "cron: ");
+    refused(CLI(&h, "schedule", "add", "bad", "mihwar.noop", "--cron", "0 0 30 2 *"), 1, "cron: ");
+    refused(CLI(&h, "schedule", "add", "bad", "mihwar.noop", "--cron", "* * * * *", "--timezone",
+                "Mars/Base"),
+            1, "timezone: ");
+    refused(CLI(&h, "schedule", "add", "bad", "mihwar.noop", "--every", "5s", "--misfire", "cry"),
+            1, "misfire: ");
+    done(CLI_WITH(&h, .expect = "schedule_ls", "schedule", "ls", "--tenant", "cedar"));
+    AUTO(all) = CLI(&h, "schedule", "ls", "--tenant", "cedar", "--json");
+    cli_fields(all.json, SCHEDULE);
+    ck_assert_int_eq(cJSON_GetArraySize(all.json), 1);
+
+    done(CLI(&h, "schedule", "pause", "often"));
+    AUTO(off) = CLI(&h, "schedule", "pause", "nightly", "--json");
+    ck_assert(cJSON_IsFalse(cJSON_GetObjectItem(off.json, "enabled")));
+    done(CLI(&h, "schedule", "resume", "often"));
+    AUTO(on) = CLI(&h, "schedule", "resume", "nightly", "--json");
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(on.json, "enabled")));
+    done(CLI(&h, "schedule", "run", "often"));
+    AUTO(run) = CLI(&h, "schedule", "run", "nightly", "--json");
+    cli_fields(run.json, "job_id:s");
+    refused(CLI(&h, "schedule", "rm", "often"), 2, "say --yes");
+    refused(CLI(&h, "schedule", "rm", "never", "--yes"), 1, "never");
+    done(CLI(&h, "schedule", "rm", "often", "--yes"));
+    AUTO(gone) = CLI(&h, "schedule", "rm", "nightly", "--yes", "--json");
+    cli_fields(gone.json, "removed:b");
+}
+END_TEST
+
+size_t work_tests(struct e2e_row *rows)
+{
+    const struct e2e_row own[] = {
+        {"jobs", jobs},
+        {"queues", queues},
+        {"dead letters", dead_letters},
+        {"schedules", schedules},
+    };
+
+    memcpy(rows, own, sizeof own);
+    return COUNT(own);
+}
