@@ -52,10 +52,20 @@ static struct proc *start_beat(const char *name, const char *lease)
     return proc_start(&(struct proc_opts){.name = name, .argv = argv, .env = env});
 }
 
+/* From then on SIGTERM drains it; before, it would just end it. */
+static bool started(struct proc *p)
+{
+    _cleanup_(freep) char *line = xasprintf("ev=beat.started prog=beat pid=%d ", (int)proc_pid(p));
+    _cleanup_(freep) char *log = proc_log(p);
+
+    return strstr(log, line) != NULL;
+}
+
 static void start_beats(const char *lease)
 {
     beats[0] = start_beat("beat-a", lease);
     beats[1] = start_beat("beat-b", lease);
+    ck_wait(started(beats[0]) && started(beats[1]), 10000);
 }
 
 static void stage_down(void)

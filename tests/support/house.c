@@ -113,6 +113,16 @@ static bool answers(const char *url)
     return r.status == 200;
 }
 
+/* How often a part has said in its log that it is ready. */
+static int readies(enum part p, const char *line)
+{
+    _cleanup_(freep) char *log = support_log(parts[p].name);
+    int n = 0;
+    for (const char *c = log; (c = strstr(c, line)); c++)
+        n++;
+    return n;
+}
+
 static void start_program(struct house *h, enum part p)
 {
     char port[16], ledger[128], url[96];
@@ -122,8 +132,15 @@ static void start_program(struct house *h, enum part p)
                          "--settle-ms",           "300",    NULL};
     const char *own[] = {built(parts[p].program), NULL};
     struct proc_opts o = {.name = parts[p].name, .argv = p == SIM ? sim : own, .env = h->env};
+    /* When these say so SIGTERM drains them; before, it would just end them. */
+    const char *line = p == WORKER ? "ev=worker.ready" : p == BEAT ? "ev=beat.started" : NULL;
+    int before = line ? readies(p, line) : 0;
     h->procs[p] = proc_start(&o);
-    if (p != SIM && p != HUB)
+    if (line && !wait_until(readies(p, line) > before, START_MS)) {
+        support_end(1);
+        support_die("%s does not come up", parts[p].name);
+    }
+    if (line)
         return;
     snprintf(url, sizeof(url), p == SIM ? "%s/_sim/calls" : "%s/readyz",
              p == SIM ? h->sim_url : h->url);

@@ -16,6 +16,7 @@ const char *part_name(enum part p);
 
 struct house {
     struct stores stores;
+    int said[PARTS];                         /* how often it was ready; logs are appended to */
     struct proc *procs[PARTS];               /* HUB .. SIM; the stores have theirs */
     char url[64], sim_url[64];               /* http://127.0.0.1:PORT */
     char key[200];                           /* of the shop's front end, may do everything */

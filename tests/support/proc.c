@@ -410,6 +410,12 @@ char *proc_log(const struct proc *p)
     return read_file(p->log);
 }
 
+char *support_log(const char *name)
+{
+    _cleanup_(freep) char *path = xasprintf("%s/%s.log", support_dir(), name);
+    return read_file(path);
+}
+
 static int temporary(char *path, size_t size)
 {
     snprintf(path, size, "%s/out.XXXXXX", support_dir());

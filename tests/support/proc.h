@@ -81,6 +81,8 @@ size_t proc_children(pid_t pid, pid_t *ret, size_t max);
 struct proc *proc_free(struct proc *p);
 /* The whole log so far; freed by the caller. */
 char *proc_log(const struct proc *p);
+/* The same by name: "" when nobody of that name wrote yet. */
+char *support_log(const char *name);
 
 /* Run a program to its end (at most deadline_ms, then it is killed: status 137). stdin is `in` (may
  * be NULL), the outputs are the caller's to free (may be NULL: they go to NAME.log). */
