@@ -20,7 +20,7 @@ static const struct {
     {"the worker dies after the call: asked, found", WORKER, "die_after_call", "completed", 1, 1},
     {"an ack is lost", WORKER, "ack_lost:3", "completed", 1, 1},
     {"the worker's Redis connection is cut", WORKER, "redis_drop_reply:3", "completed", 1, 1},
-    {"the COMMIT that stores the reference is in doubt: it is looked at, then called", WORKER,
+    {"the COMMIT that stores the reference is in doubt: it is begun again, and called once", WORKER,
      "pg_drop_commit:1", "completed", 1, 1},
     {"the push to Redis is lost", HUB, "push_lost:1", "completed", 1, 1},
 };

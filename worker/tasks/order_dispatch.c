@@ -17,7 +17,7 @@
 #include "rt/fiber.h"
 #include "worker/tasks/placing.h"
 
-#define LOOK_TRIES_MS (60 * 1000)
+#define BEGIN_TRIES_MS (60 * 1000)
 #define CALL_ROOM_MS                                                                               \
     (8 * 60 * 1000) /* a look, the longest call, and a minute to store its answer */
 #define ROUNDS 1000 /* units x providers x surprises; more is a fault of ours */
@@ -78,39 +78,40 @@ static bool provider_is_unusable(rc r)
     return r == E_NOT_FOUND || r == E_CONFIG || r == E_CRYPTO;
 }
 
-static const struct placement *find(const struct placement *p, size_t n, int64_t id)
+static bool among(int64_t token, const int64_t *tokens, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (p[i].id == id)
-            return &p[i];
-    }
-    return NULL;
+    while (n > 0 && tokens[n - 1] != token)
+        n--;
+    return n > 0;
 }
 
-/* The connection was lost after COMMIT was sent: was the reference stored? A row that carries the number of this very call is as
- * good as the OK that got lost, for nobody else can have called under it. Any other row is somebody else's doing, or doubt. */
-static rc look_again(struct cx *cx, struct begin *b)
+/* Stores the reference. When the connection is lost after COMMIT was sent it is begun again: order_begin locks the
+ * order's row, so it hears how that commit ended, and does not look before it has. A row that carries the number of one of
+ * our own calls is as good as the OK that got lost, for nobody else can have called under it. Any other row is somebody
+ * else's doing, or doubt. */
+static rc begin_for_sure(struct cx *cx, struct begin *b)
 {
-    int64_t until = clock_mono_ms() + LOOK_TRIES_MS, nap = 100;
-    struct placement *list;
-    size_t n;
+    int64_t own[8], until = clock_mono_ms() + BEGIN_TRIES_MS, nap = 100;
+    size_t n = 0;
 
     for (;;) {
-        rc r = placement_list(cx, job_env(b->job)->db, b->plan->order.id, &list, &n);
-        if (r == OK)
-            break;
-        if (!error_info(r)->retry || clock_mono_ms() >= until)
+        b->placement = (struct placement){0};
+        rc r = job_tx(cx, b->job, begin, b);
+        const struct placement *p = &b->placement;
+        if (r == OK && b->begun == BEGUN_DOUBT && p->status == PLACEMENT_SENDING &&
+            among(p->call_token, own, n))
+            b->begun = BEGUN;
+        if (r == E_STORE_DOUBT && b->begun == BEGUN && n < COUNT(own))
+            own[n++] = p->call_token;
+        else if (r != E_STORE_DOWN || n == 0)
             return r;
+        if (clock_mono_ms() >= until)
+            return r;
+        log_fail(LOG_WARN, "order.begin_in_doubt", cx, r, kv_str("order", b->plan->order.id),
+                 kv_int("again_ms", nap));
         try(fiber_sleep(cx, nap));
         nap = MIN(nap * 2, 5000);
     }
-    const struct placement *now = find(list, n, b->placement.id);
-    bool ours =
-        now && now->status == PLACEMENT_SENDING && now->call_token == b->placement.call_token;
-    log_ev(LOG_WARN, "order.begin_in_doubt", kv_str("order", b->plan->order.id),
-           kv_str("reference", b->placement.referans), kv_bool("stored", ours));
-    b->begun = ours ? BEGUN : BEGUN_DOUBT;
-    return OK;
 }
 
 /* Enough time for a call and its answer? What is cut off in between is doubt. */
@@ -128,10 +129,7 @@ static rc place_now(struct cx *cx, struct job *job, const struct order_plan *pla
                       .form =
                           provider_uuid_references(e->provider) ? REFERANS_UUID : REFERANS_DIGITS};
 
-    rc r = job_tx(cx, job, begin, &b);
-    if (r == E_STORE_DOUBT && b.begun == BEGUN)
-        r = look_again(cx, &b);
-    try(r);
+    try(begin_for_sure(cx, &b));
     if (b.begun != BEGUN)
         return OK; /* what is there now is planned for anew */
     return placing_call(cx,
