@@ -51,7 +51,8 @@ static rc write_port_file(struct cx *cx, const char *path, int port)
 static rc drain(struct cx *cx, void *arg)
 {
     struct hub *hub = arg;
-    int64_t grace = hub->settings->shutdown_grace;
+    /* the supervisor kills at the end of the grace: leave some of it for ending what is cut off */
+    int64_t grace = hub->settings->shutdown_grace * 8 / 10;
     rc r;
 
     hub->draining = true;
@@ -122,6 +123,7 @@ static int child_main(int index, void *arg)
     log_ev(LOG_INFO, "hub.listening", kv_int("port", p->port), kv_int("child", index));
     loop_run();
 
+    server_flush(hub.server);
     hub.server = server_free(hub.server);
     hub.gather = gather_free(hub.gather);
     close_stores(&hub);

@@ -164,6 +164,8 @@ static const char *retry_after(rc r)
     case E_STORE_DOUBT:
     case E_REDIS_LOST:
     case E_PG_RETRY:
+    case E_CANCELLED:
+    case E_SCHEMA:
         return "1";
     case E_RATE_LIMITED:
         return "5";
@@ -172,29 +174,41 @@ static const char *retry_after(rc r)
     }
 }
 
+void problem_print(struct buf *out, const struct problem *p)
+{
+    const struct error_info *e = error_info(p->code);
+    const char *words = p->words ? p->words : e->text;
+
+    buf_printf(out, "{\"type\":\"urn:mihwar:error:%s\",\"title\":", e->code);
+    buf_json_str(out, e->text);
+    buf_printf(out, ",\"status\":%d,\"detail\":", p->status ? p->status : e->http);
+    buf_json_str(out, words);
+    buf_printf(out, ",\"code\":\"%s\",\"errors\":[", e->code);
+    if (p->pointer) {
+        buf_puts(out, "{\"pointer\":");
+        buf_json_str(out, p->pointer);
+        buf_puts(out, ",\"detail\":");
+        buf_json_str(out, words);
+        buf_puts(out, "}");
+    }
+    buf_puts(out, "],\"request_id\":");
+    buf_json_str(out, p->request_id);
+    buf_puts(out, "}");
+}
+
 void reply_problem(struct cx *cx, struct request *q, rc r)
 {
     const struct error_info *e = error_info(r);
-    /* What failed inside is for the log; the visitor hears the table's sentence. */
-    const char *words = e->http == 500 ? e->text : cx_words(cx, r);
     const char *wait = retry_after(r);
 
     buf_reset(&q->out);
-    buf_printf(&q->out, "{\"type\":\"urn:mihwar:error:%s\",\"title\":", e->code);
-    buf_json_str(&q->out, e->text);
-    buf_printf(&q->out, ",\"status\":%d,\"detail\":", e->http);
-    buf_json_str(&q->out, words);
-    buf_printf(&q->out, ",\"code\":\"%s\",\"errors\":[", e->code);
-    if (cx->err.code == r && cx->err.pointer[0]) {
-        buf_puts(&q->out, "{\"pointer\":");
-        buf_json_str(&q->out, cx->err.pointer);
-        buf_puts(&q->out, ",\"detail\":");
-        buf_json_str(&q->out, words);
-        buf_puts(&q->out, "}");
-    }
-    buf_puts(&q->out, "],\"request_id\":");
-    buf_json_str(&q->out, cx->request_id);
-    buf_puts(&q->out, "}");
+    /* What failed inside is for the log; the visitor hears the table's sentence. */
+    problem_print(
+        &q->out,
+        &(struct problem){.code = r,
+                          .words = e->http == 500 ? NULL : cx_words(cx, r),
+                          .pointer = cx->err.code == r && cx->err.pointer[0] ? cx->err.pointer : NULL,
+                          .request_id = cx->request_id});
     q->status = e->http;
     q->content_type = "application/problem+json";
     if (wait)

@@ -28,6 +28,8 @@ struct request {
     struct hub *hub;
     const struct route *route; /* NULL: no such path */
     enum method method;
+    bool head;        /* HEAD: as GET, without the body */
+    bool last;        /* the connection is closed after the reply */
     const char *path; /* as sent, without the query */
     char params[REQUEST_PARAMS][REQUEST_PARAM_MAX + 1];
     const char *query; /* "" if none */
@@ -74,5 +76,12 @@ const char *request_actor(struct cx *cx, const struct request *q);
  * hit its ceiling. */
 rc reply_json(struct cx *cx, struct request *q, int status);
 void reply_header(struct request *q, const char *name, const char *value);
+/* RFC 9457's object. words and pointer may be NULL; status 0: the code's own. */
+struct problem {
+    rc code;
+    int status;
+    const char *words, *pointer, *request_id;
+};
+void problem_print(struct buf *out, const struct problem *p);
 /* Turns the failure in cx into problem+json in q->out and q->status. */
 void reply_problem(struct cx *cx, struct request *q, rc r);

@@ -17,13 +17,16 @@
 #include "hub/interceptor.h"
 #include "hub/metrics.h"
 #include "hub/router.h"
+#include "hub/visitors.h"
 #include "rt/loop.h"
 #include "rt/waitq.h"
 #include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 #include <event2/util.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -36,16 +39,36 @@
 #define HEADERS_MAX     KiB(16)
 #define DESCRIPTORS_OWN 256 /* stores, logs, listener, offload: not visitors */
 #define BACKLOG         1024
+#define FLUSH_MS        1000 /* at the end: for replies that are not written yet */
 
 struct server {
     struct hub *hub;
     struct evhttp *http;
     struct evhttp_bound_socket *bound;
+    struct visitors *visitors;
+    bool closed; /* no fiber is started any more */
     size_t in_flight;
     struct waitq empty; /* who waits for in_flight to become 0 */
 };
 
 /* ------------------------------------------------------------------ a request */
+
+/* W3C trace context: 00-<32 hex>-<16 hex>-<2 hex>, lower case, neither id all zeros; a version that
+ * we do not know may have more behind. Otherwise `out` stays as it is. */
+static void trace_read(const char *s, char out[33])
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t n = strlen(s);
+
+    if (n < 55 || (n > 55 && (starts_with(s, "00") || s[55] != '-')) || strspn(s, hex) != 2 ||
+        starts_with(s, "ff") || s[2] != '-' || strspn(s + 3, hex) != 32 || s[35] != '-' ||
+        strspn(s + 36, hex) != 16 || s[52] != '-' || strspn(s + 53, hex) != 2)
+        return;
+    if (strspn(s + 3, "0") == 32 || strspn(s + 36, "0") == 16)
+        return;
+    memcpy(out, s + 3, 32);
+    out[32] = 0;
+}
 
 static void name_request(struct cx *cx, struct request *q)
 {
@@ -59,13 +82,8 @@ static void name_request(struct cx *cx, struct request *q)
         memcpy(cx->request_id, id, n + 1);
     else
         id_new(cx->request_id);
-    /* W3C trace context: 00-<32 hex>-<16 hex>-<2 hex>, the trace id not all zeros */
-    if (parent && strlen(parent) == 55 && parent[2] == '-' && parent[35] == '-') {
-        char hex[33] = {0};
-        memcpy(hex, parent + 3, 32);
-        if (hex_decode(hex, raw, 16) && strspn(hex, "0") < 32)
-            memcpy(cx->trace, hex, 33);
-    }
+    if (parent)
+        trace_read(parent, cx->trace);
     if (!cx->trace[0]) {
         random_bytes(raw, sizeof raw);
         hex_encode(raw, sizeof raw, cx->trace);
@@ -73,16 +91,62 @@ static void name_request(struct cx *cx, struct request *q)
     reply_header(q, "X-Request-Id", cx->request_id);
 }
 
+/* Path and query as they were sent. libevent's own parts would not do: it takes "//host/path" for a
+ * name of another server. Only "http://host/path" is one here. */
+static void read_target(struct cx *cx, struct request *q)
+{
+    const char *s = evhttp_request_get_uri(q->ev);
+    size_t n;
+
+    if (*s != '/' && strstr(s, "://"))
+        s = strstr(s, "://") + 3, s += strcspn(s, "/?#");
+    n = strcspn(s, "?#");
+    q->path = arena_strndup(&cx->arena, s, n);
+    s += n;
+    q->query = *s == '?' ? arena_strndup(&cx->arena, s + 1, strcspn(s + 1, "#")) : "";
+}
+
+/* How the body ends must be beyond doubt: a proxy in front that counts otherwise would take the next
+ * visitor's request for a part of this one. libevent takes the first of two lengths, ignores codings
+ * that it does not know, and does not read the body of a GET: such a connection ends here. */
+static rc check_framing(struct cx *cx, struct request *q)
+{
+    const struct evkeyvalq *in = evhttp_request_get_input_headers(q->ev);
+    int lengths = 0, codings = 0;
+    bool chunked = false, empty = false;
+
+    for (const struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next) {
+        if (strcasecmp(h->key, "Content-Length") == 0) {
+            lengths++;
+            empty = strcmp(h->value, "0") == 0;
+        } else if (strcasecmp(h->key, "Transfer-Encoding") == 0) {
+            codings++;
+            chunked = strcasecmp(h->value, "chunked") == 0;
+        } else if (h->key[strcspn(h->key, " \t")]) {
+            codings += 2; /* "Content-Length : 5" */
+        }
+    }
+    if (lengths + codings > 1 || (codings && !chunked)) {
+        q->last = true;
+        return fail(cx, BAD_REQUEST, "send one Content-Length, or Transfer-Encoding: chunked");
+    }
+    if (q->method == 0 || ((codings || (lengths && !empty)) &&
+                           !(q->method == M_POST || q->method == M_PUT || q->method == M_PATCH)))
+        q->last = true;
+    return OK;
+}
+
 static rc handle(struct cx *cx, struct request *q)
 {
     char allow[64];
     rc r;
 
+    read_target(cx, q);
+    try(check_framing(cx, q));
+
     if (q->body_len > (size_t)q->hub->settings->hub_body_max)
         return fail(cx, BODY_TOO_LARGE, "the body has %zu bytes; at most %lld are accepted",
                     q->body_len, (long long)q->hub->settings->hub_body_max);
-    if (q->method == 0)
-        return fail(cx, METHOD_NOT_ALLOWED, "this method is not taken here");
     r = route_find(cx, q, allow, sizeof allow);
     if (r == E_METHOD_NOT_ALLOWED)
         reply_header(q, "Allow", allow);
@@ -114,19 +178,30 @@ static void note_end(struct cx *cx, struct request *q, rc r)
                kv_str("request_id", cx->request_id));
 }
 
+/* libevent knows no words for these. */
+static const char *phrase(int status)
+{
+    return status == 422 ? "Unprocessable Content" : status == 429 ? "Too Many Requests" : NULL;
+}
+
 static void send_out(struct request *q)
 {
     struct evbuffer *out = evbuffer_new();
+    char len[24];
 
-    if (out && q->out.len)
+    if (q->head) { /* libevent would send the body, and no length */
+        snprintf(len, sizeof len, "%zu", q->out.len);
+        reply_header(q, "Content-Length", len);
+    } else if (out && q->out.len) {
         evbuffer_add(out, q->out.p, q->out.len);
+    }
     if (q->content_type)
         reply_header(q, "Content-Type", q->content_type);
     reply_header(q, "Cache-Control", "no-store");
     reply_header(q, "X-Content-Type-Options", "nosniff");
-    if (q->hub->draining)
+    if (q->hub->draining || q->last)
         reply_header(q, "Connection", "close");
-    evhttp_send_reply(q->ev, q->status, NULL, out);
+    evhttp_send_reply(q->ev, q->status, phrase(q->status), out);
     if (out)
         evbuffer_free(out);
 }
@@ -160,6 +235,7 @@ static enum method method_of(struct evhttp_request *ev)
 {
     switch (evhttp_request_get_command(ev)) {
     case EVHTTP_REQ_GET:
+    case EVHTTP_REQ_HEAD:
         return M_GET;
     case EVHTTP_REQ_POST:
         return M_POST;
@@ -177,21 +253,25 @@ static enum method method_of(struct evhttp_request *ev)
 /* Before anything was accepted: no fiber, no parsing. */
 static void refuse(struct server *s, struct evhttp_request *ev, enum metric why, bool close)
 {
+    _cleanup_(buf_release) struct buf b = BUF(KiB(1));
     struct evkeyvalq *h = evhttp_request_get_output_headers(ev);
     struct evbuffer *out = evbuffer_new();
+    char id[ID_LEN + 1];
 
+    problem_print(&b, &(struct problem){.code = E_OVERLOADED, .request_id = id_new(id)});
+    evhttp_add_header(h, "X-Request-Id", id);
     evhttp_add_header(h, "Content-Type", "application/problem+json");
+    evhttp_add_header(h, "Cache-Control", "no-store");
     evhttp_add_header(h, "Retry-After", "1");
     if (close)
         evhttp_add_header(h, "Connection", "close");
     if (out)
-        evbuffer_add_printf(
-            out, "{\"type\":\"urn:mihwar:error:overloaded\",\"title\":\"too much is under way, "
-                 "try again shortly\",\"status\":503,\"code\":\"overloaded\",\"errors\":[]}");
+        evbuffer_add(out, b.p, b.len);
     evhttp_send_reply(ev, 503, NULL, out);
     if (out)
         evbuffer_free(out);
     metric_add(s->hub->metrics, why, 1);
+    metrics_request(s->hub->metrics, route_count, 503, 0);
 }
 
 static void on_request(struct evhttp_request *ev, void *arg)
@@ -200,13 +280,13 @@ static void on_request(struct evhttp_request *ev, void *arg)
     const struct settings *set = s->hub->settings;
     struct evhttp_connection *conn = evhttp_request_get_connection(ev);
     struct evbuffer *in = evhttp_request_get_input_buffer(ev);
-    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(ev);
     int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
     struct request *q;
     char *peer = NULL;
     ev_uint16_t port = 0;
 
-    if (fd > set->hub_connections_max + DESCRIPTORS_OWN) {
+    visitors_asked(s->visitors, conn);
+    if (s->closed || fd > set->hub_connections_max + DESCRIPTORS_OWN) {
         refuse(s, ev, METRIC_CONNECTION_REFUSED, /* close= */ true);
         return;
     }
@@ -219,8 +299,9 @@ static void on_request(struct evhttp_request *ev, void *arg)
     q->ev = ev;
     q->hub = s->hub;
     q->method = method_of(ev);
-    q->path = uri && evhttp_uri_get_path(uri) ? evhttp_uri_get_path(uri) : "/";
-    q->query = uri && evhttp_uri_get_query(uri) ? evhttp_uri_get_query(uri) : "";
+    q->head = evhttp_request_get_command(ev) == EVHTTP_REQ_HEAD;
+    q->path = "/";
+    q->query = "";
     q->body_len = evbuffer_get_length(in);
     q->body = q->body_len ? (const char *)evbuffer_pullup(in, -1) : "";
     q->started_mono_us = clock_mono_us();
@@ -308,11 +389,18 @@ rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **
     s = xcalloc(1, sizeof *s);
     s->hub = hub;
     s->http = evhttp_new(loop_base());
+    if (s->http)
+        s->visitors = visitors_new(
+            s->http, &(struct visitors_opts){.limit_ms = hub->settings->hub_idle_timeout,
+                                             .body_max = (long long)hub->settings->hub_body_max,
+                                             .headers_max = HEADERS_MAX,
+                                             .metrics = hub->metrics});
     s->bound = s->http ? evhttp_accept_socket_with_handle(s->http, fd) : NULL;
     if (!s->bound) {
         close(fd);
         if (s->http)
             evhttp_free(s->http);
+        visitors_free(s->visitors);
         free(s);
         return fail(cx, OS, "the listener cannot be made");
     }
@@ -322,16 +410,20 @@ rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **
     evhttp_set_max_headers_size(s->http, HEADERS_MAX);
     /* room above the ceiling, so that a body a little too large is answered in our own words */
     evhttp_set_max_body_size(s->http, (ev_ssize_t)hub->settings->hub_body_max + (ev_ssize_t)MiB(3));
-    evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
-                                            EVHTTP_REQ_PATCH | EVHTTP_REQ_DELETE);
+    /* a body that is larger still is read to its end and dropped: its sender reads the answer only
+     * then */
+    evhttp_set_flags(s->http, EVHTTP_SERVER_LINGERING_CLOSE);
+    evhttp_set_allowed_methods(s->http, UINT16_MAX); /* what is not taken is said in our own words */
     evhttp_set_default_content_type(s->http, NULL);
     evhttp_set_gencb(s->http, on_request, s);
+    visitors_watch_accept(s->visitors, s->bound);
     *ret = s;
     return OK;
 }
 
 void server_stop(struct server *s)
 {
+    visitors_forget_accept(s->visitors);
     if (s->bound)
         evhttp_del_accept_socket(s->http, s->bound);
     s->bound = NULL;
@@ -351,10 +443,23 @@ size_t server_in_flight(const struct server *s)
     return s->in_flight;
 }
 
+void server_flush(struct server *s)
+{
+    int64_t end = clock_mono_ms() + FLUSH_MS;
+    struct timeval tick = {.tv_usec = 20000};
+
+    s->closed = true;
+    while (visitors_unsent(s->visitors) && clock_mono_ms() < end) {
+        event_base_loopexit(loop_base(), &tick);
+        event_base_loop(loop_base(), EVLOOP_ONCE);
+    }
+}
+
 struct server *server_free(struct server *s)
 {
     if (s) {
         evhttp_free(s->http);
+        visitors_free(s->visitors);
         free(s);
     }
     return NULL;

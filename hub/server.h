@@ -6,6 +6,7 @@
  *   headers       16 KiB                more: 400
  *   body          hub_body_max          more: 413
  *   silence       hub_idle_timeout      longer: closed
+ *   a request     hub_idle_timeout      longer from its first byte to its last: closed
  */
 #pragma once
 #include "hub/hub.h"
@@ -24,5 +25,8 @@ void server_stop(struct server *s);
 /* Waits until no request is under way; DEADLINE after grace_ms. Parks. */
 rc server_drained(struct cx *cx, struct server *s, int64_t grace_ms) MW_PARKS;
 size_t server_in_flight(const struct server *s);
+/* After loop_run: replies that were given but not written yet leave, within a second; whoever asks
+ * now is refused. */
+void server_flush(struct server *s);
 /* No request may be under way. */
 struct server *server_free(struct server *s);

@@ -129,7 +129,7 @@ rc orders_events(struct cx *cx, struct request *q)
 
     try(request_param_id(cx, q, 0, "order", id));
     try(order_load(cx, q->hub->db, q->who.tenant_id, id, &o));
-    if (!accept || !strstr(accept, "text/event-stream"))
+    if (q->head || !accept || !strstr(accept, "text/event-stream"))
         return reply_page(cx, q, id);
     try(read_after(cx, q, seen ? seen : request_query(cx, q, "after"), &after));
     return follow(cx, q, id, after);
