@@ -203,12 +203,12 @@ void reply_problem(struct cx *cx, struct request *q, rc r)
 
     buf_reset(&q->out);
     /* What failed inside is for the log; the visitor hears the table's sentence. */
-    problem_print(
-        &q->out,
-        &(struct problem){.code = r,
-                          .words = e->http == 500 ? NULL : cx_words(cx, r),
-                          .pointer = cx->err.code == r && cx->err.pointer[0] ? cx->err.pointer : NULL,
-                          .request_id = cx->request_id});
+    problem_print(&q->out, &(struct problem){.code = r,
+                                             .words = e->http == 500 ? NULL : cx_words(cx, r),
+                                             .pointer = cx->err.code == r && cx->err.pointer[0]
+                                                            ? cx->err.pointer
+                                                            : NULL,
+                                             .request_id = cx->request_id});
     q->status = e->http;
     q->content_type = "application/problem+json";
     if (wait)

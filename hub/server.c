@@ -108,7 +108,7 @@ static void read_target(struct cx *cx, struct request *q)
 
 /* How the body ends must be beyond doubt: a proxy in front that counts otherwise would take the next
  * visitor's request for a part of this one. libevent takes the first of two lengths, ignores codings
- * that it does not know, and does not read the body of a GET: such a connection ends here. */
+ * that it does not know, and does not read the body of a HEAD: such a connection ends here. */
 static rc check_framing(struct cx *cx, struct request *q)
 {
     const struct evkeyvalq *in = evhttp_request_get_input_headers(q->ev);
@@ -130,8 +130,7 @@ static rc check_framing(struct cx *cx, struct request *q)
         q->last = true;
         return fail(cx, BAD_REQUEST, "send one Content-Length, or Transfer-Encoding: chunked");
     }
-    if (q->method == 0 || ((codings || (lengths && !empty)) &&
-                           !(q->method == M_POST || q->method == M_PUT || q->method == M_PATCH)))
+    if (q->method == 0 || (q->head && (codings || (lengths && !empty))))
         q->last = true;
     return OK;
 }
@@ -413,7 +412,8 @@ rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **
     /* a body that is larger still is read to its end and dropped: its sender reads the answer only
      * then */
     evhttp_set_flags(s->http, EVHTTP_SERVER_LINGERING_CLOSE);
-    evhttp_set_allowed_methods(s->http, UINT16_MAX); /* what is not taken is said in our own words */
+    evhttp_set_allowed_methods(s->http,
+                               UINT16_MAX); /* what is not taken is said in our own words */
     evhttp_set_default_content_type(s->http, NULL);
     evhttp_set_gencb(s->http, on_request, s);
     visitors_watch_accept(s->visitors, s->bound);

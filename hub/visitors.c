@@ -63,9 +63,10 @@ static rc page_meaning(const struct visitors *v, int status, char *words, size_t
                  v->o.body_max);
         return E_BODY_TOO_LARGE;
     }
-    snprintf(words, size, status == 417 ? "only 'Expect: 100-continue' is understood here"
-                                        : "the request line or a header cannot be read, or all of "
-                                          "them have more than %ld bytes",
+    snprintf(words, size,
+             status == 417 ? "only 'Expect: 100-continue' is understood here"
+                           : "the request line or a header cannot be read, or all of "
+                             "them have more than %ld bytes",
              v->o.headers_max);
     return E_BAD_REQUEST;
 }
@@ -80,8 +81,8 @@ static void page_print(const struct visitors *v, int status, struct buf *out)
 
     id_new(id);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-    problem_print(&body, &(struct problem){
-                             .code = r, .status = status, .words = words, .request_id = id});
+    problem_print(&body,
+                  &(struct problem){.code = r, .status = status, .words = words, .request_id = id});
     buf_printf(out,
                "HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\nContent-Type: application/problem+json\r\n"
                "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"

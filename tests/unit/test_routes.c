@@ -16,13 +16,17 @@ START_TEST(every_route_is_guarded)
     for (size_t i = 0; i < COUNT(public_ids); i++)
         may_be_public |= strcmp(public_ids[i], r->id) == 0;
     ck_assert_msg(r->handle != NULL, "%s has no handler", r->path);
-    ck_assert_msg(may_be_public ? r->permission == PUBLIC : r->permission >= 0 && r->permission < PERM_COUNT,
+    ck_assert_msg(may_be_public ? r->permission == PUBLIC
+                                : r->permission >= 0 && r->permission < PERM_COUNT,
                   "%s %s has no permission", method_name(r->method), r->path);
     if (r->method != M_GET)
-        ck_assert_msg(r->permission != PUBLIC && strstr(permission_word((enum permission)r->permission), ":write"),
-                      "%s %s changes something without a permission to write", method_name(r->method), r->path);
+        ck_assert_msg(r->permission != PUBLIC &&
+                          strstr(permission_word((enum permission)r->permission), ":write"),
+                      "%s %s changes something without a permission to write",
+                      method_name(r->method), r->path);
     for (size_t i = 0; i < route_count; i++)
-        ck_assert_msg(i == (size_t)_i || strcmp(routes[i].id, r->id) != 0, "two routes are called %s", r->id);
+        ck_assert_msg(i == (size_t)_i || strcmp(routes[i].id, r->id) != 0,
+                      "two routes are called %s", r->id);
 }
 END_TEST
 
@@ -58,11 +62,14 @@ START_TEST(find)
     rc r = route_find(&cx, &q, allow, sizeof allow);
 
     ck_assert_msg(r == cases[_i].want, "case: %s: %s", cases[_i].title, error_info(r)->code);
-    ck_assert_msg(strcmp(allow, cases[_i].allow) == 0, "case: %s: allow is '%s'", cases[_i].title, allow);
+    ck_assert_msg(strcmp(allow, cases[_i].allow) == 0, "case: %s: allow is '%s'", cases[_i].title,
+                  allow);
     if (r != OK)
         return;
-    ck_assert_msg(strcmp(q.route->id, cases[_i].id) == 0, "case: %s: %s", cases[_i].title, q.route->id);
-    ck_assert_msg(strcmp(q.params[0], cases[_i].param) == 0, "case: %s: '%s'", cases[_i].title, q.params[0]);
+    ck_assert_msg(strcmp(q.route->id, cases[_i].id) == 0, "case: %s: %s", cases[_i].title,
+                  q.route->id);
+    ck_assert_msg(strcmp(q.params[0], cases[_i].param) == 0, "case: %s: '%s'", cases[_i].title,
+                  q.params[0]);
 }
 END_TEST
 
@@ -87,9 +94,11 @@ static void check_refs(const cJSON *doc, const cJSON *v)
 
     for (const cJSON *c = v->child; c; c = c->next) {
         if (c->string && strcmp(c->string, "$ref") == 0) {
-            ck_assert_msg(strncmp(c->valuestring, prefix, strlen(prefix)) == 0, "%s", c->valuestring);
-            ck_assert_msg(cJSON_GetObjectItemCaseSensitive(schemas, c->valuestring + strlen(prefix)) != NULL,
-                          "nothing is called %s", c->valuestring);
+            ck_assert_msg(strncmp(c->valuestring, prefix, strlen(prefix)) == 0, "%s",
+                          c->valuestring);
+            ck_assert_msg(
+                cJSON_GetObjectItemCaseSensitive(schemas, c->valuestring + strlen(prefix)) != NULL,
+                "nothing is called %s", c->valuestring);
         }
         check_refs(doc, c);
     }
@@ -106,7 +115,8 @@ START_TEST(the_document_describes_every_route)
     ck_assert_str_eq(cJSON_GetObjectItem(doc, "openapi")->valuestring, "3.1.0");
     for (size_t i = 0; i < route_count; i++) {
         char method[8] = "";
-        const cJSON *path = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(doc, "paths"), routes[i].path);
+        const cJSON *path =
+            cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItem(doc, "paths"), routes[i].path);
         for (size_t k = 0; method_name(routes[i].method)[k]; k++)
             method[k] = (char)(method_name(routes[i].method)[k] | 0x20);
         const cJSON *op = cJSON_GetObjectItemCaseSensitive(path, method);
