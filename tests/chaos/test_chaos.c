@@ -185,7 +185,8 @@ static char *timelines(const char *where)
 {
     return pg_table(
         h.stores.database_url,
-        "SELECT o.user_identifier, o.status, o.provider_referans, string_agg(to_char(e.at, "
+        "SELECT o.user_identifier, o.status, to_char(o.created_at, 'MI:SS.MS') || ' posted, ' || "
+        "string_agg(to_char(e.at, "
         "'MI:SS.MS') || "
         "' ' || e.kind || coalesce(' (' || e.detail || ')', ''), ', ' ORDER BY e.id) FROM "
         "product_orders o "
@@ -238,10 +239,9 @@ static void compare_books(void)
                *status ? status : "LOST", n);
     }
     _cleanup_(freep) char *reviews = timelines("o.status = 'review'");
-    _cleanup_(freep) char *slow = pg_table(db, "SELECT user_identifier, round(extract(epoch FROM "
-                                               "completed_at - created_at) * 1000) || ' ms' "
-                                               "FROM product_orders WHERE status = 'completed' "
-                                               "ORDER BY completed_at - created_at DESC LIMIT 3");
+    _cleanup_(freep) char *slow =
+        timelines("o.id IN (SELECT id FROM product_orders WHERE status = 'completed' ORDER BY "
+                  "completed_at - created_at DESC LIMIT 3)");
     if (review_n)
         printf("chaos: in review, with a stored reference and a cut call:\n%s", reviews);
     printf("chaos: slowest from POST to PIN:\n%s", slow);
