@@ -56,11 +56,13 @@ static rc read_settings(struct cx *cx, const char *text, struct integration *i)
     cJSON *s;
     int64_t concurrency = 0;
 
-    i->may_resend = i->kind == PROVIDER_JSON;
     i->currency = "TRY";
     try(json_parse(cx, text, strlen(text), JSON_MAX, &s));
     if (!cJSON_IsObject(s))
         return fail_at(cx, INVALID_FIELD, "/settings", "must be an object");
+    /* Only of the ZDK family is it known that duplicates are merged; of any other its owner must say so. */
+    const cJSON *preset = cJSON_GetObjectItemCaseSensitive(s, "preset");
+    i->may_resend = i->kind == PROVIDER_JSON && str_eq(cJSON_GetStringValue(preset), "zdk");
     try(json_bool_opt(cx, s, "may_resend", &i->may_resend));
     try(json_int_opt(cx, s, "concurrency", 0, 100000, &concurrency));
     const char *currency = NULL;

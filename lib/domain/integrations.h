@@ -4,10 +4,12 @@
  * sealed at rest and bound to the row; they are opened only for those who hand over the keys.
  * Settings are a JSON object that people may read:
  *
- *   may_resend      bool, default false for znet, true for json: the provider refuses or merges a
- * reference it knows currency        default "TRY" requests_per_s  default 0: no limit concurrency
- * default 0: no limit …               anything else belongs to the adapter (providers.md §2.4's
- * table for kind json)
+ *   may_resend      bool: the provider refuses or merges a reference it knows; default true for
+ *                   json with the preset "zdk", false for everything else
+ *   currency        default "TRY"
+ *   requests_per_s  default 0: no limit
+ *   concurrency     default 0: no limit
+ *   …               anything else belongs to the adapter (for kind json: generic_config.h)
  *
  * The breaker's and the pause's states are kept here so that every process and the CLI see the
  * same; the one who decides (the worker's provider pool) writes changes only. */

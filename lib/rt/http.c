@@ -256,6 +256,8 @@ static int before_request(void *arg, char *ip, char *own_ip, int port, int own_p
 {
     struct call *c = arg;
 
+    if (!c->r) /* its caller has left, and was told NOT_SENT: so not a byte leaves */
+        return CURL_PREREQFUNC_ABORT;
     if (c->refuse_private &&
         !address_text_is_public(ip)) { /* a connection kept from a call that did not mind */
         c->refused = true;

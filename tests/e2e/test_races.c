@@ -154,6 +154,30 @@ START_TEST(a_unit_without_a_provider)
 }
 END_TEST
 
+/* The account is switched off for good under an order: not asked, and not forgotten either. */
+START_TEST(an_account_switched_off)
+{
+    const char *order = house_order(&h, house_package(&h, "60~settle_ms=-1", NULL), "off-1", "");
+    ck_wait(is(order, "sent"), ENDS_MS);
+    SIDE("UPDATE integrations SET enabled = false");
+    ck_wait(COUNT_OF("SELECT count(*) FROM jobs WHERE live AND task = 'order.check' AND subject = "
+                     "'%s' AND run_at > now() + interval '5 seconds'",
+                     order) == 1,
+            ENDS_MS);
+    SIDE("UPDATE order_placements SET sent_at = now() - interval '49 hours' WHERE order_id = '%s'",
+         order);
+    const char *job = SIDE("SELECT id FROM jobs WHERE live AND subject = '%s'", order);
+    ck_assert_int_eq(house_cli(&h, NULL, "job", "cancel", job, NULL), 0);
+    ck_wait(COUNT_OF("SELECT count(*) FROM product_orders WHERE id = '%s' AND created_at < now() - "
+                     "interval '2 seconds'",
+                     order) == 1,
+            ENDS_MS);
+    ck_assert_int_eq(house_cli(&h, NULL, "schedule", "run", "order-sweep", NULL), 0);
+    ends("nobody may be asked", order, "review");
+    SIDE("UPDATE integrations SET enabled = true");
+}
+END_TEST
+
 /* Everything that waits is thrown away by hand: the sweep gives each open order its job back. */
 START_TEST(purged)
 {
@@ -186,4 +210,5 @@ static void start(struct house *house, const struct stores_opts *opts, const cha
 }
 
 E2E(races, start, {"taken away", taken_away, COUNT(takes)}, {"asleep", asleep, COUNT(sleeps)},
-    {"a unit without a provider", a_unit_without_a_provider}, {"purged", purged})
+    {"a unit without a provider", a_unit_without_a_provider},
+    {"an account switched off", an_account_switched_off}, {"purged", purged})

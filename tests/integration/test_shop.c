@@ -361,7 +361,7 @@ SHOP_TEST(integrations_live)
         SIDE_INT("SELECT count(*) FROM integrations WHERE credentials LIKE '%%hush%%'"), 0);
     ck_assert_str_eq(i.base_url, "http://k.example");
     ck_assert_str_eq(i.currency, "USD");
-    ck_assert(i.may_resend && i.requests_per_s > 2.4 && i.concurrency == 8 && i.enabled &&
+    ck_assert(!i.may_resend && i.requests_per_s > 2.4 && i.concurrency == 8 && i.enabled &&
               !i.credentials);
     ck_rc(integration_add(cx, db, seal, NINA, &z, &i), E_ALREADY_EXISTS);
 
@@ -371,8 +371,15 @@ SHOP_TEST(integrations_live)
     ck_rc(integration_get(cx, db, seal, NULL, "kart", &i), E_NOT_FOUND);
     ck_ok(integration_get(cx, db, NULL, NULL, i.id, &i));
 
+    /* Sent again only where it is known, or said, that duplicates are merged. */
+    ck_ok(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"preset\":\"zdk\"}", NULL));
+    ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
+    ck_assert(i.may_resend);
+    ck_ok(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"may_resend\":true}", NULL));
+    ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
+    ck_assert(i.may_resend);
     ck_ok(integration_change(cx, db, seal, NINA, i.id, "{\"token\":\"new\"}",
-                             "{\"may_resend\":false}", NULL));
+                             "{\"preset\":\"zdk\",\"may_resend\":false}", NULL));
     ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
     ck_assert_str_eq(i.credentials, "{\"token\":\"new\"}");
     ck_assert(!i.may_resend);

@@ -318,6 +318,7 @@ rc provider_enter(struct cx *cx, struct provider *p, struct provider_entry *ret)
         until = now + spread(PAUSED_AGAIN_MS);
         later(ret, p->enabled ? MIN(p->paused_until_ms, until) : until,
               p->enabled ? "the provider is paused" : "the provider is disabled");
+        ret->shut = true;
         return OK;
     }
     if (d->breaker.state == BREAKER_OPEN &&

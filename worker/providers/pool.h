@@ -41,6 +41,7 @@ struct provider_entry {
     struct provider *provider; /* NULL: left */
     int64_t later_ms;          /* wall: not now, come back then; 0: enter */
     const char *why;           /* static, when later */
+    bool shut;                 /* later, because a person wants it so: disabled, paused */
     bool gate, probe, noted;
 };
 /* OK with ret->later_ms set or not; DEADLINE, CANCELLED. Parks (for a place, at most a few seconds for its turn). */

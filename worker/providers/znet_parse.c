@@ -172,9 +172,10 @@ static bool code_access(const struct reply *r)
     return code_text(r) && ptext_has(r->folded, words_access);
 }
 
+/* With a cost and a balance it was accepted, whatever is written behind them. */
 static bool ok_access(const struct reply *r)
 {
-    return is_ok(r) && refuses_to_talk(r->folded);
+    return is_ok(r) && !(decimal(r, 1) && decimal(r, 2)) && refuses_to_talk(r->folded);
 }
 
 static bool ok_status(const struct reply *r, const char *status)
@@ -200,6 +201,14 @@ static bool ok_cancelled_access(const struct reply *r)
         return false;
     const char *field = ptext_clean(r->arena, r->field[2].s, r->field[2].n, ANSWER_NOTE_MAX);
     return refuses_to_talk(ptext_fold(r->arena, field));
+}
+
+/* "OK|3|words|0.00" is how those panels print every refusal to talk, also in words that nobody has seen yet. */
+static bool ok_cancelled_zero(const struct reply *r)
+{
+    const char *last = decimal(r, 3);
+
+    return ok_status(r, "3") && has_text(r, 2) && last && !strpbrk(last, "123456789");
 }
 
 static bool ok_cancelled(const struct reply *r)
@@ -358,6 +367,7 @@ static const struct row status_rows[] = {
     {"ok_waiting", ok_waiting, ANSWER_PENDING, take_state, true},
     {"ok_done", ok_done, ANSWER_DONE, take_done, true},
     {"ok_cancelled_access", ok_cancelled_access, ANSWER_TROUBLE, take_access, false},
+    {"ok_cancelled_zero", ok_cancelled_zero, ANSWER_UNCLEAR, take_odd, false},
     {"ok_cancelled", ok_cancelled, ANSWER_FAILED, take_cancelled, true},
     {"code_access", code_access, ANSWER_TROUBLE, take_access, false},
     {"code_unknown", code_unknown, ANSWER_UNKNOWN_REFERENCE, take_code_text, true},

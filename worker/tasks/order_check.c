@@ -1,7 +1,7 @@
 /* order_check.c - ask the providers how an order's placements stand, and come back until each has ended.
  *
  *   for each placement that is sent or unconfirmed:
- *       provider: let in? --no--> later            (no question used up)
+ *       provider: let in? --no--> later            (no question used up; review when it never is)
  *       status --> verdict (verdict.h) --> a step of order_flow.h
  *       resend: the same reference again, where duplicates are merged (placing.h)
  *   what is left decides: nothing --> end · check_retries questions --> end, the sweep goes on · else snooze, doubling
@@ -148,12 +148,37 @@ static void expect_next_question(struct round *r, const struct asking *a)
     expect(r, ask_again_ms(&p, asked, s->check_base, s->check_cap, &a->rules, clock_ms(), random));
 }
 
+static rc unaskable(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    struct asking *a = arg;
+    struct order_step st = step_of(a->job, tx);
+
+    return order_to_review(
+        cx, &st, a->placement,
+        "the provider may not be asked (switched off, paused, or its settings are "
+        "broken), for twice the time that an order may take");
+}
+
+/* Not now. But an account that nobody switches on again must not hold its orders for ever without a word. */
+static rc ask_later(struct cx *cx, struct asking *a, struct round *round, int64_t at_ms)
+{
+    const struct placement *p = a->placement;
+    int64_t since = p->sent_ms ? p->sent_ms : p->created_ms;
+
+    if (clock_ms() - since >= 2 * job_env(a->job)->settings->order_timeout)
+        return job_tx(cx, a->job, unaskable, a);
+    expect(round, at_ms);
+    return OK;
+}
+
 static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
 {
     _cleanup_(provider_leave) struct provider_entry e = {0};
     int64_t later_ms = 0;
 
     try(provider_enter(cx, a->provider, &e));
+    if (e.later_ms && e.shut)
+        return ask_later(cx, a, round, e.later_ms);
     if (e.later_ms) {
         expect(round, e.later_ms);
         return OK;
@@ -185,8 +210,7 @@ static rc ask_about(struct cx *cx, struct job *job, const struct order *o,
     if (r == E_NOT_FOUND || r == E_CONFIG || r == E_CRYPTO) {
         log_fail(LOG_ERROR, "provider.unusable", cx, r, kv_str("order", o->id),
                  kv_str("integration", p->integration_id));
-        expect(round, clock_ms() + env->settings->check_base);
-        return OK;
+        return ask_later(cx, a, round, clock_ms() + env->settings->check_base);
     }
     if (r != OK)
         return r;
