@@ -87,21 +87,34 @@ static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r
     return engine_wake(cx, e, name); /* it may have taken a marker with it */
 }
 
+static rc return_all(struct cx *cx, const struct returner *r, struct engine *e)
+{
+    _cleanup_(freep) const char **names = NULL;
+    _cleanup_(freep) char *text = NULL;
+    size_t n;
+
+    try(queues_parse(cx, r->settings->worker_queues, &text, &names, &n));
+    for (size_t i = 0; i < n; i++)
+        try(return_queue(cx, e, r, i, names[i]));
+    return OK;
+}
+
+/* Giving a lease back twice is refused the second time, so a doubt is answered by doing it again,
+ * until the fiber's time is over: then they come back when they expire. */
 static rc return_leases(struct cx *cx, void *arg)
 {
     const struct returner *r = arg;
-    _cleanup_(freep) const char **names = NULL;
-    _cleanup_(freep) char *text = NULL;
     struct redis *redis = NULL;
-    size_t n;
-
-    rc code = queues_parse(cx, r->settings->worker_queues, &text, &names, &n);
-    if (code == OK)
-        code = redis_new(cx, r->settings->redis_url, &redis);
+    rc code = redis_new(cx, r->settings->redis_url, &redis);
     struct engine *e = engine_new(redis, NULL);
-    for (size_t i = 0; code == OK && i < n; i++)
-        code = return_queue(cx, e, r, i, names[i]);
-    if (code != OK) /* then they come back when they expire */
+
+    if (code == OK)
+        code = return_all(cx, r, e);
+    while (code == E_STORE_DOWN || code == E_STORE_DOUBT) {
+        rc slept = fiber_sleep(cx, 100);
+        code = slept == OK ? return_all(cx, r, e) : slept;
+    }
+    if (code != OK)
         log_fail(LOG_WARN, "leases.not_returned", cx, code, kv_int("held", (int64_t)r->n));
     engine_free(e);
     redis_free(redis);

@@ -83,7 +83,7 @@ static rc confirm_batch(struct cx *cx, void *arg)
                 b->runs[i]->released = true;
             break;
         }
-        pause = MIN(pause * 2, 5000);
+        pause = MIN(pause * 2, 1000);
     }
     for (size_t i = 0; i < b->n; i++) {
         b->runs[i]->check = checks[i];
@@ -257,7 +257,7 @@ static rc pump_fiber(struct cx *cx, void *arg)
             log_fail(LOG_WARN, "claim.failed", cx, r, kv_int("again_in_ms", pause));
             if (fiber_sleep(cx, pause) != OK)
                 break;
-            pause = MIN(pause * 2, 2000);
+            pause = MIN(pause * 2, 1000);
             continue;
         }
         pause = 50;
@@ -337,7 +337,7 @@ static void heed(struct job_run *run, bool lost, bool wished)
     run->wished_away |= wished;
     log_ev(LOG_WARN, lost ? "lease.lost" : "job.cancel_wished", kv_str("job", run->job.lease.id),
            kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
-           kv_int("age_ms", clock_ms() - run->started_ms));
+           kv_int("age_ms", run->started_ms ? clock_ms() - run->started_ms : 0));
     if (!run->held)
         pool_cancel(run);
 }

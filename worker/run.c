@@ -32,8 +32,8 @@
 
 #define END_PATIENCE_MS 60000
 #define UNKNOWN_TASK_MS 10000
-#define AWAY_BASE_MS    1000
-#define AWAY_CAP_MS     30000
+#define END_PAUSE_MS    1000
+#define AWAY_MS         1000
 
 /* ---------------------------------------------------------------- birth and death */
 
@@ -100,7 +100,7 @@ static rc end_durably(struct cx *cx, struct job_run *run)
             return r;
         cx_deadline_restore(&d);
         try(fiber_sleep(cx, pause));
-        pause = MIN(pause * 2, 5000);
+        pause = MIN(pause * 2, END_PAUSE_MS);
     }
 }
 
@@ -116,7 +116,7 @@ static rc postpone(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool s
             return r;
         cx_deadline_restore(&d);
         try(fiber_sleep(cx, pause));
-        pause = MIN(pause * 2, 5000);
+        pause = MIN(pause * 2, END_PAUSE_MS);
     }
 }
 
@@ -138,12 +138,11 @@ static void tell_redis(struct cx *cx, struct job_run *run)
                  kv_int("run_at_ms", run->end.run_at_ms));
 }
 
-static int64_t away_delay_ms(const struct job_run *run)
+/* The snooze can be stored only when PostgreSQL is back, so it need not be long; spread, because all
+ * that was aboard comes back together. */
+static int64_t away_delay_ms(void)
 {
-    const struct backoff b = {
-        .base_ms = AWAY_BASE_MS, .cap_ms = AWAY_CAP_MS, .factor = 2, .jitter = JITTER_EQUAL};
-
-    return backoff_delay_ms(&b, run->job.lease.snoozes + 1, 0, random_below(UINT64_MAX));
+    return AWAY_MS / 4 + (int64_t)random_below(AWAY_MS);
 }
 
 static int64_t retry_delay_ms(const struct job_run *run)
@@ -171,7 +170,7 @@ static void decide(struct cx *cx, struct job_run *run, rc r)
                kv_str("task", run->job.task));
     } else if (store_is_away(r)) {
         e->outcome = JOB_SNOOZED;
-        e->run_at_ms = clock_ms() + (delay = away_delay_ms(run));
+        e->run_at_ms = clock_ms() + (delay = away_delay_ms());
         log_fail(LOG_WARN, "job.snoozed", cx, r, kv_str("job", run->job.lease.id),
                  kv_str("task", run->job.task), kv_int("again_in_ms", delay));
     } else if (error_info(r)->retry && run->job.attempt < run->job.max_attempts) {
