@@ -35,7 +35,7 @@ def bullmq_missing():
 QUEUES = {
     "bullmq": ("bullmq", "x1,x2", bullmq_missing),
     "sidekiq": ("sidekiq", "x2,x2-c5", lambda: programs("sidekiq") or modules("redis")),
-    "celery": ("celery", "prefork,solo", lambda: programs("celery") or modules("celery", "redis")),
+    "celery": ("celery", "prefork,solo", lambda: modules("celery", "redis")),
     "beanstalkd": ("beanstalkd", "c8,pipelined", lambda: programs("beanstalkd", "gcc")),
 }
 DJANGO = "django-gunicorn-sync,django-gunicorn-gthread"
