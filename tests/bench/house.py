@@ -24,6 +24,9 @@ READY = {"worker": "ev=worker.ready", "beat": "ev=leader.leads"}  # what they lo
 PGBIN = "/usr/lib/postgresql/15/bin"
 
 
+PREFIX = "mihwar-bench-"
+
+
 class Failed(Exception):
     """A case that could not be measured, in words."""
 
@@ -109,10 +112,19 @@ class Redis:
 
 # ---------------------------------------------------------------- the house
 
+def sweep():
+    """Homes of runs that were killed: their processes died with them, their files did not."""
+    for home in glob.glob(f"/var/tmp/{PREFIX}*-*"):
+        pid = os.path.basename(home)[len(PREFIX):].split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(home, ignore_errors=True)
+
+
 class House:
     def __init__(self, build):
         self.build = build
-        self.home = tempfile.mkdtemp(prefix="mihwar-bench-", dir="/var/tmp")
+        sweep()
+        self.home = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp")
         os.chmod(self.home, 0o711)  # PostgreSQL's user walks through it
         os.mkdir(self.home + "/log")
         self.running = {}
