@@ -31,6 +31,7 @@ struct queue_keys {
     char queue[QUEUE_NAME_MAX + 1];
     char name[QK_COUNT][QUEUE_NAME_MAX + 16];
     size_t len[QK_COUNT];
+    char scanned_to[32]; /* the sweep's cursor in `jobs`, between two sweeps */
 };
 
 /* [a-z0-9_.-]+, at most QUEUE_NAME_MAX. */

@@ -21,12 +21,14 @@
 #include "queue/names.h"
 #include "queue/reconcile.sql.h"
 #include "queue/rows.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FIRST_ID   "00000000-0000-0000-0000-000000000000"
 #define PAGE       500
+#define SCAN_PAGES 40
 #define CLOCK_SLIP (60 * 1000) /* hubs' clocks may differ by this much */
 
 /* ---------------------------------------------------------------- the epoch */
@@ -311,24 +313,39 @@ static rc drop_page(struct cx *cx, struct engine *e, const char *queue, const re
     return OK;
 }
 
+/* Where the last sweep of this process stopped in this queue. */
+static char *scan_cursor(struct engine *e, const struct queue_keys *k)
+{
+    for (size_t i = 0; i < e->nqueues; i++)
+        if (e->queues[i] == k)
+            return e->queues[i]->scanned_to;
+    assert(!"every engine_keys() is in the engine's list");
+    return NULL;
+}
+
+/* A part of the queue each time: a walk over all of a long queue would cost Redis more than the few
+ * envelopes that it finds. */
 static rc sweep_known(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_dropped)
 {
-    char cursor[32] = "0";
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, queue, &k));
-    do {
+    for (int pages = 0; pages < SCAN_PAGES; pages++) {
         _cleanup_(redis_reply_freep) redisReply *page = NULL;
         _cleanup_(call_release) struct call c = {0};
+        char cursor[sizeof k->scanned_to];
+        snprintf(cursor, sizeof cursor, "%s", k->scanned_to[0] ? k->scanned_to : "0");
         call_begin(&c, e, &SCRIPT_SCAN, k, KEYS_OF(QK_JOBS), false, 1);
         call_str(&c, cursor);
         try(call_run(cx, &c, REDIS_REPLY_ARRAY, &page));
         if (!reply_has(page, 1) || page->element[0]->type != REDIS_REPLY_STRING)
             return fail(cx, REDIS, "scan.lua answered without a cursor");
-        snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
+        snprintf(scan_cursor(e, k), sizeof k->scanned_to, "%s", page->element[0]->str);
         if (page->elements > 1)
             try(drop_page(cx, e, queue, page, ret_dropped));
-    } while (strcmp(cursor, "0") != 0);
+        if (strcmp(k->scanned_to, "0") == 0)
+            break;
+    }
     return OK;
 }
 
