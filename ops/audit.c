@@ -2,6 +2,7 @@
 #include "domain/audit.h"
 #include "ops/table.h"
 #include "ops/verbs.h"
+#include <stdio.h>
 
 rc verb_audit_ls(struct cx *cx, struct ops *o)
 {
@@ -17,5 +18,7 @@ rc verb_audit_ls(struct cx *cx, struct ops *o)
         table_row(t, when(cx, a[i].at_ms), a[i].actor, a[i].action, a[i].object_type,
                   a[i].object_id, a[i].detail);
     table_print(t, o->json);
+    if (n == (size_t)limit)
+        fprintf(stderr, "perhaps more: --limit, --type, --object\n");
     return OK;
 }

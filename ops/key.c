@@ -1,5 +1,6 @@
 /* key.c - API keys: shown once when they are made, then only by prefix. */
 #include "base/clock.h"
+#include "base/text.h"
 #include "domain/keys.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
@@ -10,6 +11,7 @@
 
 /* What a shop's front end needs; operators' keys are made with --permissions "*". */
 #define SHOP_PERMISSIONS "orders:read,orders:write,jobs:read,jobs:write"
+#define TOKEN_START      "mwk_" /* then the prefix that names the row */
 
 static const char *words_of(struct cx *cx, uint64_t bits)
 {
@@ -91,7 +93,12 @@ rc verb_key_ls(struct cx *cx, struct ops *o)
 
 rc verb_key_revoke(struct cx *cx, struct ops *o)
 {
-    try(key_revoke(cx, o->db, o->actor, o->argv[0]));
+    const char *by = o->argv[0];
+
+    if (starts_with(by, TOKEN_START)) /* as it leaked */
+        by = arena_strndup(&cx->arena, by + strlen(TOKEN_START),
+                           strnlen(by + strlen(TOKEN_START), TOKEN_PREFIX_LEN));
+    try(key_revoke(cx, o->db, o->actor, by));
     if (o->json)
         printf("{\"revoked\":true}\n");
     else

@@ -44,6 +44,19 @@ static rc redis_answers(struct cx *cx, struct ops *o)
                : r;
 }
 
+static rc open_engine(struct cx *cx, struct ops *o)
+{
+    try(redis_new(cx, o->settings->redis_url, &o->redis));
+    rc r = redis_answers(cx, o);
+
+    if (r == OK)
+        o->engine = engine_new(o->redis, o->db);
+    else if (!(o->verb->needs & NEEDS_REDIS))
+        fprintf(stderr, "mihwar %s: %s; what it enqueues waits until beat finds it\n",
+                o->verb->name, cx_words(cx, r));
+    return o->verb->needs & NEEDS_REDIS ? r : OK;
+}
+
 static rc open_needs(struct cx *cx, struct ops *o)
 {
     unsigned needs = o->verb->needs;
@@ -58,12 +71,7 @@ static rc open_needs(struct cx *cx, struct ops *o)
     }
     if (needs & NEEDS_SCHEMA)
         try(migrate_check(cx, o->db));
-    if (needs & NEEDS_REDIS) {
-        try(redis_new(cx, o->settings->redis_url, &o->redis));
-        try(redis_answers(cx, o));
-        o->engine = engine_new(o->redis, o->db);
-    }
-    return OK;
+    return needs & (NEEDS_REDIS | WANTS_REDIS) ? open_engine(cx, o) : OK;
 }
 
 static rc run_verb(struct cx *cx, void *arg)

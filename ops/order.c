@@ -13,8 +13,8 @@
 static struct table *order_table(struct cx *cx, const struct order *o, size_t n)
 {
     struct table *t =
-        table_new("id", "status", "provider", "referans", "external_status", "user_identifier",
-                  "quantity#", "cost", "created_at", "sent_at", "completed_at", "note", NULL);
+        table_new("id", "status", "provider", "referans", "external_status+", "user_identifier",
+                  "quantity#", "cost", "created_at", "sent_at+", "completed_at", "note", NULL);
 
     for (size_t i = 0; i < n; i++)
         table_row(t, o[i].id, order_status_word(o[i].status), o[i].provider, o[i].provider_referans,

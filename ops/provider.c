@@ -247,6 +247,8 @@ rc verb_catalogue_ls(struct cx *cx, struct ops *o)
         table_row(t, c[i].external_id, c[i].product, c[i].kupur, c[i].name, c[i].game, c[i].price,
                   when(cx, c[i].seen_ms), c[i].collides ? "yes" : "no");
     table_print(t, o->json);
+    if (n == (size_t)limit)
+        fprintf(stderr, "perhaps more: --limit, --match\n");
     return OK;
 }
 

@@ -17,7 +17,8 @@ enum verb_needs {
     NEEDS_REDIS = 2,  /* and the engine; with NEEDS_PG the durable half as well */
     NEEDS_SEAL = 4,   /* the keys that open credentials and PINs */
     NEEDS_SCHEMA = 8, /* refuse on a schema that this program does not know */
-    CHANGES = 16      /* something is different afterwards: it leaves a line in the audit log */
+    CHANGES = 16,     /* something is different afterwards: it leaves a line in the audit log */
+    WANTS_REDIS = 32 /* the engine when Redis answers; without it what is enqueued waits for beat */
 };
 #define NEEDS_STORES (NEEDS_PG | NEEDS_REDIS | NEEDS_SCHEMA)
 
@@ -29,7 +30,7 @@ struct ops {
     struct settings *settings;
     struct pg *db;
     struct redis *redis;
-    struct engine *engine;
+    struct engine *engine; /* NULL where Redis was only wanted, and did not answer */
     struct seal_keys *keys;
     bool json;
     const char *config; /* --config, NULL: not given */

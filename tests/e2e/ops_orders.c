@@ -133,6 +133,19 @@ START_TEST(resolved_as_failed)
 }
 END_TEST
 
+/* A decision does not wait for Redis. */
+START_TEST(resolved_without_redis)
+{
+    static const char *const env[] = {"MIHWAR_REDIS_URL=unix:/nowhere/redis.sock", NULL};
+    const char *id = review("5550000009", 1);
+
+    AUTO(c) = CLI_WITH(&h, .env = env, "order", "resolve", id, "--as", "failed", "--note", "no");
+    ck_assert_msg(c.status == 0 && strstr(c.err, "waits until beat finds it"), "%d %s", c.status,
+                  c.err);
+    ck_assert_str_eq(audit_of(id), "cli:tester order.resolve failed 0 no");
+}
+END_TEST
+
 /* Its question is in Redis at once: no sweep runs here. */
 START_TEST(resolved_by_asking)
 {
@@ -180,6 +193,7 @@ size_t order_tests(struct e2e_row *rows)
         {"orders are cancelled", orders_are_cancelled},
         {"resolved as completed", resolved_as_completed},
         {"resolved as failed", resolved_as_failed},
+        {"resolved without Redis", resolved_without_redis},
         {"resolved by asking", resolved_by_asking},
         {"resolved unit by unit", resolved_unit_by_unit},
     };

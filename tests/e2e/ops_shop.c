@@ -63,6 +63,7 @@ START_TEST(keys)
     memcpy(prefix, other + 4, 12);
     done(CLI(&h, "key", "revoke", prefix));
     ck_assert_int_eq(with_key(other, "GET", "/v1/orders"), 401);
+    done(CLI_WITH(&h, .unchanged = true, "key", "revoke", other)); /* as it leaked */
     done(CLI(&h, "key", "revoke", cli_text(&made, "id"), "--json"));
     refused(CLI(&h, "key", "revoke", "nosuchprefix"), 1, "there is no such key");
 }
@@ -106,7 +107,7 @@ START_TEST(providers)
                   "--url", h.sim_url, "--kod", "5551112233", "--sifre", "@-"));
     AUTO(zdk) = CLI(&h, "provider", "add", "zdk", "--tenant", "cedar", "--kind", "json", "--url",
                     "https://zdk.example/", "--token", "t0ken-of-zdk", "--settings",
-                    "{\"concurrency\":4}", "--json");
+                    "{\"concurrency\":4,\"may_resend\":true}", "--json");
     cli_fields(zdk.json, PROVIDER);
     refused(CLI(&h, "provider", "add", "znet", "--tenant", "cedar", "--url", h.sim_url, "--kod",
                 "1", "--sifre", "s3cret-sifre"),
