@@ -155,6 +155,7 @@ static rc integration_read(struct cx *cx, const struct pg_result *res, int row,
     i.debt = row_text(&r);
     i.balance_ms = row_ms(&r);
     i.created_ms = row_ms(&r);
+    i.account_ms = row_ms(&r);
     *ret = i;
     return OK;
 }

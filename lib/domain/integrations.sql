@@ -11,14 +11,14 @@ WITH made AS (
 )
 SELECT id, tenant_id, name, kind, base_url, credentials, settings, enabled, paused_until = 'infinity',
        nullif(paused_until, 'infinity'), breaker, breaker_failures, breaker_until, trim_scale(balance),
-       trim_scale(balance_debt), balance_updated_at, created_at
+       trim_scale(balance_debt), balance_updated_at, created_at, account_since
   FROM made;
 
 -- name: integration_list
 -- By tenant ($1), id ($2), name ($3); NULL: any. $4: only enabled ones.
 SELECT id, tenant_id, name, kind, base_url, credentials, settings, enabled, paused_until = 'infinity',
        nullif(paused_until, 'infinity'), breaker, breaker_failures, breaker_until, trim_scale(balance),
-       trim_scale(balance_debt), balance_updated_at, created_at
+       trim_scale(balance_debt), balance_updated_at, created_at, account_since
   FROM integrations
  WHERE ($1::uuid IS NULL OR tenant_id = $1) AND ($2::uuid IS NULL OR id = $2) AND ($3::text IS NULL OR name = $3)
    AND (enabled OR NOT $4::boolean)
@@ -28,7 +28,8 @@ SELECT id, tenant_id, name, kind, base_url, credentials, settings, enabled, paus
 WITH done AS (
     UPDATE integrations
        SET credentials = coalesce($2, credentials), settings = coalesce($3::jsonb, settings),
-           base_url = coalesce($4, base_url)
+           base_url = coalesce($4, base_url),
+           account_since = CASE WHEN coalesce($2, $4) IS NULL THEN account_since ELSE now() END
      WHERE id = $1::uuid
     RETURNING *
 ), noted AS (

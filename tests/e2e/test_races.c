@@ -178,6 +178,27 @@ START_TEST(an_account_switched_off)
 }
 END_TEST
 
+/* Sent again where duplicates are merged; but only at the account that was called. */
+START_TEST(another_account)
+{
+    SIDE("UPDATE integrations SET settings = settings || '{\"may_resend\":true}', account_since = "
+         "now()");
+    const char *order = house_order(
+        &h, house_package(&h, "60~place.fault=reset*1;place.accepts=no*1", NULL), "account-1", "");
+    ck_wait(COUNT_OF("SELECT count(*) FROM order_placements WHERE order_id = '%s' AND asked_at > "
+                     "created_at + interval '4 seconds'",
+                     order) == 1,
+            ENDS_MS);
+    ck_assert_int_eq(house_calls(&h, "place", "account-1"), 1);
+    ck_assert(is(order, "unconfirmed"));
+    SIDE("UPDATE integrations SET account_since = NULL");
+    ends("the account is the one that was called", order, "completed");
+    ck_assert_int_eq(house_calls(&h, "place", "account-1"), 2);
+    ck_assert_int_eq(house_delivered(&h, "account-1"), 1);
+    SIDE("UPDATE integrations SET settings = settings - 'may_resend'");
+}
+END_TEST
+
 /* Everything that waits is thrown away by hand: the sweep gives each open order its job back. */
 START_TEST(purged)
 {
@@ -211,4 +232,5 @@ static void start(struct house *house, const struct stores_opts *opts, const cha
 
 E2E(races, start, {"taken away", taken_away, COUNT(takes)}, {"asleep", asleep, COUNT(sleeps)},
     {"a unit without a provider", a_unit_without_a_provider},
-    {"an account switched off", an_account_switched_off}, {"purged", purged})
+    {"an account switched off", an_account_switched_off}, {"another account", another_account},
+    {"purged", purged})

@@ -378,11 +378,13 @@ SHOP_TEST(integrations_live)
     ck_ok(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"may_resend\":true}", NULL));
     ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
     ck_assert(i.may_resend);
+    ck_assert(i.account_ms == 0); /* settings alone make no other account */
     ck_ok(integration_change(cx, db, seal, NINA, i.id, "{\"token\":\"new\"}",
                              "{\"preset\":\"zdk\",\"may_resend\":false}", NULL));
     ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
     ck_assert_str_eq(i.credentials, "{\"token\":\"new\"}");
     ck_assert(!i.may_resend);
+    ck_assert(i.account_ms >= i.created_ms);
     ck_assert_str_eq(i.currency, "TRY");
     ck_rc(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"currency\":1}", NULL),
           E_INVALID_FIELD);

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ACCOUNT_HELD_MS                                                                            \
+    (30 * 60 * 1000) /* the time limit of an order's job: its provider is the one it began with */
 #define FRESH_MS         2000
 #define TURN_MS          3000  /* the longest wait for a turn inside a job; more is a snooze */
 #define PAUSED_AGAIN_MS  15000 /* how soon a paused provider is looked at again */
@@ -47,7 +49,7 @@ struct provider {
     char digest[DIGEST_HEX_LEN + 1]; /* of what the adapter was made of */
     char *name, *currency;
     bool may_resend, enabled;
-    int64_t paused_until_ms;
+    int64_t paused_until_ms, account_ms;
     int64_t turn_us; /* between two calls; 0: no limit */
     size_t concurrency;
 };
@@ -198,6 +200,7 @@ static void adopt(struct desk *d, const struct integration *i, bool breaker)
 {
     d->now->enabled = i->enabled;
     d->now->paused_until_ms = i->paused_until_ms;
+    d->now->account_ms = i->account_ms;
     d->gate.limit = d->now->concurrency ? d->now->concurrency : SIZE_MAX;
     if (!breaker || (i->breaker == d->seen && i->breaker_until_ms == d->seen_until_ms))
         return;
@@ -256,9 +259,9 @@ const char *provider_currency(const struct provider *p)
     return p->currency;
 }
 
-bool provider_may_resend(const struct provider *p)
+bool provider_may_resend(const struct provider *p, int64_t called_ms)
 {
-    return p->may_resend;
+    return p->may_resend && (!p->account_ms || called_ms >= p->account_ms + ACCOUNT_HELD_MS);
 }
 
 bool provider_uuid_references(const struct provider *p)

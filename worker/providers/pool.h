@@ -34,7 +34,9 @@ rc provider_get(struct cx *cx, struct provider_pool *pool, const char *integrati
 void provider_put(struct provider **p); /* for _cleanup_; NULL is fine */
 const char *provider_name(const struct provider *p);
 const char *provider_currency(const struct provider *p);
-bool provider_may_resend(const struct provider *p);
+/* May a call made at called_ms (wall) be repeated under its reference? Only where duplicates are merged, and only at the account
+ * that was called: not at one that was changed since, or shortly before (somebody may have held the older one still). */
+bool provider_may_resend(const struct provider *p, int64_t called_ms);
 bool provider_uuid_references(const struct provider *p);
 
 struct provider_entry {

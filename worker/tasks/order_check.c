@@ -215,7 +215,7 @@ static rc ask_about(struct cx *cx, struct job *job, const struct order *o,
     if (r != OK)
         return r;
     a->rules = (struct verdict_rules){
-        .may_resend = provider_may_resend(a->provider),
+        .may_resend = provider_may_resend(a->provider, p->created_ms),
         .review_after_ms = env->settings->review_after,
         .order_timeout_ms = env->settings->order_timeout,
     };
