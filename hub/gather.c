@@ -21,6 +21,10 @@
 #define COMMITS_MAX    4
 #define BATCH_WORTH    16 /* rows that may start a commit while another is under way */
 #define ORDER_JSON_MAX KiB(64)
+#define PUSHES_MAX     16 /* at once: while Redis is away they take their time */
+#define IN_DOUBT                                                                                   \
+    "the order was not confirmed in time and may have been accepted; repeat it with the same "     \
+    "Idempotency-Key to learn which"
 
 struct gather_row {
     struct gather_row *next;
@@ -40,7 +44,9 @@ struct gather {
     size_t waiting;    /* rows in the list */
     size_t committing; /* batches before their commit's end */
     size_t batches;    /* under way, pushes included */
-    bool starting;     /* one was spawned and has not taken its rows yet */
+    size_t pushing;
+    bool starting; /* one was spawned and has not taken its rows yet */
+    bool stopped;
 };
 
 struct gather *gather_new(struct hub *hub)
@@ -104,8 +110,12 @@ static void row_finish(struct cx *cx, struct gather_row *w, rc batch)
         memcpy(w->row.id, w->row.order.id, ID_LEN + 1); /* of a replay: the first one's */
         r = order_json(cx, NULL, &w->row.order, &w->json);
     }
-    if (r != OK && w->err.code != r)
+    if (r == E_DEADLINE || r == E_CANCELLED || r == E_STORE_DOUBT) {
+        r = fail_rc(cx, r == E_DEADLINE ? r : E_STORE_DOUBT, IN_DOUBT);
         w->err = cx->err;
+    } else if (r != OK && w->err.code != r) {
+        w->err = cx->err;
+    }
     w->result = r;
     w->done = true;
     if (w->waiter)
@@ -117,10 +127,18 @@ static void row_finish(struct cx *cx, struct gather_row *w, rc batch)
 
 static void start_if_worth(struct gather *g);
 
+/* The callers have their answers: what is not pushed now is found by the reconciler. */
 static void push(struct cx *cx, struct gather *g, struct order_new **rows, size_t n)
 {
-    rc r = orders_push(cx, g->hub->engine, rows, n);
+    rc r;
 
+    if (g->pushing >= PUSHES_MAX) {
+        r = fail(cx, OVERLOADED, "Redis takes long; %zu pushes wait for it already", g->pushing);
+    } else {
+        g->pushing++;
+        r = orders_push(cx, g->hub->engine, rows, n);
+        g->pushing--;
+    }
     if (r == OK)
         return;
     metric_add(g->hub->metrics, METRIC_PUSH_FAILED, 1);
@@ -170,7 +188,7 @@ static rc run_batch(struct cx *cx, void *arg)
  * loop ride along. */
 static void start_if_worth(struct gather *g)
 {
-    if (g->waiting == 0 || g->starting || g->committing >= COMMITS_MAX ||
+    if (g->stopped || g->waiting == 0 || g->starting || g->committing >= COMMITS_MAX ||
         (g->committing > 0 && g->waiting < BATCH_WORTH))
         return;
     g->starting = true;
@@ -180,12 +198,28 @@ static void start_if_worth(struct gather *g)
                              run_batch, g));
 }
 
+void gather_stop(struct cx *cx, struct gather *g)
+{
+    g->stopped = true;
+    while (g->head) {
+        struct gather_row *w = g->head;
+        g->head = w->next;
+        row_finish(cx, w, fail(cx, OVERLOADED, "this process ends; the order was not accepted"));
+        row_leave(w);
+    }
+    g->tail = &g->head;
+    g->waiting = 0;
+}
+
 rc gather_order(struct cx *cx, struct gather *g, const struct order_new *row,
                 enum order_made *ret_made, char *ret_id, struct buf *out)
 {
-    struct gather_row *w = row_new(row);
+    struct gather_row *w;
     rc r = OK;
 
+    if (g->stopped)
+        return fail(cx, OVERLOADED, "this process ends; the order was not accepted");
+    w = row_new(row);
     *g->tail = w;
     g->tail = &w->next;
     g->waiting++;
@@ -196,10 +230,7 @@ rc gather_order(struct cx *cx, struct gather *g, const struct order_new *row,
     if (!w->done) {
         w->waiter = NULL;
         row_leave(w);
-        return fail_rc(
-            cx, r,
-            "the order was not confirmed in time and may have been accepted; repeat it with the "
-            "same Idempotency-Key to learn which");
+        return fail_rc(cx, r == E_CANCELLED ? E_STORE_DOUBT : r, IN_DOUBT);
     }
     r = w->result;
     if (r != OK) {

@@ -15,6 +15,9 @@
 struct gather;
 
 struct gather *gather_new(struct hub *hub);
+/* Batches under way go on; whoever waits for the next one, or comes, hears that nothing was
+ * accepted. */
+void gather_stop(struct cx *cx, struct gather *g);
 /* Nobody may wait, no batch may be under way. */
 struct gather *gather_free(struct gather *g);
 /* `row` (checked by order_new_check) and what it points to are copied. On OK *ret_made is CREATED

@@ -61,6 +61,7 @@ static rc drain(struct cx *cx, void *arg)
     r = server_drained(cx, hub->server, grace);
     log_ev(r == OK ? LOG_INFO : LOG_WARN, "hub.drained",
            kv_int("cut_off", (int64_t)server_in_flight(hub->server)));
+    gather_stop(cx, hub->gather);
     fiber_cancel_all();
     loop_stop();
     return OK;

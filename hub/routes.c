@@ -2,6 +2,7 @@
 #include "hub/api/api.h"
 #include "hub/router.h"
 
+#define ENGINE_MS 3000    /* what only Redis can answer: it does, or it is away */
 #define STREAM_MS 3600000 /* an event stream; the client reconnects after it */
 
 const struct route routes[] = {
@@ -28,12 +29,12 @@ const struct route routes[] = {
     {M_POST, "/v1/jobs/{id}/retry", PERM_JOBS_WRITE, jobs_retry, 0, 200, "jobs_retry",
      "Run a dead or cancelled job again", NULL, "Job", NULL},
 
-    {M_GET, "/v1/queues", PERM_QUEUES_READ, queues_list, 0, 200, "queues_list", "What waits where",
-     NULL, "QueueList", NULL},
-    {M_POST, "/v1/queues/{q}/pause", PERM_QUEUES_WRITE, queues_pause, 0, 200, "queues_pause",
-     "Claim nothing more from it", NULL, "Queue", NULL},
-    {M_POST, "/v1/queues/{q}/resume", PERM_QUEUES_WRITE, queues_resume, 0, 200, "queues_resume",
-     "Go on", NULL, "Queue", NULL},
+    {M_GET, "/v1/queues", PERM_QUEUES_READ, queues_list, ENGINE_MS, 200, "queues_list",
+     "What waits where", NULL, "QueueList", NULL},
+    {M_POST, "/v1/queues/{q}/pause", PERM_QUEUES_WRITE, queues_pause, ENGINE_MS, 200,
+     "queues_pause", "Claim nothing more from it", NULL, "Queue", NULL},
+    {M_POST, "/v1/queues/{q}/resume", PERM_QUEUES_WRITE, queues_resume, ENGINE_MS, 200,
+     "queues_resume", "Go on", NULL, "Queue", NULL},
     {M_POST, "/v1/queues/{q}/purge", PERM_QUEUES_WRITE, queues_purge, 0, 200, "queues_purge",
      "Cancel everything that waits in it", NULL, "Purged", NULL},
 

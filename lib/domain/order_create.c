@@ -226,17 +226,26 @@ static bool again(rc r)
     return r == E_STORE_DOUBT || r == E_PG_RETRY;
 }
 
+static bool of_a_row(rc r);
+
+/* Once a try was in doubt, no later failure of the store may say that nothing was accepted. */
 static rc send_surely(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
 {
+    bool doubt = false;
     rc r = OK;
 
     for (int i = 0; i < TRIES; i++) {
         if (i > 0 && cx->fiber)
-            try(fiber_sleep(cx, (int64_t)(10 + random_below(40)) << i));
-        r = send_batch(cx, db, rows, n);
+            r = fiber_sleep(cx, (int64_t)(10 + random_below(40)) << i);
+        if (i == 0 || !cx->fiber || r == OK)
+            r = send_batch(cx, db, rows, n);
+        doubt |= r == E_STORE_DOUBT;
         if (!again(r))
             break;
     }
+    if (doubt && r != OK && r != E_STORE_DOUBT && !of_a_row(r))
+        r = fail(cx, STORE_DOUBT,
+                 "it was sent, and then PostgreSQL could not be asked what became of it");
     return r;
 }
 

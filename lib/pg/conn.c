@@ -552,9 +552,13 @@ void conn_close(struct pg_conn *c, const char *why)
     c->on_change(c);
 }
 
+#define CANCELS_MAX 1 /* at once: to a host that answers nothing each keeps a thread for minutes */
+#define CANCEL_MS   300
+
 struct cancel {
     PGcancel *key;
 };
+static int cancels; /* not freed yet */
 
 static void cancel_free(void *arg)
 {
@@ -562,6 +566,7 @@ static void cancel_free(void *arg)
 
     PQfreeCancel(k->key);
     free(k);
+    cancels--;
 }
 
 static void cancel_send(void *arg)
@@ -588,10 +593,11 @@ void conn_abort(struct pg_conn *c)
 
     if (c->state != CONN_READY)
         return;
-    if (c->head) { /* PQcancel blocks: it gets a fiber and a thread of its own */
+    if (c->head && cancels < CANCELS_MAX) { /* PQcancel blocks: a fiber and a thread of its own */
+        cancels++;
         k = xcalloc(1, sizeof *k);
         k->key = PQgetCancel(c->pq);
-        fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "pg.cancel", .timeout_ms = 10000},
+        fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "pg.cancel", .timeout_ms = CANCEL_MS},
                                  cancel_run, k));
     }
     conn_close(c, NULL);

@@ -8,10 +8,11 @@
 #pragma once
 #include "pg/conn.h"
 
-#define LANE_INFLIGHT   256   /* requests on one connection; more can still be withdrawn outside */
-#define CONNECT_WAIT_MS 5000  /* how long a caller waits for a connection that is not there */
-#define POOL_WAIT_MS    30000 /* how long for its turn, when its context has no deadline */
-#define TRIES           5
+#define LANE_INFLIGHT       256 /* requests on one connection; more can still be withdrawn outside */
+#define CONNECT_WAIT_MS     5000  /* how long a caller waits for a connection that is not there */
+#define CONNECT_WAIT_MIN_MS 1000  /* the same, when there has been none for long */
+#define POOL_WAIT_MS        30000 /* how long for its turn, when its context has no deadline */
+#define TRIES               5
 
 enum lane { LANE_READS, LANE_WRITES, LANES };
 #define LANE_WIDTH 4 /* of the widest */

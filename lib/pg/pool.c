@@ -117,6 +117,14 @@ static struct pg_conn *lane_best(struct lane_of *lane, bool *ret_open)
     return best;
 }
 
+/* A short outage is waited out; in a long one nobody waits for more than the next try or two. */
+static int64_t patience(const struct pg *db)
+{
+    int64_t gone = db->down ? clock_mono_ms() - db->down_since_mono_ms : 0;
+
+    return MAX(CONNECT_WAIT_MS - gone, CONNECT_WAIT_MIN_MS);
+}
+
 rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
 {
     struct pg_conn *c;
@@ -124,7 +132,7 @@ rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
 
     assert(cx->fiber);
     try(still_wanted(cx));
-    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, CONNECT_WAIT_MS);
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, patience(db));
     while (!(c = lane_best(&db->lanes[lane], &open))) {
         fiber_shrink(); /* thousands may stand here at once */
         rc r = waitq_wait(cx, &db->lanes[lane].wait);
@@ -172,7 +180,7 @@ rc pool_take(struct cx *cx, struct pg *db, struct pg_conn **ret)
     }
     assert(c); /* the gate counts what the slots hold */
     c->taken = true;
-    r = conn_ready(cx, c, CONNECT_WAIT_MS);
+    r = conn_ready(cx, c, patience(db));
     if (r != OK) {
         pool_give(db, c);
         return r;

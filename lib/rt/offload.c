@@ -7,6 +7,7 @@
  * `pool.lock` guards the two lists and the state of each piece of work; no fiber parks while it is
  * held. */
 #include "rt/offload.h"
+#include "base/log.h"
 #include "rt/loop.h"
 #include <assert.h>
 #include <errno.h>
@@ -17,9 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define QUEUE_MAX 1024
+#define JOIN_MS   250 /* at the end, for work that is under way */
 
 struct work {
     struct work *next;
@@ -170,6 +173,24 @@ void offload_init(unsigned threads, size_t queue_max)
     pool.up = true;
 }
 
+/* A call that blocks in the kernel (a host that answers nothing) must not keep the process. */
+static bool join_all(void)
+{
+    struct timespec end;
+    bool ended = true;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += JOIN_MS / 1000;
+    end.tv_nsec += JOIN_MS % 1000 * 1000000;
+    if (end.tv_nsec >= 1000000000) {
+        end.tv_sec++;
+        end.tv_nsec -= 1000000000;
+    }
+    for (unsigned i = 0; i < pool.threads; i++)
+        ended &= pthread_timedjoin_np(pool.ids[i], NULL, &end) == 0;
+    return ended;
+}
+
 void offload_free(void)
 {
     if (!pool.up)
@@ -178,13 +199,16 @@ void offload_free(void)
     pool.stopping = true;
     pthread_cond_broadcast(&pool.more);
     pthread_mutex_unlock(&pool.lock);
-    for (unsigned i = 0; i < pool.threads; i++)
-        pthread_join(pool.ids[i], NULL);
+    bool ended = join_all();
     collect();
     event_free(pool.on_bell);
+    pool.up = false;
+    if (!ended) { /* what it still uses stays: the process is about to end */
+        log_ev(LOG_WARN, "offload.thread_left_behind", kv_int("waited_ms", JOIN_MS));
+        return;
+    }
     close(pool.bell);
     free(pool.ids);
-    pool.up = false;
 }
 
 rc offload_run(struct cx *cx, void (*fn)(void *arg), void *arg, void (*drop)(void *arg))

@@ -15,4 +15,6 @@ rc offload_run(struct cx *cx, void (*fn)(void *arg), void *arg, void (*drop)(voi
 /* threads 0: as many as cores, at least 2. Optional; the first offload_run does it with defaults.
  */
 void offload_init(unsigned threads, size_t queue_max);
-void offload_free(void); /* waits for running work; before loop_free */
+/* Waits a quarter of a second for running work; a thread that is still at it (a call that blocks) is left
+ * behind, with what it uses, for the end of the process. Before loop_free. */
+void offload_free(void);

@@ -62,7 +62,8 @@ static const struct {
     {"no host in a path", "GET //x/healthz HTTP/1.1\r\n" ONE "\r\n", 404, 1, "not_found"},
     {"a path with an encoded NUL", "GET /v1/orders/a%00b HTTP/1.1\r\n" ONE "\r\n", 404, 1,
      "not_found"},
-    {"a path with half an escape", "GET /v1/orders/%z HTTP/1.1\r\n" ONE "\r\n", 404, 1, "not_found"},
+    {"a path with half an escape", "GET /v1/orders/%z HTTP/1.1\r\n" ONE "\r\n", 404, 1,
+     "not_found"},
     {"HEAD of nothing there", "HEAD /nowhere HTTP/1.1\r\n" ONE "\r\n", 404, 1, NULL},
     {"OPTIONS", "OPTIONS /v1/orders HTTP/1.1\r\n" ONE "\r\n", 405, 1, "method_not_allowed"},
     {"TRACE", "TRACE /healthz HTTP/1.1\r\n" ONE "\r\n", 405, 1, "method_not_allowed"},
@@ -90,8 +91,8 @@ static const struct {
     {"a coding nobody knows",
      "POST /v1/orders HTTP/1.1\r\n$KTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" HEALTH, 400, 1,
      "bad_request"},
-    {"a space before the colon",
-     "POST /v1/orders HTTP/1.1\r\n$KContent-Length : 34\r\n\r\n" HEALTH, 400, 1, "bad_request"},
+    {"a space before the colon", "POST /v1/orders HTTP/1.1\r\n$KContent-Length : 34\r\n\r\n" HEALTH,
+     400, 1, "bad_request"},
     {"a request in the body of a GET",
      "GET /healthz HTTP/1.1\r\n" ONE "Content-Length: 34\r\n\r\n" HEALTH, 200, 1, NULL},
     {"a request in the body of a HEAD",
@@ -113,8 +114,8 @@ static const struct {
     {"a chunk of 256 MiB",
      "POST /v1/orders HTTP/1.1\r\n$KTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", 413, 1,
      "body_too_large"},
-    {"an expectation nobody can meet",
-     "POST /v1/orders HTTP/1.1\r\n$KExpect: 200-maybe\r\n$O", 417, 1, "bad_request"},
+    {"an expectation nobody can meet", "POST /v1/orders HTTP/1.1\r\n$KExpect: 200-maybe\r\n$O", 417,
+     1, "bad_request"},
 };
 
 START_TEST(odd_requests)
@@ -160,8 +161,7 @@ END_TEST
 START_TEST(expect_continue)
 {
     _cleanup_(freep) char *order = fill("$O");
-    _cleanup_(freep) char *head =
-        fill("POST /v1/orders HTTP/1.1\r\nExpect: 100-continue\r\n" ONE);
+    _cleanup_(freep) char *head = fill("POST /v1/orders HTTP/1.1\r\nExpect: 100-continue\r\n" ONE);
     char answer[4096] = "";
     char *body = strstr(order, "\r\n\r\n") + 4;
     int fd = wire_open(h.hub_port);
@@ -181,9 +181,9 @@ static const struct {
     size_t n;
     int status;
 } sizes[] = {
-    {"1 MiB", MiB(1), 422},       {"1 byte more", MiB(1) + 1, 413},
-    {"2 MiB", MiB(2), 413},       {"4 MiB and a byte", MiB(4) + 1, 413},
-    {"10 MiB", MiB(10), 413},     {"10 MiB again", MiB(10), 413},
+    {"1 MiB", MiB(1), 422},          {"1 byte more", MiB(1) + 1, 413},
+    {"2 MiB", MiB(2), 413},          {"4 MiB and a byte", MiB(4) + 1, 413},
+    {"10 MiB", MiB(10), 413},        {"10 MiB again", MiB(10), 413},
     {"and once more", MiB(10), 413},
 };
 
@@ -220,7 +220,8 @@ static double metric(const char *name)
 /* One byte at a time: evhttp's own time limit begins anew with each. */
 START_TEST(a_dripping_caller_is_cut)
 {
-    _cleanup_(freep) char *text = fill("POST /v1/orders HTTP/1.1\r\n$KContent-Length: 9000\r\n\r\n");
+    _cleanup_(freep) char *text =
+        fill("POST /v1/orders HTTP/1.1\r\n$KContent-Length: 9000\r\n\r\n");
     double before = metric("mihwar_hub_connections_too_slow_total");
     int fd = wire_open(h.hub_port);
     int64_t start = support_now_ms();
