@@ -2,8 +2,7 @@
  * as the switches allow.
  *
  *   arrival --accept_after--> served (the order is in the book) --latency--> answered
- *      `-----latency--> faulted     at the same time as the serving: a reset does not wait for the
- * panel's mind
+ *      `-----latency--> faulted     beside the serving: a reset does not wait for the panel's mind
  *
  * Both steps are timers of one exchange, which lives until both have happened. A request whose
  * client went away meanwhile has lost its connection (libevent sets it to NULL) and is freed by the
@@ -66,6 +65,34 @@ bool sim_is(const struct sim_call *c, const char *name, const char *value)
 int64_t sim_number(const struct sim_call *c, const char *name)
 {
     return strtoll(sim_value(c, name), NULL, 10);
+}
+
+bool sim_names(const struct sim_call *c, const char *id)
+{
+    const char *tilde = strchr(c->product, '~');
+    size_t n = tilde ? (size_t)(tilde - c->product) : strlen(c->product);
+
+    return (!tilde || rules_tail_ok(c->sim->rules, tilde + 1)) && !strncmp(c->product, id, n) &&
+           !id[n];
+}
+
+struct order sim_order(const struct sim_call *c, const char *extra, int64_t cost, int64_t quantity,
+                       bool without_pin)
+{
+    return (struct order){
+        .dealer = c->dealer,
+        .ref = c->ref,
+        .product = c->product,
+        .player = c->player,
+        .extra = (char *)(uintptr_t)sim_param(c, extra),
+        .cost = cost,
+        .quantity = quantity,
+        .cancels = sim_is(c, "outcome", "cancel"),
+        .settle_ms = sim_number(c, "settle_ms"),
+        .settle_polls = sim_number(c, "settle_polls"),
+        .flip_ms = sim_number(c, "flip_ms"),
+        .without_pin = without_pin,
+    };
 }
 
 /* ---------------------------------------------------------------- answers */
@@ -166,13 +193,36 @@ static void after(struct event **timer, event_callback_fn fn, struct exchange *x
     evtimer_add(*timer, &tv);
 }
 
+static void serve(struct exchange *x)
+{
+    struct sim_call *c = &x->call;
+
+    if (!protocol->admit(c, &x->body))
+        return;
+    switch (c->endpoint) {
+    case EP_BALANCE:
+        protocol->balance(c, &x->body);
+        break;
+    case EP_CATALOGUE:
+        protocol->catalogue(c, &x->body);
+        break;
+    case EP_PLACE:
+        protocol->place(c, &x->body);
+        break;
+    case EP_STATUS:
+        protocol->status(c, &x->body);
+        break;
+    default:
+        break;
+    }
+}
+
 static void on_serve(evutil_socket_t fd, short what, void *arg)
 {
     struct exchange *x = arg;
     bool faulty = !sim_is(&x->call, "fault", "none");
 
-    if (protocol->admit(&x->call, &x->body))
-        protocol->serve(&x->call, &x->body);
+    serve(x);
     x->served = true;
     if (x->answered)
         exchange_free(x);
@@ -420,29 +470,48 @@ static void raise_files(void)
     }
 }
 
-int sim_main(int argc, char **argv, const struct sim_protocol *p)
-{
-    const char *addr = "127.0.0.1", *port_file = NULL, *ledger = NULL;
-    _cleanup_(freep) char *login = NULL;
-    int64_t port = 0;
-    int c, status = 1;
+/* What the command line says besides the switches' defaults. */
+struct options {
+    const char *addr, *port_file, *ledger;
+    char *login; /* owns what sim.login and sim.password point to */
+    int64_t port;
+};
 
-    protocol = p;
-    sim = (struct sim){.name = p->name, .hang_ms = 120000};
-    sim.rules = rules_new(p->switches, p->nswitches);
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+static void number_or_die(const char *option, const char *value, int64_t min, int64_t max,
+                          int64_t *ret)
+{
+    if (parse_int(value, min, max, ret))
+        return;
+    fprintf(stderr, "sim-%s: --%s %s is not a number from %lld to %lld\n", protocol->name, option,
+            value, (long long)min, (long long)max);
+    exit(2);
+}
+
+static void set_login(struct options *o, const char *value)
+{
+    free(o->login);
+    o->login = xstrdup(value);
+    sim.login = o->login;
+    sim.password = strchr(o->login, ':');
+    if (sim.password)
+        o->login[sim.password++ - o->login] = 0;
+}
+
+/* Leaves the program after --help and after a mistake. */
+static void read_options(int argc, char **argv, struct options *o)
+{
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
         switch (c) {
         case 'l':
-            addr = optarg;
+            o->addr = optarg;
             break;
         case 'p':
-            if (!parse_int(optarg, 0, 65535, &port)) {
-                fprintf(stderr, "sim-%s: --port %s is no port\n", p->name, optarg);
-                return 2;
-            }
+            number_or_die("port", optarg, 0, 65535, &o->port);
             break;
         case 'f':
-            port_file = optarg;
+            o->port_file = optarg;
             break;
         case 's':
             default_number("settle_ms", optarg);
@@ -451,63 +520,83 @@ int sim_main(int argc, char **argv, const struct sim_protocol *p)
             default_number("latency", optarg);
             break;
         case 'L':
-            ledger = optarg;
+            o->ledger = optarg;
             break;
         case 'w':
             default_or_die(optarg);
             break;
         case 'k':
-            free(login);
-            login = xstrdup(optarg);
-            sim.login = login;
-            if (strchr(login, ':')) {
-                sim.password = strchr(login, ':') + 1;
-                *strchr(login, ':') = 0;
-            }
+            set_login(o, optarg);
             break;
         case 'g':
-            if (!parse_int(optarg, 1, 86400000, &sim.hang_ms)) {
-                fprintf(stderr, "sim-%s: --hang-ms %s is no time\n", p->name, optarg);
-                return 2;
-            }
+            number_or_die("hang-ms", optarg, 1, 86400000, &sim.hang_ms);
             break;
         case 'h':
             usage(stdout);
-            return 0;
+            exit(0);
         default:
             usage(stderr);
-            return 2;
+            exit(2);
         }
-    }
+}
 
-    signal(SIGPIPE, SIG_IGN);
-    raise_files();
-    sim_base = event_base_new();
-    sim.book = book_new();
+static struct evhttp *http_open(void)
+{
     struct evhttp *http = evhttp_new(sim_base);
-    struct event *term = evsignal_new(sim_base, SIGTERM, on_signal, NULL),
-                 *intr = evsignal_new(sim_base, SIGINT, on_signal, NULL);
-    event_add(term, NULL);
-    event_add(intr, NULL);
+
     evhttp_set_gencb(http, on_request, NULL);
     evhttp_set_timeout(http, 600); /* slow answers are on purpose */
     evhttp_set_max_headers_size(http, (ev_ssize_t)KiB(64));
     evhttp_set_max_body_size(http, (ev_ssize_t)MiB(1));
+    return http;
+}
 
-    evutil_socket_t fd = -1;
-    if ((!ledger || book_open(sim.book, ledger)) && (fd = listen_on(addr, (int)port, http)) >= 0 &&
-        tell_port(fd, port_file)) {
-        event_base_dispatch(sim_base);
-        status = 0;
-    }
+/* True after a signal has asked it to end; false when it could not begin. */
+static bool serve_until_told(struct evhttp *http, const struct options *o)
+{
+    if (o->ledger && !book_open(sim.book, o->ledger))
+        return false;
+    evutil_socket_t fd = listen_on(o->addr, (int)o->port, http);
+    if (fd < 0 || !tell_port(fd, o->port_file))
+        return false;
+    event_base_dispatch(sim_base);
+    return true;
+}
 
+static void drop_exchanges(void)
+{
     struct exchange *x, *next;
+
     for (x = TAILQ_FIRST(&exchanges); x; x = next) {
         next = TAILQ_NEXT(x, link);
         if (x->call.req && !evhttp_request_get_connection(x->call.req))
             evhttp_request_free(x->call.req);
         exchange_free(x);
     }
+}
+
+int sim_main(int argc, char **argv, const struct sim_protocol *p)
+{
+    struct options o = {.addr = "127.0.0.1"};
+
+    protocol = p;
+    sim = (struct sim){.name = p->name, .hang_ms = 120000};
+    sim.rules = rules_new(p->switches, p->nswitches);
+    read_options(argc, argv, &o);
+
+    signal(SIGPIPE, SIG_IGN);
+    raise_files();
+    sim_base = event_base_new();
+    sim.book = book_new();
+    struct evhttp *http = http_open();
+    struct event *term = evsignal_new(sim_base, SIGTERM, on_signal, NULL),
+                 *intr = evsignal_new(sim_base, SIGINT, on_signal, NULL);
+    event_add(term, NULL);
+    event_add(intr, NULL);
+
+    bool ended_well = serve_until_told(http, &o);
+
+    drop_exchanges();
     evhttp_free(http);
     sim.book = book_free(sim.book);
     sim.rules = rules_free(sim.rules);
@@ -515,5 +604,6 @@ int sim_main(int argc, char **argv, const struct sim_protocol *p)
     event_free(term);
     event_free(intr);
     event_base_free(sim_base);
-    return status;
+    free(o.login);
+    return ended_well ? 0 : 1;
 }

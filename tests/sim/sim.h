@@ -75,8 +75,11 @@ struct sim_protocol {
     bool (*parse)(struct sim_call *c, const char *path);
     /* Is the caller let in? Otherwise `out` holds what a stranger is told. */
     bool (*admit)(struct sim_call *c, struct buf *out);
-    /* Does the thing and writes the answer. */
-    void (*serve)(struct sim_call *c, struct buf *out);
+    /* Each does its thing and writes the answer. */
+    void (*balance)(struct sim_call *c, struct buf *out);
+    void (*catalogue)(struct sim_call *c, struct buf *out);
+    void (*place)(struct sim_call *c, struct buf *out);
+    void (*status)(struct sim_call *c, struct buf *out);
     const char *content_type;
 };
 
@@ -87,6 +90,12 @@ const char *sim_value(const struct sim_call *c,
                       const char *name); /* of a switch; asserts that there is such a switch */
 bool sim_is(const struct sim_call *c, const char *name, const char *value);
 int64_t sim_number(const struct sim_call *c, const char *name);
+/* Does the call name the product `id`? What follows a '~' is rules; bad ones name no product. */
+bool sim_names(const struct sim_call *c, const char *id);
+/* The order of a place call as the switches want it to go. Borrows the call's texts; the parameter
+ * `extra` is the extra field. */
+struct order sim_order(const struct sim_call *c, const char *extra, int64_t cost, int64_t quantity,
+                       bool without_pin);
 
 /* control.c: /_sim/...; true when the path was one of its. */
 bool control_serve(struct sim *s, const char *path, const struct evkeyvalq *params, struct buf *out,

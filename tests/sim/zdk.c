@@ -1,11 +1,11 @@
 /* zdk.c - the ZDK family of card shops: GET /client/api/…, JSON, an api-token header.
  *
- *   profile                          {"balance":"43.55","email":…}
- *   products                         [{id,name,price,params,…}]
- *   newOrder/PRODUCT/params?order_uuid=&qty=&playerId=
- * {"status":"OK","data":{order_id,status,price,…}} check?orders=[A,B][&uuid=1]
- * {"status":"OK","data":[…]}; an id that is unknown has no row
+ *   profile                                              {"balance":"43.55","email":…}
+ *   products                                             [{id,name,price,params,…}]
+ *   newOrder/PRODUCT/params?order_uuid=&qty=&playerId=   {"status":"OK","data":{order_id,status,…}}
+ *   check?orders=[A,B][&uuid=1]                          {"status":"OK","data":[…]}
  *
+ * An id that is unknown has no row in check's answer.
  * The same order_uuid gives the first order again and charges once: here a client may send again
  * after a doubt. */
 #include "base/clock.h"
@@ -294,13 +294,8 @@ static void put_head(const struct sim_call *c, struct buf *out, const char *word
 
 static const struct product *find_product(const struct sim_call *c)
 {
-    const char *tilde = strchr(c->product, '~');
-    size_t n = tilde ? (size_t)(tilde - c->product) : strlen(c->product);
-
-    if (tilde && !rules_tail_ok(c->sim->rules, tilde + 1))
-        return NULL;
     for (size_t i = 0; i < COUNT(products); i++)
-        if (!strncmp(c->product, products[i].id, n) && !products[i].id[n])
+        if (sim_names(c, products[i].id))
             return &products[i];
     return NULL;
 }
@@ -391,23 +386,8 @@ static void place(struct sim_call *c, struct buf *out)
         free(c->ref);
         c->ref = xasprintf("anonymous-%" PRId64 "-%" PRId64, clock_ms(), ++anonymous);
     }
-    put_placed(c, out,
-               book_accept(c->sim->book,
-                           &(struct order){
-                               .dealer = c->dealer,
-                               .ref = c->ref,
-                               .product = c->product,
-                               .player = c->player,
-                               .extra = (char *)(uintptr_t)sim_param(c, "extra"),
-                               .cost = money_read(p->price) * n,
-                               .quantity = n,
-                               .cancels = sim_is(c, "outcome", "cancel"),
-                               .settle_ms = sim_number(c, "settle_ms"),
-                               .settle_polls = sim_number(c, "settle_polls"),
-                               .flip_ms = sim_number(c, "flip_ms"),
-                               .without_pin = p->direct,
-                           }),
-               "");
+    const struct order want = sim_order(c, "extra", money_read(p->price) * n, n, p->direct);
+    put_placed(c, out, book_accept(c->sim->book, &want), "");
 }
 
 static void check(struct sim_call *c, struct buf *out)
@@ -443,26 +423,6 @@ static void check(struct sim_call *c, struct buf *out)
     buf_printf(out, "\"data\":[%s]}", buf_str(&rows));
 }
 
-static void serve(struct sim_call *c, struct buf *out)
-{
-    switch (c->endpoint) {
-    case EP_BALANCE:
-        profile(c, out);
-        break;
-    case EP_CATALOGUE:
-        catalogue(c, out);
-        break;
-    case EP_PLACE:
-        place(c, out);
-        break;
-    case EP_STATUS:
-        check(c, out);
-        break;
-    default:
-        break;
-    }
-}
-
 int main(int argc, char **argv)
 {
     static const struct sim_protocol zdk = {
@@ -471,7 +431,10 @@ int main(int argc, char **argv)
         .nswitches = COUNT(switches),
         .parse = parse,
         .admit = admit,
-        .serve = serve,
+        .balance = profile,
+        .catalogue = catalogue,
+        .place = place,
+        .status = check,
         .content_type = "application/json",
     };
 

@@ -257,13 +257,8 @@ static void catalogue(struct sim_call *c, struct buf *out)
 
 static const struct product *find_product(const struct sim_call *c)
 {
-    const char *tilde = strchr(c->product, '~');
-    size_t n = tilde ? (size_t)(tilde - c->product) : strlen(c->product);
-
-    if (tilde && !rules_tail_ok(c->sim->rules, tilde + 1))
-        return NULL;
     for (size_t i = 0; i < COUNT(products); i++)
-        if (!strncmp(c->product, products[i].kupur, n) && !products[i].kupur[n] &&
+        if (sim_names(c, products[i].kupur) &&
             !strcmp(sim_param(c, "oyun"), products[i].oyun_bilgi_id))
             return &products[i];
     return NULL;
@@ -326,20 +321,8 @@ static void place(struct sim_call *c, struct buf *out)
     }
     if (duplicate(c, out) || refused(c, out))
         return;
-    const struct order want = {
-        .dealer = c->dealer,
-        .ref = c->ref,
-        .product = c->product,
-        .player = c->player,
-        .extra = (char *)(uintptr_t)sim_param(c, "musteri_tel"),
-        .cost = money_read(p->fiyat),
-        .quantity = 1,
-        .cancels = sim_is(c, "outcome", "cancel"),
-        .settle_ms = sim_number(c, "settle_ms"),
-        .settle_polls = sim_number(c, "settle_polls"),
-        .flip_ms = sim_number(c, "flip_ms"),
-        .without_pin = p->direct,
-    };
+    const struct order want =
+        sim_order(c, "musteri_tel", money_read(p->fiyat), /* quantity= */ 1, p->direct);
     if (book_balance(c->sim->book, c->dealer) < want.cost) {
         refuse(c, out, 3, "Bakiye Yetersiz");
         return;
@@ -401,26 +384,6 @@ static void status(struct sim_call *c, struct buf *out)
     put_note(c, out, o);
 }
 
-static void serve(struct sim_call *c, struct buf *out)
-{
-    switch (c->endpoint) {
-    case EP_BALANCE:
-        balance(c, out);
-        break;
-    case EP_CATALOGUE:
-        catalogue(c, out);
-        break;
-    case EP_PLACE:
-        place(c, out);
-        break;
-    case EP_STATUS:
-        status(c, out);
-        break;
-    default:
-        break;
-    }
-}
-
 int main(int argc, char **argv)
 {
     static const struct sim_protocol znet = {
@@ -429,7 +392,10 @@ int main(int argc, char **argv)
         .nswitches = COUNT(switches),
         .parse = parse,
         .admit = admit,
-        .serve = serve,
+        .balance = balance,
+        .catalogue = catalogue,
+        .place = place,
+        .status = status,
         .content_type = "text/html; charset=UTF-8",
     };
 
