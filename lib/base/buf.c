@@ -1,5 +1,6 @@
 /* buf.c - growing by doubling, never past max. */
 #include "base/buf.h"
+#include "base/clock.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,19 @@ bool buf_json_str(struct buf *b, const char *s)
             buf_printf(b, "\\u%04x", c);
     }
     return buf_putc(b, '"');
+}
+
+bool buf_json_field(struct buf *b, const char *name, const char *s)
+{
+    buf_printf(b, ",\"%s\":", name);
+    return buf_json_str(b, s);
+}
+
+bool buf_json_time(struct buf *b, const char *name, int64_t ms)
+{
+    char text[CLOCK_TEXT_LEN + 1];
+
+    return buf_json_field(b, name, ms ? clock_format(ms, text) : NULL);
 }
 
 void buf_consume(struct buf *b, size_t n)

@@ -28,6 +28,10 @@ bool buf_putc(struct buf *b, char c);
 bool buf_printf(struct buf *b, const char *fmt, ...) _printf_(2, 3);
 /* A JSON string with its quotes; s must be UTF-8; NULL gives null. */
 bool buf_json_str(struct buf *b, const char *s);
+/* One more field of an object that has some: ,"name":"s" (NULL gives null; name is ours). */
+bool buf_json_field(struct buf *b, const char *name, const char *s);
+/* The same for a moment in ms, as RFC 3339; 0, which is never one, gives null. */
+bool buf_json_time(struct buf *b, const char *name, int64_t ms);
 
 /* Drop n bytes from the front. */
 void buf_consume(struct buf *b, size_t n);

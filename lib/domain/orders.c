@@ -1,7 +1,6 @@
 /* orders.c - orders as they are read. The words of the outside contract are made here and nowhere
  * else. */
 #include "domain/orders.h"
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "domain/order_row.h"
@@ -168,18 +167,6 @@ rc order_list(struct cx *cx, struct pg *db, const struct order_filter *f, struct
 
 /* ---------------------------------------------------------------- shown */
 
-static void put(struct buf *out, const char *name, const char *value)
-{
-    buf_printf(out, ",\"%s\":", name);
-    buf_json_str(out, value);
-}
-
-static void put_time(struct buf *out, const char *name, int64_t ms)
-{
-    char text[CLOCK_TEXT_LEN + 1];
-    put(out, name, ms ? clock_format(ms, text) : NULL);
-}
-
 const char *order_pin_context(struct cx *cx, const char *order_id, int unit)
 {
     return arena_printf(&cx->arena, "order_pin:%s:%d", order_id, unit);
@@ -199,15 +186,15 @@ rc order_json(struct cx *cx, const struct seal_keys *seal, const struct order *o
 {
     buf_puts(out, "{\"id\":");
     buf_json_str(out, o->id);
-    put(out, "tenant_id", o->tenant_id);
-    put(out, "product_id", o->product_id);
-    put(out, "package_id", o->package_id);
-    put(out, "user_identifier", o->user_identifier);
-    put(out, "extra_field", o->extra_field);
+    buf_json_field(out, "tenant_id", o->tenant_id);
+    buf_json_field(out, "product_id", o->product_id);
+    buf_json_field(out, "package_id", o->package_id);
+    buf_json_field(out, "user_identifier", o->user_identifier);
+    buf_json_field(out, "extra_field", o->extra_field);
     buf_printf(out, ",\"quantity\":%d", o->quantity);
-    put(out, "status", order_status_word(o->status));
-    put(out, "provider", o->provider);
-    put(out, "provider_referans", o->provider_referans);
+    buf_json_field(out, "status", order_status_word(o->status));
+    buf_json_field(out, "provider", o->provider);
+    buf_json_field(out, "provider_referans", o->provider_referans);
     buf_puts(out, ",\"pin_code\":");
     try(put_pin(cx, seal, o, 1, o->pin_sealed, out));
     if (o->quantity > 1) {
@@ -218,19 +205,19 @@ rc order_json(struct cx *cx, const struct seal_keys *seal, const struct order *o
         }
         buf_putc(out, ']');
     }
-    put(out, "note", o->note);
+    buf_json_field(out, "note", o->note);
     if (o->cost_amount) {
         buf_puts(out, ",\"cost\":{\"amount\":");
         buf_json_str(out, o->cost_amount);
-        put(out, "currency", o->cost_currency);
+        buf_json_field(out, "currency", o->cost_currency);
         buf_putc(out, '}');
     } else {
         buf_puts(out, ",\"cost\":null");
     }
     buf_printf(out, ",\"attempts\":%d", o->attempts);
-    put_time(out, "created_at", o->created_ms);
-    put_time(out, "sent_at", o->sent_ms);
-    put_time(out, "completed_at", o->completed_ms);
+    buf_json_time(out, "created_at", o->created_ms);
+    buf_json_time(out, "sent_at", o->sent_ms);
+    buf_json_time(out, "completed_at", o->completed_ms);
     buf_putc(out, '}');
     if (!buf_ok(out))
         return fail(cx, BUFFER_FULL, "order %s does not fit into the answer", o->id);
@@ -267,15 +254,15 @@ rc order_events(struct cx *cx, struct pg *db, const char *order_id, int64_t afte
 rc order_event_json(struct cx *cx, const struct order_event *e, struct buf *out)
 {
     buf_printf(out, "{\"id\":%" PRId64, e->id);
-    put_time(out, "at", e->at_ms);
-    put(out, "kind", e->kind);
-    put(out, "status", e->status);
+    buf_json_time(out, "at", e->at_ms);
+    buf_json_field(out, "kind", e->kind);
+    buf_json_field(out, "status", e->status);
     if (e->unit)
         buf_printf(out, ",\"unit\":%d", e->unit);
-    put(out, "provider", e->provider);
-    put(out, "provider_referans", e->referans);
-    put(out, "detail", e->detail);
-    put(out, "actor", e->actor);
+    buf_json_field(out, "provider", e->provider);
+    buf_json_field(out, "provider_referans", e->referans);
+    buf_json_field(out, "detail", e->detail);
+    buf_json_field(out, "actor", e->actor);
     buf_putc(out, '}');
     if (!buf_ok(out))
         return fail(cx, BUFFER_FULL, "the timeline does not fit into the answer");

@@ -193,42 +193,30 @@ rc schedule_remove(struct cx *cx, struct pg *db, const char *actor, const char *
 
 /* ---------------------------------------------------------------- shown */
 
-static void put(struct buf *out, const char *name, const char *value)
-{
-    buf_printf(out, ",\"%s\":", name);
-    buf_json_str(out, value);
-}
-
-static void put_time(struct buf *out, const char *name, int64_t ms)
-{
-    char text[CLOCK_TEXT_LEN + 1];
-    put(out, name, ms ? clock_format(ms, text) : NULL);
-}
-
 rc schedule_json(struct cx *cx, const struct schedule *s, struct buf *out)
 {
     buf_puts(out, "{\"id\":");
     buf_json_str(out, s->id);
-    put(out, "tenant_id", s->tenant_id);
-    put(out, "name", s->name);
-    put(out, "task", s->task);
+    buf_json_field(out, "tenant_id", s->tenant_id);
+    buf_json_field(out, "name", s->name);
+    buf_json_field(out, "task", s->task);
     buf_puts(out, ",\"args\":");
     buf_puts(out, s->args);
-    put(out, "queue", s->queue);
+    buf_json_field(out, "queue", s->queue);
     buf_printf(out, ",\"priority\":%d", s->priority);
-    put(out, "cron", s->cron);
+    buf_json_field(out, "cron", s->cron);
     buf_puts(out, ",\"every\":");
     if (s->every_ms)
         buf_printf(out, "\"%" PRId64 "ms\"", s->every_ms);
     else
         buf_puts(out, "null");
-    put(out, "timezone", s->timezone);
+    buf_json_field(out, "timezone", s->timezone);
     buf_printf(out, ",\"enabled\":%s,\"jitter_ms\":%" PRId64, s->enabled ? "true" : "false",
                s->jitter_ms);
-    put(out, "misfire", s->misfire);
-    put_time(out, "next_due_at", s->next_due_ms);
-    put_time(out, "last_fired_at", s->last_fired_ms);
-    put_time(out, "created_at", s->created_ms);
+    buf_json_field(out, "misfire", s->misfire);
+    buf_json_time(out, "next_due_at", s->next_due_ms);
+    buf_json_time(out, "last_fired_at", s->last_fired_ms);
+    buf_json_time(out, "created_at", s->created_ms);
     buf_putc(out, '}');
     if (!buf_ok(out))
         return fail(cx, BUFFER_FULL, "the schedule does not fit into the answer");

@@ -88,31 +88,23 @@ rc dlq_get(struct cx *cx, struct pg *db, const char *id, struct dead_letter *ret
 
 /* ---------------------------------------------------------------- JSON */
 
-static void put_str(struct buf *out, const char *name, const char *s)
-{
-    buf_printf(out, ",\"%s\":", name);
-    buf_json_str(out, s);
-}
-
 void dead_letter_json(const struct dead_letter *d, struct buf *out)
 {
-    char died[CLOCK_TEXT_LEN + 1], replayed[CLOCK_TEXT_LEN + 1];
-
     buf_printf(out, "{\"id\":\"%s\",\"job_id\":\"%s\"", d->id, d->job_id);
-    put_str(out, "queue", d->queue);
-    put_str(out, "task", d->task);
-    put_str(out, "args", d->args); /* as text: what was malformed must fit too */
+    buf_json_field(out, "queue", d->queue);
+    buf_json_field(out, "task", d->task);
+    buf_json_field(out, "args", d->args); /* as text: what was malformed must fit too */
     buf_printf(out, ",\"durable\":%s,\"priority\":%d,\"attempts\":%d",
                d->durable ? "true" : "false", d->priority, d->attempts);
-    put_str(out, "error_code", d->error_code);
-    put_str(out, "error", d->error);
-    put_str(out, "fingerprint", d->fingerprint);
-    put_str(out, "worker", d->worker);
-    put_str(out, "subject", d->subject);
-    put_str(out, "tenant_id", d->tenant_id);
-    put_str(out, "trace", d->trace);
-    put_str(out, "died_at", clock_format(d->died_ms, died));
-    put_str(out, "replayed_at", d->replayed_ms ? clock_format(d->replayed_ms, replayed) : NULL);
+    buf_json_field(out, "error_code", d->error_code);
+    buf_json_field(out, "error", d->error);
+    buf_json_field(out, "fingerprint", d->fingerprint);
+    buf_json_field(out, "worker", d->worker);
+    buf_json_field(out, "subject", d->subject);
+    buf_json_field(out, "tenant_id", d->tenant_id);
+    buf_json_field(out, "trace", d->trace);
+    buf_json_time(out, "died_at", d->died_ms);
+    buf_json_time(out, "replayed_at", d->replayed_ms);
     buf_printf(out, ",\"errors\":%s}", d->errors);
 }
 
@@ -124,8 +116,8 @@ rc dlq_export(struct cx *cx, struct pg *db, const struct dlq_filter *f,
     for (;;) {
         _cleanup_(pg_result_freep) struct pg_result *res = NULL;
         _cleanup_(buf_release) struct buf line = BUF(MiB(4));
-        /* A page lives in an arena of its own: an export may be longer than one context may keep.
-         * */
+        /* A page lives in an arena of its own: an export may be longer than one context may
+         * keep. */
         _cleanup_(cx_release) struct cx page = CX_PLAIN("dlq.export");
         struct dead_letter d;
         try(query_page(cx, db, f, after[0] ? after : NULL, 200, &res));

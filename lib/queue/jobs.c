@@ -1,7 +1,6 @@
 /* jobs.c - a job as it is shown; see jobs.h. PostgreSQL tells of durable jobs, Redis adds whether
  * one is leased just now; of broker jobs only Redis and the dead letters know. */
 #include "queue/jobs.h"
-#include "base/clock.h"
 #include "base/text.h"
 #include "queue/dlq.h"
 #include "queue/envelope.h"
@@ -206,58 +205,45 @@ rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_
 
 /* ---------------------------------------------------------------- JSON */
 
-static void put_str(struct buf *out, const char *name, const char *s)
-{
-    buf_printf(out, ",\"%s\":", name);
-    buf_json_str(out, s);
-}
-
 static void put_raw(struct buf *out, const char *name, const char *json)
 {
     buf_printf(out, ",\"%s\":%s", name, json ? json : "null");
 }
 
-static void put_time(struct buf *out, const char *name, int64_t ms)
-{
-    char text[CLOCK_TEXT_LEN + 1];
-
-    put_str(out, name, ms ? clock_format(ms, text) : NULL);
-}
-
 static void put_attempt(struct buf *out, const struct job_attempt *a)
 {
     buf_printf(out, "{\"generation\":%d,\"attempt\":%d", a->generation, a->attempt);
-    put_str(out, "outcome", a->outcome);
-    put_str(out, "error_code", a->error_code);
-    put_str(out, "error", a->error);
-    put_str(out, "worker", a->worker);
-    put_time(out, "started_at", a->started_ms);
-    put_time(out, "finished_at", a->finished_ms);
+    buf_json_field(out, "outcome", a->outcome);
+    buf_json_field(out, "error_code", a->error_code);
+    buf_json_field(out, "error", a->error);
+    buf_json_field(out, "worker", a->worker);
+    buf_json_time(out, "started_at", a->started_ms);
+    buf_json_time(out, "finished_at", a->finished_ms);
     buf_putc(out, '}');
 }
 
 void job_info_json(const struct job_info *j, struct buf *out)
 {
     buf_printf(out, "{\"id\":\"%s\"", j->id);
-    put_str(out, "state", j->state);
-    put_str(out, "task", j->task);
-    put_str(out, "queue", j->queue);
+    buf_json_field(out, "state", j->state);
+    buf_json_field(out, "task", j->task);
+    buf_json_field(out, "queue", j->queue);
     put_raw(out, "args", j->args);
     buf_printf(out,
                ",\"durable\":%s,\"priority\":%d,\"max_attempts\":%d,\"attempts_used\":%d,\"timeout_"
                "ms\":%" PRId64,
                j->durable ? "true" : "false", j->priority, j->max_attempts, j->attempts_used,
                j->timeout_ms);
-    put_str(out, "unique_key", j->unique_key);
-    put_str(out, "subject", j->subject);
-    put_str(out, "tenant_id", j->tenant_id);
-    put_str(out, "trace", j->trace);
+    buf_json_field(out, "unique_key", j->unique_key);
+    buf_json_field(out, "subject", j->subject);
+    buf_json_field(out, "tenant_id", j->tenant_id);
+    buf_json_field(out, "trace", j->trace);
     buf_printf(out, ",\"cancel_requested\":%s", j->cancel_requested ? "true" : "false");
-    put_time(out, "created_at", j->created_ms);
-    put_time(out, "run_at", j->run_at_ms);
-    put_time(out, "finished_at", j->finished_ms);
-    put_str(out, "error_code", j->last_error_code);
-    put_str(out, "error", j->last_error);
+    buf_json_time(out, "created_at", j->created_ms);
+    buf_json_time(out, "run_at", j->run_at_ms);
+    buf_json_time(out, "finished_at", j->finished_ms);
+    buf_json_field(out, "error_code", j->last_error_code);
+    buf_json_field(out, "error", j->last_error);
     put_raw(out, "progress", j->progress);
     put_raw(out, "result", j->result);
     buf_puts(out, ",\"attempts\":[");

@@ -70,6 +70,21 @@ START_TEST(json_strings)
 }
 END_TEST
 
+START_TEST(json_fields)
+{
+    _cleanup_(buf_release) struct buf b = BUF(200), small = BUF(10);
+
+    ck_assert(buf_json_field(&b, "note", "a \"b\""));
+    ck_assert(buf_json_field(&b, "none", NULL));
+    ck_assert(buf_json_time(&b, "at", 1500));
+    ck_assert(buf_json_time(&b, "never", 0));
+    ck_assert_str_eq(buf_str(&b), ",\"note\":\"a \\\"b\\\"\",\"none\":null,"
+                                  "\"at\":\"1970-01-01T00:00:01.500Z\",\"never\":null");
+    ck_assert(!buf_json_field(&small, "n", "too long for it"));
+    ck_assert(!buf_ok(&small));
+}
+END_TEST
+
 static const struct {
     const char *title, *in;
     size_t n;
@@ -108,4 +123,4 @@ END_TEST
 
 UNIT(buf, {"grow", grows_and_ends_with_nul}, {"ceiling", the_ceiling_holds},
      {"no ceiling", without_a_ceiling_nothing_fits}, {"json", json_strings, COUNT(strings)},
-     {"consume", consumes, COUNT(consumed)}, {"take", takes})
+     {"json fields", json_fields}, {"consume", consumes, COUNT(consumed)}, {"take", takes})
