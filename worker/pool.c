@@ -101,7 +101,7 @@ static void take_aboard(struct pool *p, struct pool_queue *q, struct claim_resul
         run->slot = held_put(p->held, p->child, q->index, &run->job.lease);
         TAILQ_INSERT_TAIL(&p->runs, run, link);
         p->running++;
-        if (!run->job.durable || run->job.lease.claim == 1) {
+        if (!engine_wants_look(&run->job)) {
             run_begin(run);
             continue;
         }

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- ack.lua: finish leased jobs.
 -- KEYS: 7
 -- KEYS[1] jobs  KEYS[2] lease  KEYS[3] stats  KEYS[4] rate  KEYS[5] cancel  KEYS[6] unique  KEYS[7] unique_of

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- cancel.lua: a queued job is taken out; for a leased one the wish is noted.
 -- KEYS: 16
 -- KEYS[1] jobs  KEYS[2] lease  KEYS[3] sched  KEYS[4] cancel  KEYS[5] unique  KEYS[6] unique_of  KEYS[7..16] ready9 .. ready0

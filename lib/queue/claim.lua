@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- claim.lua: end what was finished, return what expired, promote what is due, hand out the next: one round trip.
 -- KEYS: 22
 -- KEYS[1] jobs     KEYS[2] lease    KEYS[3] sched     KEYS[4] stats  KEYS[5] rate    KEYS[6] wait  KEYS[7] paused
@@ -41,12 +42,12 @@ if #expired > 0 then
     redis.call('HINCRBY', stats, 'expired', #expired)
     local cancelled = {}
     for i = #expired, 1, -1 do
-        local token = expired[i]
-        local body = redis.call('HGET', jobs, id_of(token))
+        local token, again = expired[i], next_token(expired[i], 0)
+        local body = again and redis.call('HGET', jobs, id_of(token))
         if body and is_broker(token) and redis.call('SISMEMBER', KEYS[9], id_of(token)) == 1 then
             cancelled[#cancelled + 1] = id_of(token)
         elseif body then
-            redis.call('LPUSH', ready(envelope_priority(body)), next_token(token, 0))
+            redis.call('LPUSH', ready(envelope_priority(body)), again)
         end
     end
     forget_jobs(jobs, KEYS[9], KEYS[10], KEYS[11], cancelled)
@@ -57,7 +58,7 @@ if #due > 0 then
     redis.call('ZREM', sched, unpack(due))
     local by = {}
     for _, member in ipairs(due) do
-        local p = string.sub(member, 1, 1)
+        local p = string.match(member, '^%d') or '5'
         by[p] = by[p] or {}
         by[p][#by[p] + 1] = string.sub(member, 2)
     end

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- drop.lua: forget every durable job of a queue, before the rebuild: Redis was older than it should be. Broker jobs stay.
 -- KEYS: 15
 -- KEYS[1] jobs  KEYS[2] lease  KEYS[3] sched  KEYS[4] epoch  KEYS[5] cancel  KEYS[6..15] ready9 .. ready0

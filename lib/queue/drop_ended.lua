@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- drop_ended.lua: forget jobs that PostgreSQL has ended; their tokens are dropped by the next claim that meets them.
 -- KEYS: 4
 -- KEYS[1] jobs  KEYS[2] cancel  KEYS[3] unique  KEYS[4] unique_of

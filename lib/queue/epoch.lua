@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- epoch.lua: one step of the epoch, which PostgreSQL has taken already.
 -- KEYS: 1
 -- KEYS[1] epoch

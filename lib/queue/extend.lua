@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- extend.lua: hold leases for longer; tells which are lost and which jobs somebody wants cancelled.
 -- KEYS: 3
 -- KEYS[1] lease  KEYS[2] cancel  KEYS[3] stats

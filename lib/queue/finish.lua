@@ -16,7 +16,7 @@ local function finish(keys, first, now, died)
         local slot = math.floor(now / 10000)
         if redis.call('HINCRBY', keys.rate, slot, done) == done then
             for _, old in ipairs(redis.call('HKEYS', keys.rate)) do
-                if slot - old > 6 then
+                if slot - (tonumber(old) or 0) > 6 then
                     redis.call('HDEL', keys.rate, old)
                 end
             end

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- forget.lua: drop leases without ending their jobs: tokens of a generation that is no longer the envelope's.
 -- KEYS: 1
 -- KEYS[1] lease

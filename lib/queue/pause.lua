@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- pause.lua: stop or go on handing out.
 -- KEYS: 2
 -- KEYS[1] paused  KEYS[2] wait

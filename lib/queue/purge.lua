@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- purge.lua: throw away up to a number of waiting jobs; leased ones go on.
 -- KEYS: 15
 -- KEYS[1] jobs  KEYS[2] sched  KEYS[3] cancel  KEYS[4] unique  KEYS[5] unique_of  KEYS[6..15] ready9 .. ready0

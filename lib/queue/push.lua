@@ -1,7 +1,7 @@
 -- push.lua: make jobs known. An id that is known already is left alone, unless the new one has a higher generation.
--- KEYS: 17
+-- KEYS: 19
 -- KEYS[1] jobs  KEYS[2] sched  KEYS[3] stats  KEYS[4] wait  KEYS[5] epoch  KEYS[6] unique  KEYS[7] unique_of
--- KEYS[8..17] ready9 .. ready0
+-- KEYS[8] lease  KEYS[9] cancel  KEYS[10..19] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)
 -- ARGV[2] '1': take durable jobs although there is no epoch (the rebuild itself does that)
 -- ARGV[3..] per job: id, "generation.claim.snoozes", priority, run_at ms (0: now), unique key or '', envelope
@@ -20,7 +20,7 @@ for i = 1, count do
 end
 local known = redis.call('HMGET', jobs, unpack(ids))
 
-local answer, fields, later, ready, seen, fresh, refused = {0}, {}, {}, {}, {}, 0, false
+local answer, fields, later, ready, seen, fresh, refused, old = {0}, {}, {}, {}, {}, 0, false, nil
 local function stands_for(i, id)
     answer[#answer + 1] = i
     answer[#answer + 1] = id
@@ -44,6 +44,10 @@ for i = 1, count do
             redis.call('HSET', unique, key, id)
             redis.call('HSET', unique_of, id, key)
         end
+        if known[i] then
+            old = old or {}
+            old[id] = true
+        end
         seen[id] = true
         fresh = fresh + 1
         fields[fresh * 2 - 1] = id
@@ -64,10 +68,21 @@ end
 
 if fresh > 0 then
     redis.call('HSET', jobs, unpack(fields))
+    if old then
+        -- Whoever still holds an older generation may not end this one, and nobody has wished this one away.
+        for _, token in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
+            if old[id_of(token)] then
+                redis.call('ZREM', KEYS[8], token)
+            end
+        end
+        for id in pairs(old) do
+            redis.call('SREM', KEYS[9], id)
+        end
+    end
     answer[1] = redis.call('HINCRBY', stats, 'pushed', fresh)
     local wake = false
     for p, tokens in pairs(ready) do
-        redis.call('RPUSH', KEYS[17 - p], unpack(tokens))
+        redis.call('RPUSH', KEYS[19 - p], unpack(tokens))
         wake = true
     end
     if #later > 0 then

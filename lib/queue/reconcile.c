@@ -67,24 +67,40 @@ rc engine_epoch_advance(struct cx *cx, struct engine *e)
     _cleanup_(names_release) struct names q = {0};
     bool lost = false;
 
-    /* Redis is asked first: while it is away the epoch stands still, so that one which comes back
-     * whole is trusted. */
+    /* Every queue takes the epoch of today before PostgreSQL goes on (a beat may have died between
+     * the stores). One that cannot take it, whatever the reason, stops the epoch for all: it would
+     * look old afterwards, be dropped, and its running jobs would run twice. */
     try(names_of_queues(cx, e, &q));
+    try(engine_epoch_read(cx, e));
+    for (size_t i = 0; i < q.n; i++) {
+        bool trusted;
+        try(epoch_step(cx, e, q.name[i], e->epoch - 1, e->epoch, &trusted));
+        lost |= !trusted;
+    }
     try(pg_query(cx, e->db, &SQL_EPOCH_ADVANCE, &res, PG_NO_ARGS));
     if (pg_rows(res) != 1)
         return fail(cx, SCHEMA, "engine_epoch has no row");
     int64_t now = pg_int(res, 0, 0);
+    e->epoch = MAX(e->epoch, now);
     for (size_t i = 0; i < q.n; i++) {
         bool trusted;
-        /* now - 1 is the last step; one behind that is a beat that died between the stores. */
-        try(epoch_step(cx, e, q.name[i], now - 2, now, &trusted));
+        try(epoch_step(cx, e, q.name[i], now - 1, now, &trusted));
         lost |= !trusted;
     }
-    e->epoch = MAX(e->epoch, now);
     return lost ? engine_recover(cx, e, NULL) : OK;
 }
 
 /* ---------------------------------------------------------------- all of it */
+
+/* Redis answers, but not for this queue (a key of another type under one of its names): the others
+ * go on. */
+static bool only_this_queue(struct cx *cx, rc r, const char *queue)
+{
+    if (r != E_REDIS)
+        return false;
+    log_fail(LOG_ERROR, "queue.not_mended", cx, r, kv_str("queue", queue));
+    return true;
+}
 
 struct rebuild {
     struct engine *e;
@@ -105,7 +121,15 @@ static rc drop_durable(struct cx *cx, struct engine *e, const char *queue)
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
 }
 
-static rc push_live(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_jobs)
+static rc take_lock(struct cx *cx, struct pg_tx *tx, const char *queue)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    return pg_tx_do(cx, tx, SQL_RECOVER_LOCK, &res, pg_s(queue));
+}
+
+static rc push_live(struct cx *cx, struct engine *e, struct pg_tx *lock, const char *queue,
+                    int64_t *ret_jobs)
 {
     char after[ID_LEN + 1] = FIRST_ID;
 
@@ -119,6 +143,8 @@ static rc push_live(struct cx *cx, struct engine *e, const char *queue, int64_t 
             return OK;
         try(engine_push_result(cx, e, res, /* rebuild= */ true, &pushed));
         *ret_jobs += pushed;
+        /* Still ours; and a transaction that is idle for too long would be ended. */
+        try(take_lock(cx, lock, queue));
         memcpy(after, pg_text(res, n - 1, 0), ID_LEN);
     }
 }
@@ -130,29 +156,30 @@ static rc restore_pause(struct cx *cx, struct engine *e, const char *queue)
 
     try(engine_keys(cx, e, queue, &k));
     try(pg_do(cx, e->db, SQL_QUEUE_IS_PAUSED, &res, pg_s(queue)));
-    if (pg_rows(res) == 0 || !pg_bool(res, 0, 0))
+    if (pg_rows(res) == 0)
         return OK;
+    if (!pg_bool(res, 0, 0)) /* what an old snapshot says of it */
+        return redis_cmd(cx, e->redis, NULL, "DEL %s", k->name[QK_PAUSED]);
     return redis_cmd(cx, e->redis, NULL, "SET %s 1", k->name[QK_PAUSED]);
 }
 
 /* The transaction holds the lock and nothing else: the pages are committed on their own. */
 static rc rebuild_locked(struct cx *cx, struct pg_tx *tx, void *arg)
 {
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     struct rebuild *r = arg;
     struct engine *e = r->e;
     bool trusted;
 
     r->jobs = 0;
     r->was_lost = false;
-    try(pg_tx_do(cx, tx, SQL_RECOVER_LOCK, &res, pg_s(r->queue)));
+    try(take_lock(cx, tx, r->queue));
     try(engine_epoch_read(cx, e));
     try(epoch_step(cx, e, r->queue, e->epoch - 1, e->epoch, &trusted));
     if (trusted)
         return OK; /* somebody did it while we waited for the lock */
     r->was_lost = true;
     try(drop_durable(cx, e, r->queue));
-    try(push_live(cx, e, r->queue, &r->jobs));
+    try(push_live(cx, e, tx, r->queue, &r->jobs));
     try(restore_pause(cx, e, r->queue));
     try(redis_cmd(cx, e->redis, NULL, "SADD %s %s", KEY_QUEUES, r->queue));
     try(engine_epoch_read(cx, e));
@@ -200,12 +227,18 @@ rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs)
 
     if (!e->db)
         return fail(cx, CONFIG, "a rebuild needs PostgreSQL");
+    rc first = OK;
+
     try(names_of_all_queues(cx, e, &q));
-    for (size_t i = 0; i < q.n; i++)
-        try(recover_queue(cx, e, q.name[i], &jobs));
+    for (size_t i = 0; i < q.n; i++) {
+        rc r = recover_queue(cx, e, q.name[i], &jobs);
+        if (r != OK && !only_this_queue(cx, r, q.name[i]))
+            return r;
+        first = first ? first : r;
+    }
     if (ret_jobs)
         *ret_jobs = jobs;
-    return OK;
+    return first == OK ? OK : fail_rc(cx, first, "not every queue could be rebuilt");
 }
 
 /* ---------------------------------------------------------------- one of them */
@@ -245,9 +278,13 @@ static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *pa
     _cleanup_(freep) bool *done = xcalloc((size_t)pg_rows(page) + 1, sizeof *done);
     int64_t pushed = 0;
 
-    for (int r = 0; r < pg_rows(page); r++)
-        if (!done[r])
-            try(find_missing(cx, e, pg_text(page, r, 1), page, done, &missing));
+    for (int r = 0; r < pg_rows(page); r++) {
+        if (done[r])
+            continue;
+        rc code = find_missing(cx, e, pg_text(page, r, 1), page, done, &missing);
+        if (code != OK && !only_this_queue(cx, code, pg_text(page, r, 1)))
+            return code;
+    }
     if (missing.n == 0)
         return OK;
     try(pg_do(cx, e->db, SQL_MISSING_BUMP, &bumped, pg_a(&missing)));
@@ -302,8 +339,11 @@ static rc drop_page(struct cx *cx, struct engine *e, const char *queue, const re
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     int64_t dropped;
 
-    for (size_t i = 1; i < page->elements; i++)
-        pg_array_s(&ids, page->element[i]->str);
+    for (size_t i = 1; i < page->elements; i++) {
+        char id[ID_LEN + 1];
+        if (id_parse(page->element[i]->str, id)) /* else somebody else wrote it */
+            pg_array_s(&ids, id);
+    }
     try(pg_do(cx, e->db, SQL_ENDED_AMONG, &res, pg_a(&ids)));
     _cleanup_(freep) const char **ended = xmalloc(((size_t)pg_rows(res) + 1) * sizeof *ended);
     for (int r = 0; r < pg_rows(res); r++)
@@ -357,16 +397,21 @@ rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *re
     *ret_pushed = *ret_dropped = 0;
     try(sweep_live(cx, e, NULL, FIRST_ID, min_age_ms, ret_pushed));
     try(names_of_all_queues(cx, e, &q));
-    for (size_t i = 0; i < q.n; i++)
-        try(sweep_known(cx, e, q.name[i], ret_dropped));
-    return OK;
+    rc first = OK;
+    for (size_t i = 0; i < q.n; i++) {
+        rc r = sweep_known(cx, e, q.name[i], ret_dropped);
+        if (r != OK && !only_this_queue(cx, r, q.name[i]))
+            return r;
+        first = first ? first : r;
+    }
+    return first == OK ? OK : fail_rc(cx, first, "not every queue could be swept");
 }
 
 /* ---------------------------------------------------------------- at a claim */
 
-static bool wants_look(const struct job *j)
+bool engine_wants_look(const struct job *j)
 {
-    return j->durable && j->lease.claim > 1;
+    return j->durable && (j->lease.claim > 1 || j->lease.generation > 1);
 }
 
 static void judge(struct claim_check *c, const struct pg_result *res, int row, int64_t now_ms)
@@ -389,7 +434,7 @@ rc engine_confirm(struct cx *cx, struct engine *e, struct claim_check *c, size_t
 
     for (size_t i = 0; i < n; i++) {
         c[i].verdict = CLAIM_RUN;
-        if (!wants_look(c[i].job))
+        if (!engine_wants_look(c[i].job))
             continue;
         asked[ids.n] = &c[i];
         pg_array_s(&ids, c[i].job->lease.id);

@@ -19,5 +19,8 @@ struct claim_check {
     enum claim_verdict verdict; /* out */
     int64_t run_at_ms;          /* out, LATER */
 };
+/* A durable job that is not simply new: claimed before, or pushed again (a rebuild: a wish to cancel
+ * may be left from before). */
+bool engine_wants_look(const struct job *j);
 /* Jobs that need no look (broker jobs, first claims) get CLAIM_RUN without a question. Parks. */
 rc engine_confirm(struct cx *cx, struct engine *e, struct claim_check *c, size_t n) MW_PARKS;

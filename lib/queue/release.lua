@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- release.lua: give leases back; the jobs are ready again at the head of their lists, in the order of the tokens.
 -- KEYS: 14
 -- KEYS[1] jobs  KEYS[2] lease  KEYS[3] stats  KEYS[4] wait  KEYS[5..14] ready9 .. ready0
@@ -6,12 +7,12 @@
 -- include: token
 local held = 0
 for i = #ARGV, 2, -1 do
-    local token = ARGV[i]
+    local token, again = ARGV[i], next_token(ARGV[i], tonumber(ARGV[1]))
     if redis.call('ZREM', KEYS[2], token) == 1 then
         held = held + 1
         local body = redis.call('HGET', KEYS[1], id_of(token))
-        if body then
-            redis.call('LPUSH', KEYS[14 - envelope_priority(body)], next_token(token, tonumber(ARGV[1])))
+        if body and again then
+            redis.call('LPUSH', KEYS[14 - envelope_priority(body)], again)
         end
     end
 end
