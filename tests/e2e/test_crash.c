@@ -4,6 +4,7 @@
  *   reference stored | call | answer | stored | ack         each bar is a place to die or to lose
  * something at */
 #include "tests/e2e/e2e.h"
+#include <sys/wait.h>
 
 static struct house h;
 
@@ -54,4 +55,25 @@ START_TEST(death_and_loss)
 }
 END_TEST
 
-E2E(crash, house_start, {"death and loss", death_and_loss, COUNT(deaths)})
+/* A supervisor that is killed takes nobody's work with it and leaves nobody behind: its children finish and end. */
+START_TEST(children_of_a_killed_supervisor)
+{
+    static const enum part supervised[] = {HUB, WORKER};
+    enum part p = supervised[_i];
+    pid_t child[16];
+    size_t n = proc_children(proc_pid(h.procs[p]), child, COUNT(child)), gone = 0;
+
+    ck_assert_uint_eq(n, 2);
+    proc_kill9(h.procs[p]);
+    h.procs[p] = proc_free(h.procs[p]);
+    for (size_t i = 0; i < n; i++) /* adopted by us */
+        gone += wait_until(waitpid(child[i], NULL, WNOHANG) == child[i], 15000);
+    ck_assert_uint_eq(gone, n);
+    house_up(&h, p);
+    const char *order = house_order(&h, house_package(&h, "60", NULL), "orphans", "");
+    ck_wait(strcmp(house_status(&h, order), "completed") == 0, ENDS_MS);
+}
+END_TEST
+
+E2E(crash, house_start, {"death and loss", death_and_loss, COUNT(deaths)},
+    {"children of a killed supervisor", children_of_a_killed_supervisor, 2})
