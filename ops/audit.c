@@ -19,6 +19,6 @@ rc verb_audit_ls(struct cx *cx, struct ops *o)
                   a[i].object_id, a[i].detail);
     table_print(t, o->json);
     if (n == (size_t)limit)
-        fprintf(stderr, "perhaps more: --limit, --type, --object\n");
+        hint("perhaps more: --limit, --type, --object");
     return OK;
 }

@@ -33,7 +33,7 @@ rc verb_dlq_ls(struct cx *cx, struct ops *o)
                   d[i].subject, d[i].job_id);
     table_print(t, o->json);
     if (n == (size_t)limit)
-        fprintf(stderr, "perhaps more: --after %s\n", d[n - 1].id);
+        hint("perhaps more: --after %s", d[n - 1].id);
     return OK;
 }
 

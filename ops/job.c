@@ -171,7 +171,7 @@ rc verb_job_cancel(struct cx *cx, struct ops *o)
     try(engine_cancel(cx, o->engine, o->argv[0], &running));
     try(note(cx, o, "job.cancel", o->argv[0]));
     if (running && !o->json)
-        fprintf(stderr, "it is running: its worker will end it at its next wait\n");
+        hint("it is running: its worker will end it at its next wait");
     return show(cx, o, o->argv[0]);
 }
 

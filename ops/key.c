@@ -68,7 +68,7 @@ rc verb_key_add(struct cx *cx, struct ops *o)
     table_print_one(tab, o->json);
     OPENSSL_cleanse(text, sizeof text);
     if (!o->json)
-        fprintf(stderr, "Keep the key: it is not shown again.\n");
+        hint("Keep the key: it is not shown again.");
     return OK;
 }
 

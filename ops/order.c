@@ -44,7 +44,7 @@ rc verb_order_ls(struct cx *cx, struct ops *o)
     try(order_list(cx, o->db, &f, &orders, &n, next));
     table_print(order_table(cx, orders, n), o->json);
     if (*next)
-        fprintf(stderr, "more: --after %s\n", next);
+        hint("more: --after %s", next);
     return OK;
 }
 

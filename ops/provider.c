@@ -174,6 +174,10 @@ static rc run_task(struct cx *cx, struct ops *o, const struct integration *p, co
     int64_t wait_ms;
 
     try(opt_duration(cx, o, "wait", WAIT_MS, &wait_ms));
+    if (!p->enabled || p->paused_until_ms)
+        return fail(cx, CONFLICT, "%s is %s, so nobody asks it; 'mihwar provider %s %s' ends that",
+                    p->name, p->enabled ? "paused" : "disabled", p->enabled ? "resume" : "enable",
+                    p->name);
     j.args = arena_printf(&cx->arena, "{\"integration_id\":\"%s\"}", p->id);
     j.unique_key = arena_printf(&cx->arena, "%s:%s", task, p->id);
     j.subject = p->id;
@@ -223,10 +227,9 @@ rc verb_catalogue_import(struct cx *cx, struct ops *o)
     printf("%lld goods read, %lld passed over as unreadable\n",
            (long long)result_int(result, "rows"), (long long)result_int(result, "skipped"));
     if (result_int(result, "collisions"))
-        fprintf(stderr,
-                "%lld of them share their name at the provider with another; 'mihwar catalogue ls' "
-                "marks them\n",
-                (long long)result_int(result, "collisions"));
+        hint("%lld of them share their name at the provider with another; 'mihwar catalogue ls' "
+             "marks them",
+             (long long)result_int(result, "collisions"));
     return OK;
 }
 
@@ -248,7 +251,7 @@ rc verb_catalogue_ls(struct cx *cx, struct ops *o)
                   when(cx, c[i].seen_ms), c[i].collides ? "yes" : "no");
     table_print(t, o->json);
     if (n == (size_t)limit)
-        fprintf(stderr, "perhaps more: --limit, --match\n");
+        hint("perhaps more: --limit, --match");
     return OK;
 }
 

@@ -48,7 +48,7 @@ rc verb_schedule_ls(struct cx *cx, struct ops *o)
     try(schedule_list(cx, o->db, tenant, opt(o, "after"), PAGE, &s, &n));
     table_print(schedule_table(cx, s, n), o->json);
     if (n == PAGE)
-        fprintf(stderr, "perhaps more: --after %s\n", s[n - 1].name);
+        hint("perhaps more: --after %s", s[n - 1].name);
     return OK;
 }
 

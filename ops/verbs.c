@@ -1,6 +1,8 @@
 /* verbs.c - the table of all verbs; rows of one noun stand together. A new verb is a function in
  * its noun's file and a row here. */
 #include "ops/verbs.h"
+#include <stdarg.h>
+#include <stdio.h>
 
 #define PG     (NEEDS_PG | NEEDS_SCHEMA)
 #define SEALED (PG | NEEDS_SEAL)
@@ -125,4 +127,15 @@ const size_t verb_count = COUNT(verbs);
 const char *number(struct cx *cx, int64_t n)
 {
     return arena_printf(&cx->arena, "%lld", (long long)n);
+}
+
+void hint(const char *fmt, ...)
+{
+    va_list ap;
+
+    fflush(stdout);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
 }

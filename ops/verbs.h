@@ -4,6 +4,8 @@
 
 /* RFC 3339 in cx's arena; NULL for 0. tenant.c */
 const char *when(struct cx *cx, int64_t ms);
+/* A line to stderr, behind what stdout got so far. verbs.c */
+void hint(const char *fmt, ...) _printf_(1, 2);
 /* "12" in cx's arena. verbs.c */
 const char *number(struct cx *cx, int64_t n);
 /* Waits until a durable job has ended, at most wait_ms; its result (JSON, arena) or its failure.

@@ -167,6 +167,10 @@ START_TEST(providers_are_switched)
     done(CLI_WITH(&h, .unchanged = true, "provider", "breaker", "zdk", "--tenant", "cedar"));
     refused(CLI(&h, "provider", "pause", "nobody", "--tenant", "cedar"), 1,
             "there is no integration 'nobody'");
+    done(CLI(&h, "provider", "pause", "zdk", "--tenant", "cedar"));
+    refused(CLI(&h, "provider", "test", "zdk", "--tenant", "cedar"), 1,
+            "zdk is paused, so nobody asks it; 'mihwar provider resume zdk' ends that");
+    done(CLI(&h, "provider", "resume", "zdk", "--tenant", "cedar"));
 }
 END_TEST
 
