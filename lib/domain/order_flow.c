@@ -176,6 +176,13 @@ rc order_unclear(struct cx *cx, const struct order_step *st, const struct placem
     return now ? to_unconfirmed(cx, &m, now, p, w, check_at_ms) : OK;
 }
 
+/* An earlier call under this reference may have arrived; that this one did not says nothing about it. Nor does an older
+ * call's word about the one that is under way now. */
+static bool certainly_nowhere(const struct placement *now, const struct placement *p)
+{
+    return now->calls == 1 && now->status == PLACEMENT_SENDING && same_call(now, p);
+}
+
 rc order_unsent(struct cx *cx, const struct order_step *st, const struct placement *p,
                 const struct provider_words *w, int64_t check_at_ms)
 {
@@ -185,10 +192,28 @@ rc order_unsent(struct cx *cx, const struct order_step *st, const struct placeme
     try(move_take(cx, st, p, w, "late_unsent", &m, &now));
     if (!now)
         return OK;
-    /* An earlier call under this reference may have arrived; that this one did not says nothing
-     * about it. Nor does an older call's word about the one that is under way now. */
-    if (now->calls > 1 || now->status != PLACEMENT_SENDING || !same_call(now, p))
+    if (!certainly_nowhere(now, p))
         return to_unconfirmed(cx, &m, now, p, w, check_at_ms);
+    return move_write(
+        cx, &m, &(struct change){.p = now, .to = PLACEMENT_UNSENT, .w = w, .event = "unsent"});
+}
+
+rc order_not_let_in(struct cx *cx, const struct order_step *st, const struct placement *p,
+                    const struct provider_words *w, int64_t check_at_ms, enum order_next *ret_next)
+{
+    struct move m;
+    struct placement *now;
+
+    *ret_next = NEXT_END;
+    try(move_take(cx, st, p, w, "late_unsent", &m, &now));
+    if (!now)
+        return OK;
+    if (!certainly_nowhere(now, p)) {
+        *ret_next = NEXT_ASK;
+        return to_unconfirmed(cx, &m, now, p, w, check_at_ms);
+    }
+    if (move_has_other(&m, now))
+        return move_lose(cx, &m, now, w, /* asked= */ false, "refused", ret_next);
     return move_write(
         cx, &m, &(struct change){.p = now, .to = PLACEMENT_UNSENT, .w = w, .event = "unsent"});
 }

@@ -121,6 +121,11 @@ rc order_unclear(struct cx *cx, const struct order_step *st, const struct placem
  * After an earlier call of the same reference: unclear. Parks. */
 rc order_unsent(struct cx *cx, const struct order_step *st, const struct placement *p,
                 const struct provider_words *w, int64_t check_at_ms) MW_PARKS;
+/* The provider let nobody in (credentials, address, maintenance), so certainly nothing was bought: somebody else is asked, as
+ * after a refusal (NEXT_FALLBACK); where there is nobody else the unit waits for this one, as order_unsent (NEXT_END). Parks. */
+rc order_not_let_in(struct cx *cx, const struct order_step *st, const struct placement *p,
+                    const struct provider_words *w, int64_t check_at_ms,
+                    enum order_next *ret_next) MW_PARKS;
 /* In the transaction that ends the dispatch: CONFLICT when something is to be done after all (a check that found this job
  * alive made none of its own). Parks. */
 rc order_dispatched(struct cx *cx, const struct order_step *st, const char *order_id) MW_PARKS;

@@ -336,14 +336,21 @@ rc move_take(struct cx *cx, const struct order_step *st, const struct placement 
     return move_note(cx, m, late, now, words_told(w));
 }
 
+bool move_has_other(struct move *m, struct placement *p)
+{
+    const enum placement_status was = p->status;
+
+    p->status = PLACEMENT_FAILED;
+    const struct route_stop *next = route_next(m->route, m->nroute, m->p, m->np, p->unit);
+    p->status = was;
+    return next != NULL;
+}
+
 rc move_lose(struct cx *cx, struct move *m, struct placement *now, const struct provider_words *w,
              bool asked, const char *event, enum order_next *ret_next)
 {
-    const enum placement_status was = now->status;
+    bool next = move_has_other(m, now);
 
-    now->status = PLACEMENT_FAILED;
-    const struct route_stop *next = route_next(m->route, m->nroute, m->p, m->np, now->unit);
-    now->status = was;
     *ret_next = next ? NEXT_FALLBACK : NEXT_END;
     return move_write(cx, m,
                       &(struct change){.p = now,

@@ -73,6 +73,8 @@ rc move_enqueue(struct cx *cx, struct move *m, const char *task, int64_t run_at_
 rc move_take(struct cx *cx, const struct order_step *st, const struct placement *p,
              const struct provider_words *w, const char *late, struct move *m,
              struct placement **ret_p) MW_PARKS;
+/* Can somebody else be tried for the unit once p has failed? */
+bool move_has_other(struct move *m, struct placement *p);
 /* The placement is over for certain: failed, with NEXT_FALLBACK when somebody else can be tried,
  * else NEXT_END. */
 rc move_lose(struct cx *cx, struct move *m, struct placement *now, const struct provider_words *w,

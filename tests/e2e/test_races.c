@@ -121,6 +121,29 @@ START_TEST(asleep)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- not let in */
+
+/* Nothing was bought, for certain: somebody else is asked at once; alone, the order waits until it is let in. */
+static const struct {
+    const char *title, *a, *b, *provider;
+} doors[] = {
+    {"the login is refused: the fallback", "60~place.auth=refuse;denied=login", "60", "znet-b"},
+    {"the address is refused: the fallback", "60~place.auth=refuse;denied=ip", "60", "znet-b"},
+    {"the login is refused once, nobody else", "60~place.auth=refuse*1;denied=login", NULL,
+     "znet-a"},
+};
+
+START_TEST(not_let_in)
+{
+    _cleanup_(freep) char *user = xasprintf("door-%d", _i);
+    const char *order = house_order(&h, house_package(&h, doors[_i].a, doors[_i].b), user, "");
+    ends(doors[_i].title, order, "completed");
+    ck_assert_int_eq(house_delivered(&h, user), 1);
+    ck_assert_str_eq(SIDE("SELECT provider FROM product_orders WHERE id = '%s'", order),
+                     doors[_i].provider);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- nothing spins, nothing is forgotten */
 
 /* The account is switched off while the first of two units is under way: the second waits, quietly. */
@@ -231,6 +254,7 @@ static void start(struct house *house, const struct stores_opts *opts, const cha
 }
 
 E2E(races, start, {"taken away", taken_away, COUNT(takes)}, {"asleep", asleep, COUNT(sleeps)},
+    {"not let in", not_let_in, COUNT(doors)},
     {"a unit without a provider", a_unit_without_a_provider},
     {"an account switched off", an_account_switched_off}, {"another account", another_account},
     {"purged", purged})

@@ -33,6 +33,7 @@ struct call {
         RESEND,
         REVIEW,
         GIVE_UP,
+        NOT_LET_IN,
         SETTLED,
         LEFT
     } what;
@@ -68,6 +69,8 @@ static rc one_step(struct cx *cx, struct pg_tx *tx, void *arg)
         return order_resend(cx, st, c->p, c->p, &c->begun);
     case REVIEW:
         return order_to_review(cx, st, c->p, "who knows");
+    case NOT_LET_IN:
+        return order_not_let_in(cx, st, c->p, &w, LATER, &c->next);
     case GIVE_UP:
         return order_give_up(cx, st, ORDER_ID, c->unit, "nobody");
     case SETTLED:
@@ -253,6 +256,33 @@ static void one_unit_decided_before_anything(struct world *w)
     ck_assert_int_eq(plan(w).what, PLAN_PLACE);
 }
 
+/* Shut out: somebody else, at once and once; the last one is waited for. A repeated call that is shut out proves nothing. */
+static void shut_out(struct world *w)
+{
+    struct placement p;
+    struct call out = {.what = NOT_LET_IN, .p = &p};
+
+    begin(w, 1, &p);
+    ck_ok(run(w, &out));
+    ck_assert_int_eq(out.next, NEXT_FALLBACK);
+    ck_assert_str_eq(order_is(), "pending");
+    ck_assert_str_eq(plan(w).integration_id, BETA);
+    SIDE("UPDATE package_routing SET fallback_id = NULL");
+    SIDE("DELETE FROM order_events");
+    SIDE("DELETE FROM order_placements");
+    begin(w, 1, &p);
+    ck_ok(run(w, &out));
+    ck_assert_int_eq(out.next, NEXT_END);
+    ck_assert_str_eq(placements(), "1 unsent 1");
+    SIDE("UPDATE package_routing SET fallback_id = '" BETA "'");
+    begin(w, 1, &p);
+    DO(w, UNCLEAR, &p);
+    DO(w, RESEND, &p);
+    ck_ok(run(w, &out));
+    ck_assert_int_eq(out.next, NEXT_ASK);
+    ck_assert_str_eq(placements(), "1 unconfirmed 2");
+}
+
 static const struct {
     const char *title;
     int quantity;
@@ -265,6 +295,7 @@ static const struct {
     {"unplaced beside a review", 2, unplaced_beside_a_review},
     {"doubt comes first", 2, doubt_comes_first},
     {"a dispatch ends only when nothing is left", 1, a_dispatch_ends_only_when_nothing_is_left},
+    {"shut out", 1, shut_out},
     {"one unit decided before anything", 2, one_unit_decided_before_anything},
 };
 

@@ -34,8 +34,11 @@ static rc store(struct cx *cx, const struct order_step *st, void *arg)
         return order_answer_done(cx, st, p, &w, pins_of(cx, a));
     case ANSWER_REFUSED:
         return order_refused(cx, st, p, &w, f->check_at_ms, &f->next);
-    case ANSWER_NOT_SENT:
     case ANSWER_TROUBLE:
+        if (a->reason == REASON_ACCESS || a->reason == REASON_MAINTENANCE)
+            return order_not_let_in(cx, st, p, &w, f->check_at_ms, &f->next);
+        return order_unsent(cx, st, p, &w, f->check_at_ms);
+    case ANSWER_NOT_SENT:
         return order_unsent(cx, st, p, &w, f->check_at_ms);
     default:
         return order_unclear(cx, st, p, &w, f->check_at_ms);
@@ -121,7 +124,7 @@ rc placing_call(struct cx *cx, const struct placing *p, int64_t *ret_later_ms)
            kv_int("took_ms", a.took_ms));
     f.check_at_ms = first_question_ms(p->job, &a);
     try(store_fact(cx, p->job, store, &f));
-    if (certainly_not_bought(&a))
+    if (certainly_not_bought(&a) && f.next != NEXT_FALLBACK)
         *ret_later_ms = clock_ms() + back_off_ms(p->job, &a);
     return OK;
 }

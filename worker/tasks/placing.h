@@ -2,7 +2,8 @@
  *
  *   the reference is committed as 'sending' --> call --> ACCEPTED, DONE      sent, completed
  *                                                        REFUSED             the fallback, or failed
- *                                                        NOT_SENT, TROUBLE   unsent: later, under the same reference
+ *                                                        NOT_SENT, TROUBLE   unsent: later, under the same reference;
+ *                                                                            not let in: the fallback, if there is one
  *                                                        all else            unconfirmed: it is asked about
  *
  * From the reference to the stored answer the job is held (task.h): whoever loses the lease in between still hears the answer and stores
