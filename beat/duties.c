@@ -6,9 +6,10 @@
  * fenced by its firing; each is safe to run twice.
  *
  *   beat.orders      orders that nobody looks after get their job back
- *   beat.reconcile   jobs that only PostgreSQL knows are pushed, jobs that only Redis knows are
- * dropped beat.balances    a job provider.balance for each enabled integration beat.catalogues  a
- * job provider.catalogue for each beat.retention   what is old and over is deleted
+ *   beat.reconcile   jobs that only PostgreSQL knows are pushed, those only Redis knows are dropped
+ *   beat.balances    a job provider.balance for each enabled integration
+ *   beat.catalogues  a job provider.catalogue for each
+ *   beat.retention   what is old and over is deleted
  *
  * The epoch is advanced more often than a schedule should fire: it has a fiber of its own. */
 #include "base/clock.h"

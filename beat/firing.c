@@ -2,8 +2,9 @@
  *
  *     sleep until the next due time, or until PostgreSQL says that something changed
  *     for each schedule that is due: plan (misfire.c), then one transaction per firing:
- *         schedule_firings (schedule, due_at)   the key that makes it one, however many beats
- * believe they lead jobs                                  what is to be done schedules.next_due_at
+ *         schedule_firings (schedule, due_at)   the key that makes it one, however many lead
+ *         jobs                                  what is to be done
+ *         schedules.next_due_at
  *     push the job to Redis
  *
  * Nothing is polled: between two due times beat asks nobody. The wall clock is looked at again at

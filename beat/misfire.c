@@ -1,7 +1,7 @@
 /* misfire.c - beat was away, or late: which due times are made up for?
  *
- *     D . . . . L . now . N           D: the due time that is written down, L: the last one up to
- * now, N: the next
+ *     D . . . . L . now . N      D: the due time that is written down
+ *                                L: the last one up to now, N: the next
  *
  *     skip   L, if it is not late by more than the grace
  *     once   L, however late

@@ -1,7 +1,7 @@
 /* gather.c - a list that fills while a batch commits.
  *
  *   idle --first row--> committing --rows meanwhile--> committing (the list, 256 at most) ...
- * --list empty--> idle
+ *    ^-------------------------------- list empty -----------------------------------------'
  *
  * Each batch is a fiber of its own, so that its memory ends with it. A row has two owners, the
  * request that waits and the batch that carries it; the last one frees it. The push to Redis

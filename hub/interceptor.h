@@ -2,8 +2,8 @@
  * is refused.
  *
  *   Authorization: Bearer mwk_… --> cache of verified tokens --hit--> identity
- *                                        `--miss--> row by prefix --> Argon2id on the offload -->
- * identity identity's permissions  ∋  the route's permission ?  handler : 403
+ *                                  `--miss--> row by prefix --> Argon2id on the offload --> identity
+ *   identity's permissions  ∋  the route's permission ?  handler : 403
  *
  * Permissions are words ("orders:write", domain/permission.def) that a key is given when it is
  * made. */

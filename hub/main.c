@@ -1,8 +1,7 @@
 /* main.c - mihwar-hub: the front end. A parent that watches, children that listen on one port
  * (SO_REUSEPORT).
  *
- *   parent: settings, metrics, the address  --fork-->  child: loop, stores, listener, one fiber per
- * request
+ *   parent: settings, metrics, address  --fork-->  child: loop, stores, listener, a fiber a request
  *
  * SIGTERM: no more connections, requests under way are answered, then the child ends
  * (shutdown_grace at the latest). */

@@ -1,7 +1,6 @@
 /* server.c - evhttp in front, a fiber behind each request.
  *
- *   evhttp parses --on_request--> struct request --fiber--> serve(): route, interceptor, handler,
- * reply
+ *   evhttp parses --on_request--> struct request --fiber--> serve(): route, interceptor, handler
  *
  * evhttp disables reading while a request is under way, so one connection has one request at a
  * time. When the caller has hung up, evhttp takes the request off its connection; replying then

@@ -1,7 +1,7 @@
 /* main.c - mihwar: what operators see and mend with.
  *
- *   words -> row of verbs[] -> options checked against the row -> stores opened -> the verb on a
- * fiber -> exit status
+ *   words -> row of verbs[] -> options held against it -> stores opened -> the verb, on a fiber
+ *     -> exit status
  *
  * Exit status: 0 done, 1 refused or failed, 2 usage. */
 #include "base/log.h"

@@ -92,7 +92,7 @@ static double queue_value(const struct queue_stats *s, size_t which)
     }
 }
 
-/* The hub's own numbers always; the queues' when the stores answer (mihwar_up says which). */
+/* The hub's own numbers always; the queues' when the stores answer (mihwar_queues_known says whether). */
 rc metrics_get(struct cx *cx, struct request *q)
 {
     _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, CHECK_MS);

@@ -1,7 +1,6 @@
 /* order_events.c - an order's timeline: as a page, or live.
  *
- *   watch the order -> send what is there -> wait for a notice -> send what is new -> ... -> final:
- * end
+ *   watch the order -> send what is there -> wait for a notice -> send what is new -> ... -> end
  *
  * Event ids grow within an order, so a client that reconnects says the last one it saw
  * (Last-Event-ID) and misses nothing. */

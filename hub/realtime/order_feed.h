@@ -1,7 +1,7 @@
 /* order_feed.h - who waits for which order's next event.
  *
- *   PostgreSQL: NOTIFY mw_order, '<order id>'  --one LISTEN per process-->  feed  --wake-->  the
- * fibers that watch it
+ *   PostgreSQL: NOTIFY mw_order, '<order id>'  --one LISTEN per process-->  feed
+ *   feed  --wake-->  the fibers that watch it
  *
  * A notice says "look again", nothing more: the watcher reads the events after the last one it has
  * seen. After a lost connection everybody looks again. Watch first, then read: nothing falls

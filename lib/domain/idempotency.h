@@ -1,8 +1,7 @@
 /* idempotency.h - the first answer again, for POSTs other than orders (those carry their key
  * themselves).
  *
- *     find -> (first time) do the work and store the answer in one transaction -> (lost a race:
- * CONFLICT) find again */
+ *     find -> (first time) do the work and store the answer in one transaction -> (lost a race: CONFLICT) find again */
 #pragma once
 #include "pg/pg.h"
 

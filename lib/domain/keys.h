@@ -1,7 +1,6 @@
 /* keys.h - the API keys of a tenant's front ends: made once, shown once, revoked for ever.
  *
- *   mwk_<prefix>_<secret>     prefix names the row; the whole is kept as an Argon2id hash
- * (secure/token.h)
+ *   mwk_<prefix>_<secret>     prefix names the row; the whole is kept as an Argon2id hash (secure/token.h)
  *
  * Several keys of a tenant may be alive together, so that one is replaced without a gap. The
  * identity is flat: it is copied in and out of the token cache. */

@@ -1,9 +1,8 @@
 /* order_answer.c - the steps of a check: what a provider's answer about a placement means.
  *
- *   open      it is there: an unconfirmed one has arrived          done      completed, the PIN
- * sealed rejected  cancelled there: somebody else, or failed            nothing   counted, asked
- * again later timed out sent: failed; unconfirmed: a person decides          resend    once more
- * under the same reference */
+ *   open      it is there: an unconfirmed one has arrived          done      completed, the PIN sealed
+ *   rejected  cancelled there: somebody else, or failed            nothing   counted, asked again later
+ *   timed out sent: failed; unconfirmed: a person decides          resend    once more under the same reference */
 #include "base/text.h"
 #include "domain/order_create.h"
 #include "domain/order_flow.h"

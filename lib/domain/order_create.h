@@ -1,8 +1,7 @@
 /* order_create.h - accepting orders, many at a time.
  *
  *     request fibers              gatherer                              PostgreSQL
- *     order_new_check  --rows-->  orders_insert  --one statement-->     product_orders + jobs, one
- * commit
+ *     order_new_check  --rows-->  orders_insert  --one statement-->     product_orders + jobs, one commit
  *     <------- outcome of each row                then  orders_push --> Redis
  *
  * The statement inserts whoever is new (ON CONFLICT DO NOTHING) with its order.dispatch job and
@@ -40,15 +39,14 @@ struct order_new {
     int quantity;
     const char *callback_url, *reference, *idempotency_key, *trace; /* NULL: none */
     char body_hash[DIGEST_HEX_LEN + 1]; /* sha256_hex of the body; needed with idempotency_key */
-    struct arena *
-        arena; /* where the texts of `order` go (the request's); NULL: that of orders_insert's cx */
+    struct arena *arena; /* for the texts of `order`; NULL: that of orders_insert's cx */
 
     /* out */
     enum order_made made;
     struct err err;     /* when refused: code, pointer, words */
     struct order order; /* CREATED and REPLAYED: as it was accepted (pending) */
-    char id[ID_LEN + 1],
-        job_id[ID_LEN + 1]; /* in and out: "" is made here; the same ids again are the same order */
+    /* in and out: "" is made here; the same ids again are the same order */
+    char id[ID_LEN + 1], job_id[ID_LEN + 1];
 };
 
 /* Everything that can be judged without the database: required fields, lengths in characters,

@@ -2,12 +2,12 @@
  * of.
  *
  *     order.dispatch                                             order.check
- *       order_plan ------> nothing left: end                      for each placement being asked
- * about | place            | doubt: order_unclear                 order_answer_open / _done /
- * _rejected / _nothing breaker, quota (or snooze)                                  order_timed_out,
- * order_to_review, order_resend order_begin     reference stored as 'sending', commit
- * order_check_left: ask again later, or end
- *       ---- the call ----
+ *       order_plan ------> nothing left: end                      for each placement asked about:
+ *         | place            | doubt: order_unclear                 order_answer_open / _done /
+ *       breaker, quota (or snooze)                                  _rejected / _nothing, or
+ *       order_begin     reference stored as 'sending', commit       order_timed_out, order_to_review,
+ *                                                                   order_resend
+ *       ---- the call ----                                        order_check_left: later, or end
  *       order_placed | order_refused | order_unclear | order_unsent | order_answer_done
  *
  * Each step locks the order's row, looks at the placement again, moves it if the move is still
@@ -21,13 +21,12 @@
  *
  * What the steps guarantee:
  *   - the reference is committed before the call; one that finds `sending` stored is told DOUBT,
- * never permission
+ *     never permission
  *   - another provider is tried only after a certain refusal, each at most once per unit
  *   - a refusal of a repeated call (calls > 1) is not certain: the first may have arrived; it is
- * treated as unclear
- *   - `unsent` is believed only for the first call of a reference that may have arrived, and only of that very call
- *     (call_token): the word of an older one frees nothing
- */
+ *     treated as unclear
+ *   - `unsent` is believed only for the first call of a reference that may have arrived, and only
+ *     of that very call (call_token): the word of an older one frees nothing */
 #pragma once
 #include "domain/placements.h"
 #include "queue/queue.h"

@@ -2,8 +2,7 @@
  * order_flow.h.
  *
  *   move_lock   the order's row locked, its placements and its route read under the lock
- *   move_write  placement, order (settled), timeline, announcement in one round trip; webhook when
- * it came to an end */
+ *   move_write  placement, order (settled), timeline, announcement in one round trip; webhook when it came to an end */
 #pragma once
 #include "domain/order_flow.h"
 

@@ -3,8 +3,8 @@
  *   latest placement of the unit      then
  *   none, unsent                      place it: at the first in the route where it has not failed
  *   failed, others may be tried       the same; nobody left: unrouted
- *   sending                           its caller died between storing the reference and the answer:
- * doubt sent, unconfirmed, ended, review  nothing to do here
+ *   sending                           its caller died before the answer was stored: doubt
+ *   sent, unconfirmed, ended, review  nothing to do here
  *
  * Doubts first, then what can be placed, then what cannot. */
 #include "domain/order_flow.sql.h"

@@ -2,8 +2,7 @@
  * reference of its own.
  *
  *   unsent <--> sending --> sent ------> completed | failed | review
- *                  |  `--> unconfirmed -> (the same, or sent, or sending again where the provider
- * merges duplicates)
+ *                  |  `--> unconfirmed -> (the same, or sent, or sending again where the provider merges duplicates)
  *                  `-----> completed | failed
  *
  * A unit has at most one placement that is not failed (a unique index): that is the rule against
@@ -49,9 +48,9 @@ rc placement_list(struct cx *cx, struct pg *db, const char *order_id, struct pla
 /* The order's status out of its units' (a unit's is that of its latest placement; pending without
  * one, and while another provider can be tried: failed without gave_up):
  *
- *   any open unit:  sending, else unconfirmed, else sent (also when some are done and others wait),
- * else pending all completed:  completed          any in review: review all failed:     failed some
- * completed, some failed: review (part was delivered)
+ *   any open unit:  sending, else unconfirmed, else sent (also when some are done and others wait), else pending
+ *   all completed:  completed          any in review: review
+ *   all failed:     failed             some completed, some failed: review (part was delivered)
  *
  * p is in placement_list's order. Pure. */
 enum order_status placements_settle(const struct placement *p, size_t n, int quantity);

@@ -1,7 +1,7 @@
 /* tz.c - time zones (RFC 8536, TZif version 2 and later).
  *
- *     file:  header v1 | data with 32-bit times (skipped) | header v2 | data with 64-bit times |
- * "\n" rule "\n" data:  transition times, the type of each, types (offset, dst?, name)
+ *     file:  header v1 | data, 32-bit times (skipped) | header v2 | data, 64-bit times | "\n" rule "\n"
+ *     data:  transition times, the type of each, types (offset, dst?, name)
  *
  * Between two transitions the type of the earlier one holds. After the last one the rule holds:
  * POSIX TZ, as in "CET-1CEST,M3.5.0,M10.5.0/3" (offsets are counted to the west there). Files come

@@ -1,9 +1,9 @@
 /* listen.c - LISTEN, kept up over lost connections.
  *
- *   READY -> LISTEN answered -> on_gap (what came before was not heard: look for yourself) -> fn
- * for each notification
- *     ^------------------------------- lost: opened again at once, with the back-off
- * --------------------' */
+ *   READY -> LISTEN answered -> on_gap -> fn for each notification
+ *     ^---- lost: opened again at once, with the back-off ----'
+ *
+ * on_gap: what came before was not heard; look for yourself. */
 #include "pg/db.h"
 #include "rt/loop.h"
 #include <assert.h>

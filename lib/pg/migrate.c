@@ -1,8 +1,7 @@
 /* migrate.c - bring the schema to the last step that this program knows, or say why not.
  *
  *   known     1 2 3 4 5        migrations[], compiled in
- *   recorded  1 2 3            table schema_steps; must be a prefix of the known ones, with the
- * same checksums
+ *   recorded  1 2 3            schema_steps: a prefix of the known ones, with the same checksums
  *
  * Each missing step is a transaction of its own: lock, look again what is recorded, apply, record.
  * Two runners alternate or wait for each other; a step that fails leaves the ones before it in

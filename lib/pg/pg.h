@@ -49,13 +49,13 @@ rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret);
 struct pg *pg_free(struct pg *db);
 
 /* The number of args must be q->nparams. ret may be NULL. Parks. Errors:
- *   STORE_DOWN     never sent, or certainly not kept (no connection within 5 s, server shutting
- * down) STORE_DOUBT    a write that was sent and whose end is not known, also because the caller
- * gave up PG_UNIQUE, PG_CONSTRAINT   refused by pg_constraint(); RAISE in a trigger is
- * PG_CONSTRAINT PG_RETRY       serialization failure or deadlock five times over, or a lock not had
- * within 5 s DEADLINE       of the context (a read), or the server's statement_timeout CANCELLED,
- * OVERLOADED, BUFFER_FULL, PG (any other error of the server) Not inside fn of pg_tx_run: it would
- * wait for rows that the transaction itself holds. */
+ *   STORE_DOWN     never sent, or certainly not kept (no connection within 5 s, server going down)
+ *   STORE_DOUBT    a write that was sent and whose end is not known, also when the caller gave up
+ *   PG_UNIQUE, PG_CONSTRAINT   refused by pg_constraint(); RAISE in a trigger is PG_CONSTRAINT
+ *   PG_RETRY       serialization failure or deadlock five times over, or a lock not had within 5 s
+ *   DEADLINE       of the context (a read), or the server's statement_timeout
+ *   CANCELLED, OVERLOADED, BUFFER_FULL, PG (any other error of the server)
+ * Not inside fn of pg_tx_run: it would wait for rows that the transaction itself holds. */
 rc pg_query(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result **ret,
             const struct pg_arg *args) MW_PARKS;
 #define pg_do(cx, db, q, ret, ...) pg_query((cx), (db), &(q), (ret), PG_ARGS(__VA_ARGS__))

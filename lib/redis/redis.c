@@ -1,8 +1,7 @@
 /* redis.c - who waits for which reply.
  *
  *   unsent: [D][E]             no connection yet: kept until there is one, or until their deadline
- *   sent:   [A: 1][B: 3][C: 1]   in the order of the wire; the next reply is A's, the next three
- * are B's
+ *   sent:   [A: 1][B: 3][C: 1]   in the order of the wire; the next reply is A's, the next three are B's
  *
  * A fiber that gives up while unsent takes its command back. While sent it cannot (bytes are on
  * their way): the wait stays in line without a fiber, and its replies are dropped as they come; so

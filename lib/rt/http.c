@@ -47,7 +47,7 @@ struct call {
     bool refused; /* an address was not public */
     bool too_long;
     bool
-        head; /* the empty line after the headers has come: curl takes a head cut short for a whole answer */
+        head; /* the empty line after the headers came: curl takes a head cut short for an answer */
     bool done;
 };
 

@@ -28,17 +28,14 @@ struct http_request {
     int64_t connect_ms, total_ms; /* the context's deadline also holds */
     size_t max_body;              /* response ceiling in bytes; 0: 1 MiB; more is UNCLEAR */
     bool fresh;                   /* a new connection, not one that was kept */
-    bool
-        insecure_tls; /* do not verify the peer (a provider with broken TLS; the operator's choice) */
-    bool
-        refuse_private; /* SSRF: refuse addresses that are not public, checked on the address connected to */
+    bool insecure_tls;            /* do not verify the peer: the operator's choice */
+    bool refuse_private;          /* SSRF: only public addresses, checked on the one connected to */
 };
 
 struct http_response {
     enum http_outcome outcome;
-    long status; /* when ANSWERED */
-    struct buf
-        body; /* NUL-terminated, may contain NUL bytes; valid also when UNCLEAR (what came) */
+    long status;     /* when ANSWERED */
+    struct buf body; /* NUL-terminated, may contain NUL; valid also when UNCLEAR (what came) */
     char content_type[128];
     char location[256];
     int64_t retry_after_s; /* -1: none */

@@ -1,7 +1,7 @@
 /* seal.c - AES-256-GCM over a text, with the place where it belongs as additional data.
  *
- *   additional data   "v1.KEYID" NUL context        so neither version, key id nor place can be
- * exchanged sealed            v1 . KEYID . base64url( nonce 12 | ciphertext | tag 16 ) */
+ *   additional data   "v1.KEYID" NUL context        so neither version, key id nor place can be exchanged
+ *   sealed            v1 . KEYID . base64url( nonce 12 | ciphertext | tag 16 ) */
 #include "secure/seal.h"
 #include "base/buf.h"
 #include "base/id.h"

@@ -1,14 +1,12 @@
 /* token.h - API keys: made once, shown once, stored as an Argon2id hash, remembered briefly after
  * they were verified.
  *
- *   mwk_k3v9x0q2m7ab_mJ8x…(43)        prefix (names the row, no secret) _ 256 random bits in
- * base64url
+ *   mwk_k3v9x0q2m7ab_mJ8x…(43)        prefix (names the row, no secret) _ 256 random bits in base64url
  *
  * Each call with a key:
  *
  *   parse --> known by its keyed digest? --fresh--> identity (no query, no Argon2)
- *                |                     `--older--> load the row; same hash: fresh again, without
- * Argon2
+ *                |                     `--older--> load the row; same hash: fresh again, without Argon2
  *                `-no--> load the row by prefix --> Argon2 on the offload --> remember
  *
  * An unknown prefix costs the same Argon2 as a known one (nobody learns which exist), behind a gate

@@ -1,15 +1,14 @@
 /* token_cache.c - keys that were verified lately, and one check at a time for those that were not.
  *
- *   entries   by HMAC(key of this process, token): neither tokens nor guessable digests stay in
- * memory good      identity + the row's hash it was verified against; fresh for fresh_ms, then its
- * row is read again, and Argon2 is spent only if the row's hash is another one refused   wrong
- * keys, for REFUSED_MS; a list of their own, so that guesses never push good keys out checks under
- * way: who asks with the same token waits for its end
+ *   entries   by HMAC(key of this process, token): neither tokens nor guessable digests stay in memory
+ *     good      identity + the row's hash it was verified against; fresh for fresh_ms, then its row is read again, and Argon2
+ *               is spent only if the row's hash is another one
+ *     refused   wrong keys, for REFUSED_MS; a list of their own, so that guesses never push good keys out
+ *   checks    under way: who asks with the same token waits for its end
  *
  *   gate       holds  waits
  *   known      2      64      prefix has a row
- *   unknown    1      16      prefix has none: Argon2 is spent all the same
- */
+ *   unknown    1      16      prefix has none: Argon2 is spent all the same */
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/text.h"

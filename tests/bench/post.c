@@ -2,7 +2,7 @@
  * when the answer to the last one has come.
  *
  *   bench_post --port N --key KEY --package ID [--connections 64] [--seconds 5] [--requests N]
- * [--path /v1/orders]
+ *              [--path /v1/orders]
  *
  * Prints one line of JSON: requests, rate, median and 99th percentile in microseconds, answers
  * other than 201. Plain sockets and epoll: on a machine with few cores the client must cost little.

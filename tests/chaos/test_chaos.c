@@ -3,13 +3,14 @@
  *   poster ---- POST, the same Idempotency-Key until 201 ----> hub          worker, beat
  *                                                                 \          /
  *   reaper ---- kill -9, a moment, start again ---->  each in turn, Redis, PostgreSQL and the
- * provider too; FLUSHALL twice
+ *                                                     provider too; FLUSHALL twice
  *
  * At the end, with everything up and quiet, each accepted order is
  *   - completed, and in the provider's ledger exactly once; or
  *   - in review: its reference was stored, its call was cut, the provider does not know it: in the
- * ledger at most once. Nothing else is in the ledger. Orders in review are listed with their
- * timelines, and what took longest is told.
+ *     ledger at most once.
+ * Nothing else is in the ledger. Orders in review are listed with their timelines, and what took
+ * longest is told.
  *
  * MIHWAR_CHAOS_SEED repeats a run's choices (not its races); MIHWAR_CHAOS_ORDERS changes the
  * number. */

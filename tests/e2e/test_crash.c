@@ -1,8 +1,9 @@
 /* test_crash.c - one failure at the worst place each: what the order becomes, and what the ledger
  * says.
  *
- *   reference stored | call | answer | stored | ack         each bar is a place to die or to lose
- * something at */
+ *   reference stored | call | answer | stored | ack
+ *
+ * Each bar is a place to die or to lose something at. */
 #include "tests/e2e/e2e.h"
 #include <sys/wait.h>
 

@@ -2,10 +2,10 @@
  * deliveries.
  *
  *     accepted(1) --approve--> delivered(2)      one line in the ledger: a code left the house, or
- * a player was loaded
+ *              |                                 a player was loaded
  *              `--cancel----> cancelled(3)       the dealer gets back exactly the cost
  *                 2 <--operator--> 3             a late change of mind; 3 -> 2 delivers, 2 -> 3
- * cannot take the goods back
+ *                                                cannot take the goods back
  *
  * With a file, each event is appended and synced before anybody is told, and read back at the next
  * start: the provider does not forget because its process was killed. The ledger is the oracle for

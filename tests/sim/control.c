@@ -1,10 +1,13 @@
 /* control.c - /_sim/…: a test's hand on the simulator.
  *
- *   switch?[ENDPOINT.]NAME=VALUE[*N]&…[&product=|player=|ref=]   one rule per assignment; 400 names
- * what is wrong switches                 the table, with the defaults that hold reset[?all=1] rules
- * and calls are forgotten; all: orders, ledger and money too ledger, orders, calls    JSON
- *   settle[?ref=&status=2|3&pin=&text=&kod=]   ends one order so, or every open one as it was to
- * end dealer?kod=&balance=     sets (or only shows) a dealer's money */
+ *   switch?[ENDPOINT.]NAME=VALUE[*N]&…[&product=|player=|ref=]
+ *                            one rule per assignment; 400 names what is wrong
+ *   switches                 the table, with the defaults that hold
+ *   reset[?all=1]            rules and calls are forgotten; all: orders, ledger and money too
+ *   ledger, orders, calls    JSON
+ *   settle[?ref=&status=2|3&pin=&text=&kod=]
+ *                            ends one order so, or every open one as it was to end
+ *   dealer?kod=&balance=     sets (or only shows) a dealer's money */
 #include "base/clock.h"
 #include "base/text.h"
 #include "sim.h"

@@ -1,10 +1,11 @@
 /* rules.h - which switch holds for which call.
  *
- *   a switch   has a name, the endpoints it matters to, a default and the values it may take
- * (switch_row) a rule     "[ENDPOINT.]NAME=VALUE[*N]" for a product, a player, a reference, or for
- * all; *N: for N calls only a tail     the same rules in the product's own id, after a '~':
- * "60~place.fault=reset;outcome=cancel". Their *N counts the calls of one reference, so that each
- * order meets the same trouble
+ *   a switch   has a name, the endpoints it matters to, a default and its values (switch_row)
+ *   a rule     "[ENDPOINT.]NAME=VALUE[*N]" for a product, a player, a reference, or for all;
+ *              *N: for N calls only
+ *   a tail     the same rules in the product's own id, after a '~':
+ *              "60~place.fault=reset;outcome=cancel". Their *N counts the calls of one reference,
+ *              so that each order meets the same trouble
  *
  * Default, then the rules in the order in which they came, then the tail: the last one that speaks
  * wins. */
@@ -27,9 +28,8 @@ struct switch_row {
     const char *name;
     int endpoints; /* of enum endpoint */
     const char *def;
-    const char
-        *values; /* words; "#" stands for a number >= -1, "$" for a decimal, "?" for any text */
-    const char *quirk; /* "Q11" */
+    const char *values; /* words; "#": a number >= -1, "$": a decimal, "?": any text */
+    const char *quirk;  /* "Q11" */
     const char *help;
 };
 

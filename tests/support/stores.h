@@ -61,8 +61,9 @@ void stores_up_pg(struct stores *s);
 char *stores_new_database(const struct stores *s, const char *name, const char *template_db,
                           char *url);
 
-/* ---------------------------------------------------------------- one blocking question, outside
- * any loop
+/* ---------------------------------------------------------------- one blocking question
+ *
+ * Outside any loop.
  *
  * printf-style SQL or command. The answer is text in one of 32 buffers used in turn: copy what must
  * live longer. One connection per process and url is kept and made anew after a failure. */

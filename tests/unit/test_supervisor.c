@@ -1,9 +1,9 @@
 /* test_supervisor.c - real forks: start, restart, drain, kill, and a parent that is gone.
  *
- *      test --fork--> supervisor --fork--> children        every process writes what happens to one
- * pipe:
- *        ^------------- "<what> <index> <pid>\n" -----'    its end of file means that all of them
- * are gone */
+ *      test --fork--> supervisor --fork--> children
+ *        ^------------- "<what> <index> <pid>\n" -----'
+ *
+ * Every process writes what happens to one pipe; its end of file means that all of them are gone. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "rt/fiber.h"

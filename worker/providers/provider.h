@@ -62,8 +62,7 @@ struct answer {
     const char *pins[ANSWER_PINS_MAX];
     size_t npins;
     const char *verbatim; /* masked, or NULL when nothing came back */
-    bool
-        healthy; /* the provider answered as it should, whatever it said: what the breaker counts */
+    bool healthy;         /* it answered as it should, whatever it said: what the breaker counts */
     int64_t retry_after_ms; /* TROUBLE: as the provider asked; 0: it did not */
     int64_t took_ms;
 };
@@ -74,9 +73,8 @@ const char *answer_reason_name(enum answer_reason r); /* "no_balance", "" for NO
 /* One unit to buy. Strings are borrowed for the call. */
 struct place_request {
     const char *reference; /* stored before the call */
-    const char *
-        product; /* what the provider wants to be told (znet: oyun_bilgi_id), of the package's mapping */
-    const char *kupur; /* its second half, or "" */
+    const char *product;   /* of the package's mapping (znet: oyun_bilgi_id) */
+    const char *kupur;     /* its second half, or "" */
     const char *user_identifier;
     const char *extra_field; /* or NULL */
     const char *phone;       /* the customer's, or NULL */
@@ -95,8 +93,7 @@ struct catalogue_row {
     const char *price;           /* decimal or NULL */
     const char *raw;             /* the row as the provider gave it, JSON object text */
     bool available;
-    bool
-        ambiguous; /* the pair that orders it also orders another row: not to be routed by itself */
+    bool ambiguous; /* its pair orders another row too: not to be routed by itself */
 };
 struct catalogue_answer {
     bool ok;

@@ -33,10 +33,9 @@ struct asking {
 struct round {
     struct job *job;
     const char *order_id;
-    int64_t again_ms; /* wall; the earliest question to come; 0: none is expected */
-    bool spent;       /* check_retries questions were asked: the sweep goes on */
-    struct asking
-        *last; /* its step is stored together with the job's end; NULL: nothing is left to store */
+    int64_t again_ms;    /* wall; the earliest question to come; 0: none is expected */
+    bool spent;          /* check_retries questions were asked: the sweep goes on */
+    struct asking *last; /* its step is stored with the job's end; NULL: nothing is left to store */
     int left;
 };
 
