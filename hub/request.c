@@ -16,24 +16,42 @@ const char *request_header(const struct request *q, const char *name)
     return evhttp_find_header(evhttp_request_get_input_headers(q->ev), name);
 }
 
+static char *decode(const char *s, size_t n, bool *ret_good)
+{
+    char *raw = xstrndup(s, n), *text;
+    size_t len = 0;
+
+    text = evhttp_uridecode(raw, /* decode_plus= */ 1, &len);
+    free(raw);
+    *ret_good = text && strlen(text) == len && utf8_valid(text, len);
+    return text;
+}
+
+rc request_check_query(struct cx *cx, const struct request *q)
+{
+    for (const char *p = q->query; *p; p += *p == '&') {
+        size_t len = strcspn(p, "&");
+        bool good;
+        free(decode(p, len, &good));
+        if (!good)
+            return fail(cx, BAD_REQUEST, "the query is not UTF-8 text, or has a NUL in it");
+        p += len;
+    }
+    return OK;
+}
+
 const char *request_query(struct cx *cx, const struct request *q, const char *name)
 {
     size_t n = strlen(name);
 
-    for (const char *p = q->query; *p;) {
+    for (const char *p = q->query; *p; p += *p == '&') {
         size_t len = strcspn(p, "&");
         if (len > n && strncmp(p, name, n) == 0 && p[n] == '=') {
-            char *raw = arena_strndup(&cx->arena, p + n + 1, len - n - 1);
-            size_t out_len = 0;
-            char *text = evhttp_uridecode(raw, /* decode_plus= */ 1, &out_len);
-            const char *value = NULL;
-            if (text && strlen(text) == out_len && utf8_valid(text, out_len))
-                value = arena_strdup(&cx->arena, text);
-            free(text);
-            return value;
+            bool good;
+            _cleanup_(freep) char *text = decode(p + n + 1, len - n - 1, &good);
+            return good && *text ? arena_strdup(&cx->arena, text) : NULL;
         }
         p += len;
-        p += *p == '&';
     }
     return NULL;
 }

@@ -49,7 +49,9 @@ struct request {
 
 /* The value of a header, NULL if it was not sent. Lives as long as the request. */
 const char *request_header(const struct request *q, const char *name);
-/* A decoded query value in cx's arena, NULL if it is not there or not UTF-8. */
+/* BAD_REQUEST when something in the query is not text: it would otherwise be taken for not said. */
+rc request_check_query(struct cx *cx, const struct request *q);
+/* A decoded query value in cx's arena, NULL if it is not there or empty. */
 const char *request_query(struct cx *cx, const struct request *q, const char *name);
 /* ?limit= (1..500, default 50); INVALID_FIELD. */
 rc request_limit(struct cx *cx, const struct request *q, int *ret);

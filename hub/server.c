@@ -141,6 +141,7 @@ static rc handle(struct cx *cx, struct request *q)
 
     read_target(cx, q);
     try(check_framing(cx, q));
+    try(request_check_query(cx, q));
 
     if (q->body_len > (size_t)q->hub->settings->hub_body_max)
         return fail(cx, BODY_TOO_LARGE, "the body has %zu bytes; at most %lld are accepted",

@@ -25,6 +25,19 @@ static rc keep(struct cx *cx, struct pg_tx *tx, void *arg)
                              k->q->status, buf_str(&k->q->out));
 }
 
+/* Location is not kept: it is the path that made it and the id that was told. */
+static void reply_place(struct cx *cx, struct request *q)
+{
+    cJSON *told;
+
+    if (json_parse(cx, q->out.p, q->out.len, REPLY_MAX, &told) != OK)
+        return;
+    const cJSON *id = cJSON_GetObjectItemCaseSensitive(told, "id");
+    if (cJSON_IsString(id))
+        reply_header(q, "Location",
+                     arena_printf(&cx->arena, "%s/%s", q->route->path, id->valuestring));
+}
+
 static rc find(struct cx *cx, struct request *q, const struct keeping *k, bool *ret_found)
 {
     struct idempotency_answer a;
@@ -36,6 +49,7 @@ static rc find(struct cx *cx, struct request *q, const struct keeping *k, bool *
     buf_reset(&q->out);
     buf_puts(&q->out, a.body);
     reply_header(q, "Idempotency-Replayed", "true");
+    reply_place(cx, q);
     return reply_json(cx, q, a.http_status);
 }
 
@@ -54,7 +68,14 @@ rc answer_once(struct cx *cx, struct request *q,
     try(find(cx, q, &k, &found));
     if (found)
         return OK;
-    try(fn(cx, q, arg));
+    r = fn(cx, q, arg);
+    if (r == E_ALREADY_EXISTS || r == E_CONFLICT) { /* perhaps made by this very key, just now */
+        struct err first = cx->err;
+        if (find(cx, q, &k, &found) == OK && found)
+            return OK;
+        cx->err = first;
+    }
+    try(r);
     r = pg_tx_run(cx, q->hub->db, keep, &k);
     if (r == E_CONFLICT) /* another request with this key was first: its answer is the answer */
         r = find(cx, q, &k, &found);

@@ -93,6 +93,11 @@ static const struct {
      "not_found"},
     {"a status that is none", "GET", "/v1/orders?status=lost", NULL, 422, "invalid_field"},
     {"a time that is none", "GET", "/v1/orders?since=yesterday", NULL, 422, "invalid_field"},
+    {"a status with a NUL", "GET", "/v1/orders?status=pending%00", NULL, 400, "bad_request"},
+    {"half a character", "GET", "/v1/orders?status=%d9", NULL, 400, "bad_request"},
+    {"filters left empty", "GET", "/v1/orders?status=&package_id=&since=&limit=", NULL, 200, NULL},
+    {"a package that is no id", "GET", "/v1/orders?package_id=60", NULL, 422, "invalid_field"},
+    {"a cursor that is none", "GET", "/v1/orders?after=x", NULL, 422, "invalid_field"},
     {"orders", "GET", "/v1/orders?limit=500&since=2026-01-01T00:00:00Z", NULL, 200, NULL},
     {"queues", "GET", "/v1/queues", NULL, 200, NULL},
     {"dead letters", "GET", "/v1/dlq", NULL, 200, NULL},
@@ -203,6 +208,7 @@ START_TEST(the_same_key_twice)
     ck_assert_msg(again.status == 201, "case: %s: %s", once[_i].title, again.body);
     ck_assert_str_eq(again.body, first.body);
     ck_assert_str_eq(web_header(&again, "Idempotency-Replayed"), "true");
+    ck_assert_str_eq(web_header(&again, "Location"), web_header(&first, "Location"));
     _cleanup_(web_reply_release) struct web_reply mismatch =
         post_with_key(once[_i].path, key, other);
     ck_assert_msg(mismatch.status == 422, "case: %s: %s", once[_i].title, mismatch.body);

@@ -168,8 +168,9 @@ START_TEST(a_kill_among_orders)
         ck_wait(take_answer(send_order(user, key), id, text, sizeof text) == 201, 30000);
         ck_assert_msg(!ids[i][0] || strcmp(ids[i], id) == 0, "promised %s, now %s", ids[i], id);
     }
-    ck_assert_int_eq(pg_one_int(h.stores.database_url, "SELECT count(*) FROM product_orders WHERE "
-                                                       "user_identifier = '%s'",
+    ck_assert_int_eq(pg_one_int(h.stores.database_url,
+                                "SELECT count(*) FROM product_orders WHERE "
+                                "user_identifier = '%s'",
                                 user),
                      MANY);
     printf("killed %s: %d of %d were promised before\n", part_name(killed[_i]), promised, MANY);
@@ -205,7 +206,7 @@ START_TEST(ending_among_requests)
     ck_wait(({
                 _cleanup_(web_reply_release) struct web_reply r = house_get(&h, "/metrics");
                 const char *at = strstr(r.body, "\nmihwar_hub_requests_in_flight ");
-                at && atoi(at + strlen("\nmihwar_hub_requests_in_flight ")) > MANY;
+                at &&atoi(at + strlen("\nmihwar_hub_requests_in_flight ")) > MANY;
             }),
             20000);
     bool clean = house_down(&h, HUB);
@@ -223,8 +224,8 @@ END_TEST
 START_TEST(ending_within_an_answer)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)h.hub_port)};
-    _cleanup_(freep) char *request = xasprintf(
-        "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"), *text = xcalloc(1, MiB(1));
+    _cleanup_(freep) char *request = xasprintf("GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"),
+                          *text = xcalloc(1, MiB(1));
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), small = 2048;
 
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

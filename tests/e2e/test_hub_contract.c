@@ -1,0 +1,279 @@
+/* test_hub_contract.c - what the hub answers is what /openapi.json says: real replies against the
+ * schemas named there.
+ *
+ * The schema words that the document uses are judged here: $ref, type, enum, required, properties,
+ * items, format (uuid, date-time). A name in a reply that its schema does not list is a fault too:
+ * the document must not fall behind the code. */
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "tests/e2e/e2e.h"
+
+static struct house h;
+static struct web_reply doc;
+static char order[40], job[40], dead[40], dead_job[40], package[40];
+
+/* ------------------------------------------------------------------ a small judge of schemas */
+
+static const cJSON *get(const cJSON *o, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(o, name);
+}
+
+static const cJSON *schema_named(const char *name)
+{
+    const cJSON *s = get(get(get(doc.json, "components"), "schemas"), name);
+
+    ck_assert_msg(s != NULL, "openapi.json has no schema %s", name);
+    return s;
+}
+
+static bool is_type(const cJSON *v, const char *type)
+{
+    if (strcmp(type, "integer") == 0)
+        return cJSON_IsNumber(v) && v->valuedouble == (double)(int64_t)v->valuedouble;
+    return (strcmp(type, "object") == 0 && cJSON_IsObject(v)) ||
+           (strcmp(type, "array") == 0 && cJSON_IsArray(v)) ||
+           (strcmp(type, "string") == 0 && cJSON_IsString(v)) ||
+           (strcmp(type, "number") == 0 && cJSON_IsNumber(v)) ||
+           (strcmp(type, "boolean") == 0 && cJSON_IsBool(v)) ||
+           (strcmp(type, "null") == 0 && cJSON_IsNull(v));
+}
+
+static bool has_type(const cJSON *v, const cJSON *type)
+{
+    const cJSON *one;
+
+    if (cJSON_IsString(type))
+        return is_type(v, type->valuestring);
+    cJSON_ArrayForEach(one, type)
+    {
+        if (is_type(v, one->valuestring))
+            return true;
+    }
+    return type == NULL;
+}
+
+static bool has_format(const cJSON *v, const cJSON *format)
+{
+    char id[ID_LEN + 1];
+    int64_t ms;
+
+    if (!format || !cJSON_IsString(v))
+        return true;
+    if (strcmp(format->valuestring, "uuid") == 0)
+        return id_parse(v->valuestring, id);
+    if (strcmp(format->valuestring, "date-time") == 0)
+        return clock_parse(v->valuestring, &ms);
+    return true;
+}
+
+static bool is_listed(const cJSON *v, const cJSON *list)
+{
+    const cJSON *one;
+
+    cJSON_ArrayForEach(one, list)
+    {
+        if (cJSON_Compare(v, one, true))
+            return true;
+    }
+    return list == NULL;
+}
+
+static void judge(const char *where, const cJSON *v, const cJSON *schema);
+
+static void judge_object(const char *where, const cJSON *v, const cJSON *schema)
+{
+    const cJSON *names = get(schema, "properties"), *one;
+
+    cJSON_ArrayForEach(one, get(schema, "required")) ck_assert_msg(
+        get(v, one->valuestring) != NULL, "%s: %s is missing", where, one->valuestring);
+    cJSON_ArrayForEach(one, v)
+    {
+        _cleanup_(freep) char *inner = xasprintf("%s/%s", where, one->string);
+        if (!names)
+            continue;
+        ck_assert_msg(get(names, one->string) != NULL, "%s is not in openapi.json", inner);
+        judge(inner, one, get(names, one->string));
+    }
+}
+
+static void judge(const char *where, const cJSON *v, const cJSON *schema)
+{
+    const cJSON *ref = get(schema, "$ref"), *one;
+
+    if (ref) {
+        judge(where, v, schema_named(strrchr(ref->valuestring, '/') + 1));
+        return;
+    }
+    _cleanup_(freep) char *text = cJSON_PrintUnformatted(v);
+    ck_assert_msg(has_type(v, get(schema, "type")), "%s: wrong type: %s", where, text);
+    ck_assert_msg(has_format(v, get(schema, "format")), "%s: wrong form: %s", where, text);
+    ck_assert_msg(is_listed(v, get(schema, "enum")), "%s: not one of them: %s", where, text);
+    if (cJSON_IsObject(v))
+        judge_object(where, v, schema);
+    if (cJSON_IsArray(v) && get(schema, "items"))
+        cJSON_ArrayForEach(one, v) judge(where, one, get(schema, "items"));
+}
+
+/* ------------------------------------------------------------------ the calls */
+
+/* Path of openapi.json; $O, $J, $D, $P: order, job, dead letter, package. */
+static const struct {
+    const char *method, *template, *path, *body;
+    int status;
+    bool filled; /* "data" must not be empty */
+} calls[] = {
+    {"POST", "/v1/orders", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"c\"}", 201, 0},
+    {"GET", "/v1/orders", "/v1/orders", NULL, 200, true},
+    {"GET", "/v1/orders/{id}", "/v1/orders/$O", NULL, 200, 0},
+    {"POST", "/v1/orders/{id}/cancel", "/v1/orders/$C/cancel", NULL, 200, 0},
+    {"GET", "/v1/orders/{id}/events", "/v1/orders/$O/events", NULL, 200, true},
+    {"POST", "/api-dj/orders", "/api-dj/orders/",
+     "{\"packageId\":\"$P\",\"userIdentifier\":\"c\"}", 201, 0},
+    {"POST", "/v1/jobs", "/v1/jobs", "{\"task\":\"mihwar.noop\"}", 201, 0},
+    {"POST", "/v1/jobs", "/v1/jobs", "[{\"task\":\"mihwar.noop\",\"durable\":false}]", 201, 0},
+    {"GET", "/v1/jobs/{id}", "/v1/jobs/$J", NULL, 200, 0},
+    {"GET", "/v1/jobs/{id}", "/v1/jobs/$X", NULL, 200, 0},
+    {"POST", "/v1/jobs/{id}/cancel", "/v1/jobs/$S/cancel", NULL, 200, 0},
+    {"POST", "/v1/jobs/{id}/retry", "/v1/jobs/$S/retry", NULL, 200, 0},
+    {"GET", "/v1/queues", "/v1/queues", NULL, 200, true},
+    {"POST", "/v1/queues/{q}/pause", "/v1/queues/contract/pause", NULL, 200, 0},
+    {"POST", "/v1/queues/{q}/resume", "/v1/queues/contract/resume", NULL, 200, 0},
+    {"POST", "/v1/queues/{q}/purge", "/v1/queues/contract/purge", NULL, 200, 0},
+    {"GET", "/v1/dlq", "/v1/dlq", NULL, 200, true},
+    {"POST", "/v1/dlq/replay", "/v1/dlq/replay", "{\"ids\":[\"$D\"]}", 200, 0},
+    {"POST", "/v1/schedules", "/v1/schedules",
+     "{\"name\":\"c\",\"task\":\"mihwar.noop\",\"cron\":\"0 4 * * *\",\"timezone\":\"Asia/Riyadh\"}",
+     201, 0},
+    {"PATCH", "/v1/schedules/{id}", "/v1/schedules/c", "{\"every\":\"1h\"}", 200, 0},
+    {"GET", "/v1/schedules", "/v1/schedules", NULL, 200, true},
+    {"DELETE", "/v1/schedules/{id}", "/v1/schedules/c", NULL, 204, 0},
+    {"GET", "/healthz", "/healthz", NULL, 200, 0},
+    {"GET", "/readyz", "/readyz", NULL, 200, 0},
+    {"GET", "/v1/orders", "/v1/orders?limit=0", NULL, 422, 0},
+    {"POST", "/v1/jobs", "/v1/jobs", "{\"task\":1}", 422, 0},
+};
+
+static char *fill(const char *text)
+{
+    static char scheduled[40], pending[40];
+    struct buf b = BUF(KiB(4));
+
+    if (text && strstr(text, "$S") && !scheduled[0]) {
+        _cleanup_(web_reply_release) struct web_reply r = house_post(
+            &h, "/v1/jobs",
+            "{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"queue\":\"contract\"}");
+        snprintf(scheduled, sizeof scheduled, "%s", web_text(&r, "id"));
+    }
+    if (text && strstr(text, "$C")) {
+        house_down(&h, WORKER);
+        snprintf(pending, sizeof pending, "%s", house_order(&h, package, "cancel", ""));
+    }
+    for (const char *p = text; p && *p; p++) {
+        const char *v = *p != '$'       ? NULL
+                        : p[1] == 'O' ? order
+                        : p[1] == 'C' ? pending
+                        : p[1] == 'J' ? job
+                        : p[1] == 'X' ? dead_job
+                        : p[1] == 'S' ? scheduled
+                        : p[1] == 'D' ? dead
+                                      : package;
+        if (v)
+            buf_puts(&b, v), p++;
+        else
+            buf_putc(&b, *p);
+    }
+    return buf_take(&b);
+}
+
+static const cJSON *answer_schema(const cJSON *op, int status)
+{
+    char code[8];
+
+    snprintf(code, sizeof code, "%d", status);
+    const cJSON *r = get(get(op, "responses"), code);
+    bool other = !r;
+    if (other)
+        r = get(get(op, "responses"), "default");
+    return get(get(get(r, "content"), other ? "application/problem+json" : "application/json"),
+               "schema");
+}
+
+/* One order with a PIN, one finished job, one dead letter. */
+static void make_things(void)
+{
+    doc = house_get(&h, "/openapi.json");
+    ck_assert(doc.status == 200 && doc.json);
+    snprintf(package, sizeof package, "%s", house_package(&h, "60", NULL));
+    snprintf(order, sizeof order, "%s", house_order(&h, package, "contract", ",\"quantity\":2"));
+    _cleanup_(web_reply_release) struct web_reply j =
+        house_post(&h, "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"a\":1}}");
+    snprintf(job, sizeof job, "%s", web_text(&j, "id"));
+    _cleanup_(web_reply_release) struct web_reply d = house_post(
+        &h, "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"fail\":\"invalid_field\"}}");
+    snprintf(dead_job, sizeof dead_job, "%s", web_text(&d, "id"));
+    ck_wait(strcmp(house_status(&h, order), "completed") == 0, 30000);
+    ck_wait(({
+                _cleanup_(web_reply_release) struct web_reply r = house_get(&h, "/v1/dlq");
+                const char *id = web_text(&r, "data.0.id");
+                snprintf(dead, sizeof dead, "%s", id ? id : "");
+                id != NULL;
+            }),
+            30000);
+    ck_wait(pg_one_int(h.stores.database_url, "SELECT count(*) FROM jobs WHERE id = '%s' AND state "
+                                              "= 'completed'",
+                       job) == 1,
+            30000);
+}
+
+START_TEST(replies_fit_the_document)
+{
+    if (!doc.json)
+        make_things();
+    _cleanup_(freep) char *path = fill(calls[_i].path), *body = fill(calls[_i].body);
+    _cleanup_(freep) char *url = xasprintf("%s%s", h.url, path), *lower = xstrdup(calls[_i].method);
+    _cleanup_(freep) char *where = xasprintf("%s %s", calls[_i].method, path);
+    for (char *c = lower; *c; c++)
+        *c = (char)(*c | 0x20);
+    const cJSON *op = get(get(get(doc.json, "paths"), calls[_i].template), lower);
+    ck_assert_msg(op != NULL, "openapi.json has no %s %s", lower, calls[_i].template);
+    _cleanup_(web_reply_release) struct web_reply r =
+        web(.url = url, .method = calls[_i].method, .bearer = h.key,
+            .body = calls[_i].body ? body : NULL);
+    ck_assert_msg(r.status == calls[_i].status, "%s: %d %s %s", where, r.status, r.why, r.body);
+    if (calls[_i].status == 204) {
+        ck_assert_int_eq((int)r.body_len, 0);
+        return;
+    }
+    const cJSON *schema = answer_schema(op, r.status);
+    ck_assert_msg(schema && r.json, "%s: no schema, or no JSON: %s", where, r.body);
+    judge(where, r.json, schema);
+    if (calls[_i].filled)
+        ck_assert_msg(cJSON_GetArraySize(get(r.json, "data")) > 0, "%s: nothing to judge", where);
+}
+END_TEST
+
+/* No operation is forgotten above, save those whose answer is no JSON of ours. */
+START_TEST(every_operation_was_asked)
+{
+    const cJSON *path, *op;
+
+    cJSON_ArrayForEach(path, get(doc.json, "paths"))
+    {
+        cJSON_ArrayForEach(op, path)
+        {
+            const char *id = get(op, "operationId")->valuestring;
+            bool asked = strcmp(id, "metrics") == 0 || strcmp(id, "openapi") == 0 ||
+                         strcmp(id, "dlq_drop") == 0; /* 204 */
+            for (size_t i = 0; i < COUNT(calls); i++)
+                asked |= strcmp(calls[i].template, path->string) == 0 &&
+                         strcasecmp(calls[i].method, op->string) == 0;
+            ck_assert_msg(asked, "%s is not asked here", id);
+        }
+    }
+}
+END_TEST
+
+E2E(hub_contract, house_start, {"replies", replies_fit_the_document, COUNT(calls)},
+    {"operations", every_operation_was_asked, 0})
