@@ -21,7 +21,7 @@ enum verdict verdict_of(const struct placement *p, enum answer_kind k,
         return late ? VERDICT_OPEN_TIMED_OUT : VERDICT_OPEN;
     if (late)
         return VERDICT_TIMED_OUT;
-    if (doubted && age_ms(p, now_ms) >= r->review_after_ms)
+    if (doubted && k != ANSWER_NOT_SENT && age_ms(p, now_ms) >= r->review_after_ms)
         return VERDICT_REVIEW;
     if (doubted && k == ANSWER_UNKNOWN_REFERENCE && r->may_resend)
         return VERDICT_RESEND;

@@ -6,7 +6,8 @@
  *   pending               any           open (it has arrived)    failed: "Timeout …"
  *   unknown reference     unconfirmed   resend where the provider merges or refuses duplicates; else as silence
  *   silence, trouble      unconfirmed   nothing, then review     review
- *                         sent          nothing                  failed: "Timeout …" */
+ *   never reached         unconfirmed   nothing                  review: nobody was asked; when it is back it can tell
+ *   any of these          sent          nothing                  failed: "Timeout …" */
 #pragma once
 #include "domain/placements.h"
 #include "worker/providers/provider.h"
