@@ -17,6 +17,8 @@
 #define LOOK_AGAIN_MS                                                                              \
     5000 /* an idle worker looks this often, marker or not: a marker dies with who took it */
 
+#define REFUSED_PAUSE_MS 2000
+
 static size_t room(const struct pool *p)
 {
     return p->concurrency - p->running;
@@ -152,7 +154,7 @@ static rc return_unseen(struct cx *cx, struct pool *p, struct pool_queue *q)
     _cleanup_(freep) struct lease *last = NULL;
     size_t n, unseen = 0;
 
-    try(engine_last_claim(cx, p->env.engine, q->name, p->worker, &last, &n));
+    try(engine_last_claim(cx, p->env.engine, q->name, p->claimer, &last, &n));
     for (size_t i = 0; i < n; i++)
         if (!find_run(p, &last[i]) && !acks_wait(q, &last[i]))
             last[unseen++] = last[i];
@@ -199,21 +201,31 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
 }
 
 /* One pass over the queues, from the most important on; *ret_worked: something was asked of
- * Redis.
- */
+ * Redis. While there is more in an important queue the others are only acked: a lease that is not
+ * acked in time expires, and its job runs again. */
 static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
 {
+    bool only_acks = p->draining;
+
     *ret_worked = false;
     for (size_t i = 0; i < p->nqueues; i++) {
         struct pool_queue *q = &p->queues[i];
         bool look = q->hot || (q->due_ms && q->due_ms <= clock_ms());
-        size_t max = look && !p->draining ? MIN(room(p), (size_t)CLAIM_BATCH) : 0;
+        if (clock_mono_ms() < q->resume_mono_ms) /* its acks, too: they are the same step */
+            continue;
+        size_t max = look && !only_acks ? MIN(room(p), (size_t)CLAIM_BATCH) : 0;
         if (max == 0 && q->nacks == 0)
             continue;
         *ret_worked = true;
-        try(claim_from(cx, p, q, max));
-        if (q->hot) /* more of the more important before anything else */
-            break;
+        rc r = claim_from(cx, p, q, max);
+        if (r == E_REDIS) { /* it answers, but not for this queue: the others go on */
+            q->resume_mono_ms = clock_mono_ms() + REFUSED_PAUSE_MS;
+            log_fail(LOG_WARN, "claim.refused", cx, r, kv_str("queue", q->name),
+                     kv_int("again_in_ms", REFUSED_PAUSE_MS));
+            continue;
+        }
+        try(r);
+        only_acks |= q->hot;
     }
     return OK;
 }
@@ -221,15 +233,21 @@ static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
 /* Until somebody wakes us or the next job is due. */
 static rc rest(struct cx *cx, struct pool *p)
 {
-    int64_t due = 0;
+    bool may_claim = !p->draining && room(p) > 0;
+    int64_t wait = INT64_MAX;
 
-    for (size_t i = 0; i < p->nqueues; i++)
-        if (p->queues[i].due_ms && (!due || p->queues[i].due_ms < due))
-            due = p->queues[i].due_ms;
-    if (p->draining || due == 0 || room(p) == 0)
+    for (size_t i = 0; i < p->nqueues; i++) {
+        const struct pool_queue *q = &p->queues[i];
+        int64_t refused = MAX(q->resume_mono_ms - clock_mono_ms(), 0);
+        if (refused && (q->nacks > 0 || (q->hot && may_claim)))
+            wait = MIN(wait, refused);
+        if (q->due_ms && may_claim)
+            wait = MIN(wait, MAX(q->due_ms - clock_ms(), refused));
+    }
+    if (wait == INT64_MAX)
         return fiber_park(cx);
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
-        cx_deadline_within(cx, MAX(due - clock_ms(), 1));
+        cx_deadline_within(cx, MAX(wait, 1));
     rc r = fiber_park(cx);
     return r == E_DEADLINE ? OK : r;
 }
@@ -427,8 +445,8 @@ static rc open_stores(struct cx *cx, struct pool *p)
     try(redis_new(cx, s->redis_url, &p->blocking));
     try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
     p->env.engine = engine_new(p->redis, p->env.db);
-    engine_name(p->env.engine, p->worker);
-    held_name(p->held, p->child, p->worker);
+    engine_name(p->env.engine, p->claimer);
+    held_name(p->held, p->child, p->claimer);
     p->env.providers = provider_pool_new(p->env.db, p->env.seal, s);
     return OK;
 }
@@ -443,6 +461,7 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     TAILQ_INIT(&p->runs);
     gethostname(host, sizeof host - 1);
     snprintf(p->worker, sizeof p->worker, "%s:%d", host, (int)getpid());
+    id_new(p->claimer);
     p->env.settings = s;
     try(queues_parse(cx, s->worker_queues, &text, &names, &p->nqueues));
     p->queues = xcalloc(p->nqueues, sizeof *p->queues);

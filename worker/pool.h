@@ -20,11 +20,12 @@
 
 struct pool_queue {
     const char *name;
-    size_t index;       /* in worker_queues */
-    bool doubtful;      /* the answer to a claim was lost */
-    bool hot;           /* there may be something to claim */
-    int64_t due_ms;     /* wall; look again then; 0: never */
-    struct lease *acks; /* ended, to be told to Redis */
+    size_t index;           /* in worker_queues */
+    bool doubtful;          /* the answer to a claim was lost */
+    bool hot;               /* there may be something to claim */
+    int64_t resume_mono_ms; /* Redis refused a claim of this queue: nothing is claimed before */
+    int64_t due_ms;         /* wall; look again then; 0: never */
+    struct lease *acks;     /* ended, to be told to Redis */
     size_t nacks, acks_cap;
 };
 
@@ -36,6 +37,8 @@ struct pool {
     struct held *held;
     int child;       /* index under the supervisor */
     char worker[96]; /* "host:pid" */
+    char claimer
+        [64]; /* names its claims in Redis: no two processes share it, whatever host and pid say */
     struct redis *redis, *blocking;
     struct pool_queue *queues;
     size_t nqueues, concurrency, running;

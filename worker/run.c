@@ -260,6 +260,8 @@ static rc carry_out(struct cx *cx, struct job_run *run)
         return fail(cx, INTERNAL,
                     "%d workers in a row died or lost the lease while they carried it out",
                     run->job.max_attempts);
+    if (run->lost)
+        return fail(cx, STALE_ATTEMPT, "its lease was lost before it ran");
     if (run->wished_away || run->released)
         return fail(cx, CANCELLED, "cancelled before it ran");
     return run->task->run(cx, &run->job);
