@@ -7,7 +7,7 @@ import re
 import statistics
 import time
 
-from house import PGBIN, Failed, children, cpu_ns, memory_kib, wait_for
+from house import PGBIN, Failed, children, cpu_ns, memory_kib, shared_out_kib, wait_for
 
 BATCH = 256  # as many as a worker claims at once
 
@@ -95,7 +95,8 @@ def count_orders(h):
 # ---------------------------------------------------------------- doing nothing
 
 def idle(h, size):
-    """Each process of the house: per cent of a core, and resident KiB. PostgreSQL's are given as one."""
+    """Each process of the house: per cent of a core, and resident KiB. PostgreSQL's are given as one, and what they share
+    counts once."""
     pids = {}
     for name in ("hub", "worker", "beat", "redis"):
         pids.update({n: [p] for n, p in h.processes(name).items()})
@@ -107,7 +108,7 @@ def idle(h, size):
     out = {}
     for name, some in pids.items():
         out["cpu " + name] = (cpu_of(some) - before[name]) / took * 100
-        out["rss " + name] = sum(memory_kib(p) for p in some)
+        out["rss " + name] = memory_kib(some[0]) if len(some) == 1 else sum(shared_out_kib(p) for p in some)
     return out
 
 

@@ -75,6 +75,15 @@ def memory_kib(pid, field="VmRSS"):
     return 0
 
 
+def shared_out_kib(pid):
+    """Resident, a page that n processes share as an n-th of it each."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+    except (FileNotFoundError, ProcessLookupError, StopIteration):
+        return 0
+
+
 # ---------------------------------------------------------------- Redis, without a library
 
 class Redis:

@@ -267,7 +267,7 @@ static rc run(struct cx *cx, struct job *job)
         open += placement_asking(p[i].status);
 
     struct round round = {.job = job, .order_id = id};
-    struct asking *asked = arena_alloc(&cx->arena, (open + 1) * sizeof *asked);
+    struct asking *asked = arena_alloc(&cx->arena, open * sizeof *asked);
     for (i = 0; i < n && r == OK; i++) {
         if (!placement_asking(p[i].status))
             continue;
