@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "domain/order_create.h"
 #include "domain/order_flow.h"
+#include "domain/order_sweep.h"
 #include "shop.h"
 #include <string.h>
 
@@ -283,6 +284,26 @@ static void shut_out(struct world *w)
     ck_assert_str_eq(placements(), "1 unconfirmed 2");
 }
 
+/* One unit waits for a provider that is paused, the other's check has ended with its questions used up: the dispatch that lives
+ * asks nobody, so the sweep brings a check. */
+static void a_waiting_dispatch_is_no_check(struct world *w)
+{
+    struct order_unchecked *u;
+    struct placement p;
+    size_t n;
+
+    begin(w, 1, &p);
+    DO(w, PLACED, &p);
+    DO(w, LEFT, NULL); /* the second unit: a dispatch */
+    ck_assert_int_eq(jobs(ORDER_DISPATCH_TASK), 1);
+    ck_ok(orders_unchecked(w->cx, w->db, LATER, NULL, &u, &n));
+    ck_assert_uint_eq(n, 0);
+    SIDE("UPDATE jobs SET state = 'completed', finished_at = now() WHERE task = 'order.check'");
+    ck_ok(orders_unchecked(w->cx, w->db, LATER, NULL, &u, &n));
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(u[0].task, ORDER_CHECK_TASK);
+}
+
 static const struct {
     const char *title;
     int quantity;
@@ -296,6 +317,7 @@ static const struct {
     {"doubt comes first", 2, doubt_comes_first},
     {"a dispatch ends only when nothing is left", 1, a_dispatch_ends_only_when_nothing_is_left},
     {"shut out", 1, shut_out},
+    {"a waiting dispatch is no check", 2, a_waiting_dispatch_is_no_check},
     {"one unit decided before anything", 2, one_unit_decided_before_anything},
 };
 
