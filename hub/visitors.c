@@ -269,6 +269,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 /* ------------------------------------------------------------------ accepting */
 
+static struct visitors *accepting; /* whose listener it is: libevent's callback does not say */
+
 static void on_resume(evutil_socket_t fd, short what, void *arg)
 {
     struct visitors *v = arg;
@@ -283,8 +285,12 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
  * of it again at once. */
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
-    struct visitors *v = arg;
+    struct visitors *v = accepting;
     struct timeval tv = tv_of(PAUSE_MS);
+
+    (void)arg; /* evhttp's */
+    if (!v)
+        return;
 
     metric_add(v->o.metrics, METRIC_ACCEPT_PAUSED, 1);
     evconnlistener_disable(listener);
@@ -293,6 +299,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 
 void visitors_watch_accept(struct visitors *v, struct evhttp_bound_socket *bound)
 {
+    accepting = v;
     v->listener = evhttp_bound_socket_get_listener(bound);
     evconnlistener_set_error_cb(v->listener, on_accept_error);
 }
@@ -300,6 +307,7 @@ void visitors_watch_accept(struct visitors *v, struct evhttp_bound_socket *bound
 void visitors_forget_accept(struct visitors *v)
 {
     v->listener = NULL;
+    accepting = NULL;
 }
 
 /* ------------------------------------------------------------------ all of them */

@@ -124,13 +124,14 @@ static const struct {
     int status;
     bool filled; /* "data" must not be empty */
 } calls[] = {
-    {"POST", "/v1/orders", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"c\"}", 201, 0},
+    {"POST", "/v1/orders", "/v1/orders", "{\"package_id\":\"$P\",\"user_identifier\":\"c\"}", 201,
+     0},
     {"GET", "/v1/orders", "/v1/orders", NULL, 200, true},
     {"GET", "/v1/orders/{id}", "/v1/orders/$O", NULL, 200, 0},
     {"POST", "/v1/orders/{id}/cancel", "/v1/orders/$C/cancel", NULL, 200, 0},
     {"GET", "/v1/orders/{id}/events", "/v1/orders/$O/events", NULL, 200, true},
-    {"POST", "/api-dj/orders", "/api-dj/orders/",
-     "{\"packageId\":\"$P\",\"userIdentifier\":\"c\"}", 201, 0},
+    {"POST", "/api-dj/orders", "/api-dj/orders/", "{\"packageId\":\"$P\",\"userIdentifier\":\"c\"}",
+     201, 0},
     {"POST", "/v1/jobs", "/v1/jobs", "{\"task\":\"mihwar.noop\"}", 201, 0},
     {"POST", "/v1/jobs", "/v1/jobs", "[{\"task\":\"mihwar.noop\",\"durable\":false}]", 201, 0},
     {"GET", "/v1/jobs/{id}", "/v1/jobs/$J", NULL, 200, 0},
@@ -144,7 +145,8 @@ static const struct {
     {"GET", "/v1/dlq", "/v1/dlq", NULL, 200, true},
     {"POST", "/v1/dlq/replay", "/v1/dlq/replay", "{\"ids\":[\"$D\"]}", 200, 0},
     {"POST", "/v1/schedules", "/v1/schedules",
-     "{\"name\":\"c\",\"task\":\"mihwar.noop\",\"cron\":\"0 4 * * *\",\"timezone\":\"Asia/Riyadh\"}",
+     "{\"name\":\"c\",\"task\":\"mihwar.noop\",\"cron\":\"0 4 * * "
+     "*\",\"timezone\":\"Asia/Riyadh\"}",
      201, 0},
     {"PATCH", "/v1/schedules/{id}", "/v1/schedules/c", "{\"every\":\"1h\"}", 200, 0},
     {"GET", "/v1/schedules", "/v1/schedules", NULL, 200, true},
@@ -161,9 +163,9 @@ static char *fill(const char *text)
     struct buf b = BUF(KiB(4));
 
     if (text && strstr(text, "$S") && !scheduled[0]) {
-        _cleanup_(web_reply_release) struct web_reply r = house_post(
-            &h, "/v1/jobs",
-            "{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"queue\":\"contract\"}");
+        _cleanup_(web_reply_release) struct web_reply r =
+            house_post(&h, "/v1/jobs",
+                       "{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"queue\":\"contract\"}");
         snprintf(scheduled, sizeof scheduled, "%s", web_text(&r, "id"));
     }
     if (text && strstr(text, "$C")) {
@@ -171,7 +173,7 @@ static char *fill(const char *text)
         snprintf(pending, sizeof pending, "%s", house_order(&h, package, "cancel", ""));
     }
     for (const char *p = text; p && *p; p++) {
-        const char *v = *p != '$'       ? NULL
+        const char *v = *p != '$'     ? NULL
                         : p[1] == 'O' ? order
                         : p[1] == 'C' ? pending
                         : p[1] == 'J' ? job
@@ -221,8 +223,9 @@ static void make_things(void)
                 id != NULL;
             }),
             30000);
-    ck_wait(pg_one_int(h.stores.database_url, "SELECT count(*) FROM jobs WHERE id = '%s' AND state "
-                                              "= 'completed'",
+    ck_wait(pg_one_int(h.stores.database_url,
+                       "SELECT count(*) FROM jobs WHERE id = '%s' AND state "
+                       "= 'completed'",
                        job) == 1,
             30000);
 }

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "tests/e2e/wire.h"
 #include "tests/unit/unit.h"
+#include <sys/resource.h>
 
 static struct house h;
 static char package[40];
@@ -284,6 +285,45 @@ START_TEST(streams_end_with_their_callers)
 }
 END_TEST
 
+/* Accepting pauses, nobody dies, and those who wait in the kernel's queue are served later. */
+START_TEST(no_descriptors_left)
+{
+    struct rlimit few = {.rlim_cur = 80, .rlim_max = 80};
+    pid_t hub = proc_pid(h.procs[HUB]), child[8];
+    size_t n = proc_children(hub, child, COUNT(child));
+    char answer[4096] = "";
+    int fds[300];
+
+    for (size_t i = 0; i < n; i++)
+        ck_assert_int_eq(prlimit(child[i], RLIMIT_NOFILE, &few, NULL), 0);
+    for (size_t i = 0; i < COUNT(fds); i++)
+        fds[i] = wire_open(h.hub_port);
+    wire_send(fds[COUNT(fds) - 1], HEALTH, strlen(HEALTH));
+    for (size_t i = 0; i + 1 < COUNT(fds); i++)
+        close(fds[i]);
+    ck_assert(wire_read(fds[COUNT(fds) - 1], answer, sizeof answer, "HTTP/1.1 200", 10000));
+    close(fds[COUNT(fds) - 1]);
+    ck_assert(metric("mihwar_hub_accept_paused_total") > 0);
+    pid_t now[8];
+    ck_assert_uint_eq(proc_children(hub, now, COUNT(now)), n);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_int_eq(now[i], child[i]);
+    ck_assert(house_down(&h, HUB)); /* the limit goes with it */
+    house_up(&h, HUB);
+}
+END_TEST
+
+/* It stops and starts the hub, so it must not run in a fork of ours. */
+static int run_alone(void)
+{
+    Suite *s = suite_create("hub_http_alone");
+    TCase *tc = tcase_create("no descriptors");
+
+    tcase_add_test(tc, no_descriptors_left);
+    suite_add_tcase(s, tc);
+    return suite_run_unforked(s);
+}
+
 int main(void)
 {
     static const char *const env[] = {"MIHWAR_HUB_IDLE_TIMEOUT=2s", NULL};
@@ -300,6 +340,7 @@ int main(void)
     house_open(&h, NULL, env);
     snprintf(package, sizeof package, "%s", house_package(&h, "60", NULL));
     int failed = unit_run("hub_http", rows, COUNT(rows));
+    failed += run_alone();
     failed += house_stop(&h);
     return support_end(failed);
 }
