@@ -6,6 +6,7 @@
 #include "tests/support/house.h"
 #include "tests/unit/unit.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct house house;
@@ -145,28 +146,105 @@ START_TEST(a_key_may_do_what_it_was_given)
 }
 END_TEST
 
-/* Another shop's order reads like one that does not exist. */
+/* What a shop has made reads, to another shop with every permission, like something that does not
+ * exist; lists are empty. $O order, $J job, $D dead letter, $S schedule. */
+static const struct {
+    const char *method, *path, *body;
+    int status;
+} foreign[] = {
+    {"GET", "/v1/orders/$O", NULL, 404},
+    {"GET", "/v1/orders/$O/events", NULL, 404},
+    {"POST", "/v1/orders/$O/cancel", "{}", 404},
+    {"GET", "/v1/orders", NULL, 200},
+    {"GET", "/v1/jobs/$J", NULL, 404},
+    {"POST", "/v1/jobs/$J/cancel", "{}", 404},
+    {"POST", "/v1/jobs/$J/retry", "{}", 404},
+    {"GET", "/v1/dlq", NULL, 200},
+    {"POST", "/v1/dlq/replay", "{\"ids\":[\"$D\"]}", 404},
+    {"POST", "/v1/dlq/replay", "{\"filter\":{}}", 200},
+    {"DELETE", "/v1/dlq/$D", NULL, 404},
+    {"GET", "/v1/schedules", NULL, 200},
+    {"PATCH", "/v1/schedules/$S", "{\"enabled\":false}", 404},
+    {"PATCH", "/v1/schedules/theirs", "{\"enabled\":false}", 404},
+    {"DELETE", "/v1/schedules/$S", NULL, 404},
+};
+static struct {
+    char order[40], job[40], dead[40], schedule[40], key[200];
+} own;
+
+static void make_own(void)
+{
+    snprintf(own.order, sizeof own.order, "%s", house_order(&house, routed, "owner-1", ""));
+    _cleanup_(web_reply_release) struct web_reply job =
+        house_post(&house, "/v1/jobs",
+                   "{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"unique_key\":\"mine\"}");
+    snprintf(own.job, sizeof own.job, "%s", web_text(&job, "id"));
+    _cleanup_(web_reply_release) struct web_reply schedule = house_post(
+        &house, "/v1/schedules", "{\"name\":\"theirs\",\"task\":\"mihwar.noop\",\"every\":\"1h\"}");
+    snprintf(own.schedule, sizeof own.schedule, "%s", web_text(&schedule, "id"));
+    _cleanup_(web_reply_release) struct web_reply bad = house_post(
+        &house, "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"fail\":\"invalid_field\"}}");
+    ck_assert_int_eq(bad.status, 201);
+    ck_wait(({
+                const char *id =
+                    pg_one(house.stores.database_url, "SELECT id FROM dead_letters LIMIT 1");
+                snprintf(own.dead, sizeof own.dead, "%s", id ? id : "");
+                id != NULL;
+            }),
+            20000);
+    ck_assert_int_eq(house_cli(&house, NULL, "tenant", "add", "other", NULL), 0);
+    snprintf(own.key, sizeof own.key, "%s",
+             house_cli_field(&house, "key", "key", "add", "theirs", "--tenant", "other",
+                             "--permissions", "*", "--json", NULL));
+}
+
+static char *fill_own(const char *text)
+{
+    struct buf b = BUF(KiB(4));
+
+    for (const char *p = text; p && *p; p++) {
+        if (*p != '$') {
+            buf_putc(&b, *p);
+            continue;
+        }
+        p++;
+        buf_puts(&b, *p == 'O'   ? own.order
+                     : *p == 'J' ? own.job
+                     : *p == 'D' ? own.dead
+                                 : own.schedule);
+    }
+    return buf_take(&b);
+}
+
 START_TEST(a_shop_sees_its_own)
 {
-    const char *order = house_order(&house, routed, "owner-1", "");
-    char url[256];
-
-    ck_assert_int_eq(house_cli(&house, NULL, "tenant", "add", "other", NULL), 0);
-    const char *key = house_cli_field(&house, "key", "key", "add", "theirs", "--tenant", "other",
-                                      "--permissions", "*", "--json", NULL);
-    static const char *const paths[] = {"", "/events"};
-    for (size_t i = 0; i < COUNT(paths); i++) {
-        snprintf(url, sizeof url, "%s/v1/orders/%s%s", house.url, order, paths[i]);
-        _cleanup_(web_reply_release) struct web_reply r = web(.url = url, .bearer = key);
-        ck_assert_int_eq(r.status, 404);
+    make_own(); /* Check forks for each test */
+    for (size_t i = 0; i < COUNT(foreign); i++) {
+        _cleanup_(freep) char *path = fill_own(foreign[i].path), *body = fill_own(foreign[i].body);
+        _cleanup_(freep) char *url = xasprintf("%s%s", house.url, path);
+        _cleanup_(web_reply_release) struct web_reply r =
+            web(.url = url, .method = foreign[i].method, .bearer = own.key,
+                .body = foreign[i].body ? body : NULL);
+        ck_assert_msg(r.status == foreign[i].status, "%s %s: %d %s", foreign[i].method, path,
+                      r.status, r.body);
+        if (r.status == 200 && strcmp(foreign[i].method, "GET") == 0)
+            ck_assert_str_eq(r.body, "{\"data\":[],\"next\":null}");
+        if (r.status == 200 && strcmp(foreign[i].method, "POST") == 0)
+            ck_assert_str_eq(web_text(&r, "replayed"), "0");
     }
-    snprintf(url, sizeof url, "%s/v1/orders/%s/cancel", house.url, order);
-    _cleanup_(web_reply_release) struct web_reply cancel =
-        web(.url = url, .method = "POST", .bearer = key, .body = "{}");
-    ck_assert_int_eq(cancel.status, 404);
-    snprintf(url, sizeof url, "%s/v1/orders", house.url);
-    _cleanup_(web_reply_release) struct web_reply list = web(.url = url, .bearer = key);
-    ck_assert_str_eq(list.body, "{\"data\":[],\"next\":null}");
+    /* nor does a unique key of one stand in the way of the other's */
+    _cleanup_(freep) char *url = xasprintf("%s/v1/jobs", house.url);
+    _cleanup_(web_reply_release) struct web_reply same =
+        web(.url = url, .bearer = own.key,
+            .body = "{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"unique_key\":\"mine\"}");
+    ck_assert_int_eq(same.status, 201);
+    ck_assert_str_eq(web_text(&same, "existed"), "false");
+    _cleanup_(web_reply_release) struct web_reply mine = house_get(&house, "/v1/jobs/%s", own.job);
+    ck_assert_str_eq(web_text(&mine, "state"), "scheduled");
+    ck_assert_str_eq(web_text(&mine, "unique_key"), "mine");
+    ck_assert_int_eq(pg_one_int(house.stores.database_url,
+                                "SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL"),
+                     1);
 }
 END_TEST
 
@@ -246,6 +324,6 @@ int main(void)
     house_start(&house, NULL, NULL);
     snprintf(routed, sizeof routed, "%s", house_package(&house, "60", NULL));
     int failed = unit_run("door", rows_, COUNT(rows_));
-    house_stop(&house);
+    failed += house_stop(&house);
     return support_end(failed);
 }
