@@ -120,6 +120,16 @@ static rc postpone(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool s
     }
 }
 
+/* What cannot be put off comes back when its lease expires; a durable job then waits for its time. */
+static void put_off(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool snooze)
+{
+    rc r = postpone(cx, run, run_at_ms, snooze);
+
+    if (r != OK)
+        log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id),
+                 kv_int("run_at_ms", run_at_ms));
+}
+
 /* What Redis is told once PostgreSQL knows. */
 static void tell_redis(struct cx *cx, struct job_run *run)
 {
@@ -131,11 +141,7 @@ static void tell_redis(struct cx *cx, struct job_run *run)
             pool_ack(run->pool, run);
         return;
     }
-    rc r = postpone(cx, run, run->end.run_at_ms, run->end.outcome == JOB_SNOOZED);
-    if (r !=
-        OK) /* comes back when the lease expires; a durable one is then put off until its time */
-        log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id),
-                 kv_int("run_at_ms", run->end.run_at_ms));
+    put_off(cx, run, run->end.run_at_ms, run->end.outcome == JOB_SNOOZED);
 }
 
 /* The snooze can be stored only when PostgreSQL is back, so it need not be long; spread, because all
@@ -249,9 +255,7 @@ static void leave_unknown(struct cx *cx, struct job_run *run)
 {
     log_ev(LOG_WARN, "task.unknown", kv_str("task", run->job.task),
            kv_str("job", run->job.lease.id), kv_int("again_in_ms", UNKNOWN_TASK_MS));
-    rc r = postpone(cx, run, clock_ms() + UNKNOWN_TASK_MS, /* snooze= */ true);
-    if (r != OK)
-        log_fail(LOG_WARN, "job.not_postponed", cx, r, kv_str("job", run->job.lease.id));
+    put_off(cx, run, clock_ms() + UNKNOWN_TASK_MS, /* snooze= */ true);
 }
 
 static rc carry_out(struct cx *cx, struct job_run *run)
@@ -290,7 +294,7 @@ static rc run_fiber(struct cx *cx, void *arg)
         pool_ack(run->pool, run);
         break;
     case CLAIM_LATER:
-        (void)postpone(cx, run, run->check.run_at_ms, /* snooze= */ true);
+        put_off(cx, run, run->check.run_at_ms, /* snooze= */ true);
         break;
     case CLAIM_CANCEL:
         run->wished_away = true; /* fall through: it ends as cancelled without running */

@@ -39,6 +39,8 @@ rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
  * Parks. */
 rc pool_take(struct cx *cx, struct pg *db, struct pg_conn **ret) MW_PARKS;
 void pool_give(struct pg *db, struct pg_conn *c);
+/* BUFFER_FULL when a parameter is larger than its ceiling. */
+rc pg_check_args(struct cx *cx, const struct pg_step *steps, size_t n);
 /* Before running something again: grows with the number of tries, with full jitter. Parks. */
 rc retry_pause(struct cx *cx, int tries) MW_PARKS;
 

@@ -14,7 +14,7 @@
 #include "pg/db.h"
 #include <assert.h>
 
-static rc check_args(struct cx *cx, const struct pg_step *steps, size_t n)
+rc pg_check_args(struct cx *cx, const struct pg_step *steps, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         for (int k = 0; k < steps[i].q->nparams; k++) {
@@ -85,7 +85,7 @@ static rc run(struct cx *cx, struct pg *db, struct pg_step *steps, size_t n, boo
     struct pg_conn *c;
     rc r;
 
-    try(check_args(cx, steps, n));
+    try(pg_check_args(cx, steps, n));
     for (int tries = 1;; tries++) {
         try(lane_take(cx, db, reads ? LANE_READS : LANE_WRITES, &c));
         r = run_once(cx, c, steps, n, reads, batch && inject(PG_DROP_COMMIT), &again);

@@ -39,14 +39,7 @@ static rc check_steps(struct cx *cx, const struct pg_tx *tx, const struct pg_ste
         return fail(cx, CANCELLED, "%s: cancelled before it was sent", steps[0].q->name);
     if (cx_left_ms(cx) == 0)
         return fail(cx, DEADLINE, "%s: the time was over before it was sent", steps[0].q->name);
-    for (size_t i = 0; i < n; i++) {
-        for (int k = 0; k < steps[i].q->nparams; k++) {
-            if (steps[i].args[k].too_big)
-                return fail(cx, BUFFER_FULL, "%s: parameter %d is larger than its ceiling",
-                            steps[i].q->name, k + 1);
-        }
-    }
-    return OK;
+    return pg_check_args(cx, steps, n);
 }
 
 rc pg_tx_steps(struct cx *cx, struct pg_tx *tx, struct pg_step *steps, size_t n)

@@ -57,6 +57,30 @@ struct lease qlease(const char *token)
     return l;
 }
 
+void qenqueue(struct cx *cx, struct qtest *t, struct job_new j)
+{
+    ck_ok(engine_enqueue(cx, t->e, &j, 1));
+}
+
+struct claim_result qclaim(struct cx *cx, struct qtest *t, size_t max)
+{
+    struct claim_result c;
+    size_t refused;
+
+    ck_ok(engine_claim(cx, t->e, Q, max, 30000, NULL, 0, &c, &refused));
+    return c;
+}
+
+struct job qonly(struct claim_result c)
+{
+    ck_assert(!c.lost);
+    ck_assert_uint_eq(c.n, 1);
+    struct job j = c.jobs[0];
+    c.jobs[0].storage = NULL;
+    claim_result_release(&c);
+    return j;
+}
+
 const char *qstate(void)
 {
     static char texts[8][4096];

@@ -22,10 +22,16 @@
 #define T0 INT64_C(1000000) /* the tests' clock begins here */
 
 extern struct stores stores;
+struct qtest;
 
 const char *qid(char c); /* one of 16 buffers used in turn */
 struct job_new qjob(char c, bool durable);
 struct lease qlease(const char *token); /* "a:1.1.0" */
+void qenqueue(struct cx *cx, struct qtest *t, struct job_new j);
+/* At most `max` of queue t, for 30 s. */
+struct claim_result qclaim(struct cx *cx, struct qtest *t, size_t max);
+/* The one job of a claim, which must be the only one; the caller releases it. */
+struct job qonly(struct claim_result c);
 /* The state of every key of queue t; of 8 buffers used in turn. */
 const char *qstate(void);
 #define ck_state(want) ck_assert_str_eq(qstate(), (want))

@@ -20,24 +20,9 @@ static const char *row(struct qtest *t, char c)
 }
 #define ck_row(c, want) ck_assert_str_eq(row(t, c), (want))
 
-static void enqueue(struct cx *cx, struct qtest *t, struct job_new j)
-{
-    ck_ok(engine_enqueue(cx, t->e, &j, 1));
-}
-
-/* Claims one job, which must be there; the caller releases. */
 static struct job claim1(struct cx *cx, struct qtest *t)
 {
-    struct claim_result c;
-    size_t refused;
-
-    ck_ok(engine_claim(cx, t->e, Q, 1, 30000, NULL, 0, &c, &refused));
-    ck_assert(!c.lost);
-    ck_assert_uint_eq(c.n, 1);
-    struct job j = c.jobs[0];
-    c.jobs[0].storage = NULL;
-    claim_result_release(&c);
-    return j;
+    return qonly(qclaim(cx, t, 1));
 }
 
 /* ---------------------------------------------------------------- enqueue */
@@ -178,7 +163,7 @@ static rc end_body(struct cx *cx, struct qtest *t)
 {
     struct job_end end = ends[end_case].end;
 
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
     end.worker = "host:1";
     end.started_ms = clock_ms() - 5;
@@ -228,7 +213,7 @@ static int stale_case;
 
 static rc stale_body(struct cx *cx, struct qtest *t)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
     pg_one(t->database_url, "WITH x AS (%s RETURNING 1) SELECT count(*) FROM x",
            stales[stale_case].spoil);
@@ -250,7 +235,7 @@ END_TEST
 
 QTEST(the_domain_write_lands_with_the_end, true)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
     ck_ok(pg_tx_run(cx, t->db, write_and_end, &j));
     ck_row('a', "completed/1.1.0");
@@ -297,7 +282,7 @@ QTEST(retry_now_brings_back, true)
     struct lease l = qlease("a:1.1.0");
     size_t refused;
 
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     ck_rc(engine_retry_now(cx, t->e, qid('a')), E_CONFLICT);
     struct job j = claim1(cx, t);
     ck_ok(engine_end(cx, t->e, &j,
@@ -330,9 +315,9 @@ QTEST(retry_now_respects_unique_keys, true)
     bool running;
 
     first.unique_key = second.unique_key = "k";
-    enqueue(cx, t, first);
+    qenqueue(cx, t, first);
     ck_ok(engine_cancel(cx, t->e, qid('a'), &running));
-    enqueue(cx, t, second);
+    qenqueue(cx, t, second);
     ck_rc(engine_retry_now(cx, t->e, qid('a')), E_CONFLICT);
     ck_row('a', "cancelled/1.0.0");
     return OK;
@@ -357,7 +342,7 @@ QTEST(purge_cancels_durable_jobs, true)
 
 static void kill_job(struct cx *cx, struct qtest *t, char c, const char *error)
 {
-    enqueue(cx, t, qjob(c, true));
+    qenqueue(cx, t, qjob(c, true));
     struct job j = claim1(cx, t);
     size_t refused;
     ck_ok(engine_end(cx, t->e, &j,
@@ -460,7 +445,7 @@ QTEST(a_dead_broker_job_comes_back_too, true)
     size_t refused;
     struct job_info info;
 
-    enqueue(cx, t, qjob('a', false));
+    qenqueue(cx, t, qjob('a', false));
     struct job j = claim1(cx, t);
     ck_ok(engine_end(cx, t->e, &j,
                      &(struct job_end){.outcome = JOB_DEAD, .error_code = "os", .error = "x"}));

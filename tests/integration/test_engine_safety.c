@@ -8,29 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void enqueue(struct cx *cx, struct qtest *t, struct job_new j)
-{
-    ck_ok(engine_enqueue(cx, t->e, &j, 1));
-}
-
-static struct claim_result claim(struct cx *cx, struct qtest *t)
-{
-    struct claim_result c;
-    size_t refused;
-
-    ck_ok(engine_claim(cx, t->e, Q, 10, 30000, NULL, 0, &c, &refused));
-    return c;
-}
-
 static struct job claim1(struct cx *cx, struct qtest *t)
 {
-    struct claim_result c = claim(cx, t);
-
-    ck_assert_uint_eq(c.n, 1);
-    struct job j = c.jobs[0];
-    c.jobs[0].storage = NULL;
-    claim_result_release(&c);
-    return j;
+    return qonly(qclaim(cx, t, 10));
 }
 
 static int64_t epoch_in_pg(struct qtest *t)
@@ -46,12 +26,12 @@ QTEST(a_spoilt_envelope_expires_alone, true)
     struct job_new j[] = {qjob('a', true), qjob('b', true), qjob('c', true)};
 
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 3);
     claim_result_release(&c);
     redis_one(stores.redis_url, "HSET mw:{t}:jobs %s nonsense", qid('b'));
     engine_set_clock(t->e, T0 + 30000);
-    c = claim(cx, t); /* b is buried, a and c run again */
+    c = qclaim(cx, t, 10); /* b is buried, a and c run again */
     ck_assert_uint_eq(c.n, 2);
     ck_assert_str_eq(c.jobs[0].lease.id, qid('a'));
     ck_assert_str_eq(c.jobs[1].lease.id, qid('c'));
@@ -65,14 +45,14 @@ QTEST(a_spoilt_token_expires_alone, true)
     struct job_new j[] = {qjob('a', true), qjob('c', true)};
 
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 2);
     claim_result_release(&c);
     redis_one(stores.redis_url, "HSET mw:{t}:jobs %s 1", "zzz");
     redis_one(stores.redis_url, "ZADD mw:{t}:lease 1 zzz");
     redis_one(stores.redis_url, "ZADD mw:{t}:sched 1 5");
     engine_set_clock(t->e, T0 + 30000);
-    c = claim(cx, t);
+    c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 2);
     claim_result_release(&c);
     return OK;
@@ -86,7 +66,7 @@ QTEST(a_spoilt_envelope_is_given_back_alone, true)
     size_t held;
 
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 3);
     for (size_t i = 0; i < 3; i++)
         l[i] = c.jobs[i].lease;
@@ -94,7 +74,7 @@ QTEST(a_spoilt_envelope_is_given_back_alone, true)
     redis_one(stores.redis_url, "HSET mw:{t}:jobs %s nonsense", qid('b'));
     ck_ok(engine_return(cx, t->e, Q, l, 3, &held));
     ck_assert_uint_eq(held, 3);
-    c = claim(cx, t);
+    c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 2);
     claim_result_release(&c);
     return OK;
@@ -105,8 +85,8 @@ QTEST(a_spoilt_envelope_can_be_cancelled_and_swept, true)
     int64_t pushed, dropped;
     bool running;
 
-    enqueue(cx, t, qjob('a', true));
-    enqueue(cx, t, qjob('b', true));
+    qenqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('b', true));
     redis_one(stores.redis_url, "HSET mw:{t}:jobs %s nonsense", qid('a'));
     redis_one(stores.redis_url, "HSET mw:{t}:jobs foreign nonsense");
     ck_ok(engine_sweep(cx, t->e, 0, &pushed, &dropped));
@@ -127,10 +107,10 @@ static rc full_body(struct cx *cx, struct qtest *t)
     size_t refused;
 
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 4);
     redis_one(stores.redis_url, "CONFIG SET maxmemory 1");
-    enqueue(cx, t, qjob('e', true)); /* kept in PostgreSQL, the push is put off */
+    qenqueue(cx, t, qjob('e', true)); /* kept in PostgreSQL, the push is put off */
     ck_ok(engine_extend(cx, t->e, Q, &c.jobs[0].lease, 1, 60000, lost, wished));
     ck_assert(!lost[0]);
     ck_ok(engine_ack(cx, t->e, Q, &c.jobs[1].lease, 1, &refused));
@@ -143,7 +123,7 @@ static rc full_body(struct cx *cx, struct qtest *t)
     claim_result_release(&c);
     for (int i = 0; i < 4; i++)
         ck_ok(engine_epoch_advance(cx, t->e));
-    c = claim(cx, t);
+    c = qclaim(cx, t, 10);
     ck_assert(!c.lost);
     ck_assert_uint_eq(c.n, 2);
     claim_result_release(&c);
@@ -163,9 +143,9 @@ QTEST(the_epoch_waits_for_every_queue, true)
     struct job_new u = qjob('b', true);
 
     u.queue = "u";
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     redis_one(stores.redis_url, "SET mw:{u}:epoch 1");
-    enqueue(cx, t, u);
+    qenqueue(cx, t, u);
     redis_one(stores.redis_url, "DEL mw:{u}:epoch");
     redis_one(stores.redis_url, "LPUSH mw:{u}:epoch x");
     for (int i = 0; i < 4; i++)
@@ -184,7 +164,7 @@ QTEST(a_late_ack_does_not_take_the_next_generation, true)
 {
     size_t refused;
 
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
     ck_ok(engine_end(cx, t->e, &j, &(struct job_end){.outcome = JOB_DEAD, .error_code = "x"}));
     engine_set_clock(t->e, clock_ms() + 1000);
@@ -204,7 +184,7 @@ QTEST(a_wish_to_cancel_survives_the_rebuild, true)
     struct claim_check check;
     bool running;
 
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
     ck_ok(engine_cancel(cx, t->e, qid('a'), &running));
     ck_assert(running);
@@ -224,7 +204,7 @@ QTEST(a_wish_to_cancel_survives_the_rebuild, true)
 /* An old snapshot says paused; since then the queue went on. */
 QTEST(an_old_pause_ends_with_the_rebuild, true)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     ck_ok(engine_pause(cx, t->e, Q, true));
     ck_ok(engine_pause(cx, t->e, Q, false));
     redis_one(stores.redis_url, "SET mw:{t}:paused 1");
@@ -244,8 +224,8 @@ QTEST(a_broken_queue_does_not_keep_others_lost, true)
     struct job_new b = qjob('b', true);
 
     b.queue = "aa"; /* before t in every walk */
-    enqueue(cx, t, qjob('a', true));
-    enqueue(cx, t, b);
+    qenqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, b);
     redis_one(stores.redis_url, "FLUSHALL");
     redis_one(stores.redis_url, "LPUSH mw:{aa}:jobs x");
     engine_set_clock(t->e, clock_ms() + 1000);

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "rt/http.h"
 #include "tests/support/fibers.h"
+#include "tests/unit/unit.h"
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -509,30 +510,16 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("http");
-    const struct {
-        const char *title;
-        const TTest *test;
-        int loops;
-    } rows[] = {{"outcome", outcome, COUNT(outcomes)},
-                {"facts", facts, 1},
-                {"connections", kept_and_fresh, 1},
-                {"refused", refused, COUNT(refusals)},
-                {"header", bad_header, 1},
-                {"cancelled", cancelled, 2},
-                {"deadline", deadline, 1},
-                {"many", many, 1},
-                {"escaped", escaped, 1}};
+    const struct unit_row rows[] = {{"outcome", outcome, COUNT(outcomes)},
+                                    {"facts", facts},
+                                    {"connections", kept_and_fresh},
+                                    {"refused", refused, COUNT(refusals)},
+                                    {"header", bad_header},
+                                    {"cancelled", cancelled, 2},
+                                    {"deadline", deadline},
+                                    {"many", many},
+                                    {"escaped", escaped}};
 
     http_global_init();
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        TCase *tc = tcase_create(rows[i].title);
-        tcase_add_loop_test(tc, rows[i].test, 0, rows[i].loops);
-        suite_add_tcase(s, tc);
-    }
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run("http", rows, COUNT(rows));
 }

@@ -11,20 +11,11 @@ static rc push1(struct cx *cx, struct qtest *t, struct job_new j)
     return engine_push(cx, t->e, &j, 1);
 }
 
-static struct claim_result claim(struct cx *cx, struct qtest *t, size_t max)
-{
-    struct claim_result c;
-    size_t refused;
-
-    ck_ok(engine_claim(cx, t->e, Q, max, 30000, NULL, 0, &c, &refused));
-    return c;
-}
-
 /* Claims up to max and gives the tokens' short forms, joined by a space. */
 static const char *claimed(struct cx *cx, struct qtest *t, size_t max)
 {
     static char text[512];
-    struct claim_result c = claim(cx, t, max);
+    struct claim_result c = qclaim(cx, t, max);
     size_t n = 0;
 
     text[0] = 0;
@@ -125,7 +116,7 @@ QTEST(claim_takes_a_lease, false)
     j.timeout_ms = 5000;
     j.max_attempts = 4;
     ck_ok(push1(cx, t, j));
-    struct claim_result c = claim(cx, t, 10);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 1);
     ck_assert(!c.lost && !c.paused);
     ck_assert_str_eq(c.jobs[0].lease.id, qid('a'));
@@ -183,7 +174,7 @@ QTEST(claim_promotes_what_is_due, false)
     j[1].priority = 9;
     ck_ok(engine_push(cx, t->e, j, COUNT(j)));
     ck_assert_str_eq(claimed(cx, t, 5), "");
-    struct claim_result c = claim(cx, t, 5);
+    struct claim_result c = qclaim(cx, t, 5);
     ck_assert(c.next_due_ms != 0);
     claim_result_release(&c);
     engine_set_clock(t->e, T0 + 1000);
@@ -214,7 +205,7 @@ QTEST(claim_of_a_paused_queue, false)
 {
     ck_ok(push1(cx, t, qjob('a', false)));
     ck_ok(engine_pause(cx, t->e, Q, true));
-    struct claim_result c = claim(cx, t, 5);
+    struct claim_result c = qclaim(cx, t, 5);
     ck_assert(c.paused && c.n == 0);
     claim_result_release(&c);
     ck_state("jobs a=0.5\npaused 1\nready5 a:0.1.0\nstats pushed=1\nwait m");

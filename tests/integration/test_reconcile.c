@@ -9,29 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void enqueue(struct cx *cx, struct qtest *t, struct job_new j)
-{
-    ck_ok(engine_enqueue(cx, t->e, &j, 1));
-}
-
-static struct claim_result claim(struct cx *cx, struct qtest *t)
-{
-    struct claim_result c;
-    size_t refused;
-
-    ck_ok(engine_claim(cx, t->e, Q, 10, 30000, NULL, 0, &c, &refused));
-    return c;
-}
-
 static struct job claim1(struct cx *cx, struct qtest *t)
 {
-    struct claim_result c = claim(cx, t);
-
-    ck_assert_uint_eq(c.n, 1);
-    struct job j = c.jobs[0];
-    c.jobs[0].storage = NULL;
-    claim_result_release(&c);
-    return j;
+    return qonly(qclaim(cx, t, 10));
 }
 
 /* PostgreSQL's clock is the real one: what it calls due is due for Redis too. */
@@ -59,13 +39,13 @@ QTEST(an_emptied_redis_is_noticed_and_rebuilt, true)
     j[1].run_at_ms = INT64_C(4000000000000);
     j[1].priority = 9;
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
-    struct claim_result held = claim(cx, t);
+    struct claim_result held = qclaim(cx, t, 10);
     ck_assert_uint_eq(held.n, 3); /* a c d */
     ck_ok(engine_end(cx, t->e, &held.jobs[1], &(struct job_end){.outcome = JOB_COMPLETED})); /* c */
     redis_one(stores.redis_url, "FLUSHALL");
     real_clock(t);
 
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert(c.lost);
     ck_assert_uint_eq(c.n, 0);
     ck_ok(engine_recover(cx, t->e, &jobs));
@@ -91,7 +71,7 @@ QTEST(an_emptied_redis_is_noticed_and_rebuilt, true)
 
 QTEST(attempts_and_snoozes_survive_the_rebuild, true)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job j = claim1(cx, t);
     ck_ok(engine_end(cx, t->e, &j,
                      &(struct job_end){.outcome = JOB_RETRY, .run_at_ms = 1, .error_code = "x"}));
@@ -113,11 +93,11 @@ QTEST(attempts_and_snoozes_survive_the_rebuild, true)
 
 QTEST(a_pause_survives_the_rebuild, true)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     ck_ok(engine_pause(cx, t->e, Q, true));
     redis_one(stores.redis_url, "FLUSHALL");
     ck_ok(engine_recover(cx, t->e, NULL));
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert(c.paused && c.n == 0);
     return OK;
 }
@@ -131,7 +111,7 @@ QTEST(an_old_redis_is_not_trusted, true)
     redis_one(stores.redis_url, "ZADD mw:{t}:lease 9999999999999 %s:1.1.0", qid('c'));
     pg_one(t->database_url,
            "WITH x AS (UPDATE engine_epoch SET epoch = 3 RETURNING 1) SELECT count(*) FROM x");
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert(c.lost); /* 1 is two behind 3 */
     real_clock(t);
     ck_ok(engine_recover(cx, t->e, NULL));
@@ -142,7 +122,7 @@ QTEST(an_old_redis_is_not_trusted, true)
 
 QTEST(one_step_behind_is_trusted, true)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     pg_one(t->database_url,
            "WITH x AS (UPDATE engine_epoch SET epoch = 2 RETURNING 1) SELECT count(*) FROM x");
     struct job j = claim1(cx, t);
@@ -162,7 +142,7 @@ QTEST(many_rebuild_at_once_and_one_does_it, true)
     rc result;
 
     for (const char *c = "abcdef"; *c; c++)
-        enqueue(cx, t, qjob(*c, true));
+        qenqueue(cx, t, qjob(*c, true));
     redis_one(stores.redis_url, "FLUSHALL");
     real_clock(t);
     for (size_t i = 0; i < COUNT(f); i++)
@@ -192,7 +172,7 @@ QTEST(a_push_without_an_epoch_waits_for_the_rebuild, true)
 
 QTEST(the_epoch_advances_in_both_stores, true)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     ck_ok(engine_epoch_advance(cx, t->e));
     ck_assert_int_eq(pg_one_int(t->database_url, "SELECT epoch FROM engine_epoch"), 2);
     ck_assert_str_eq(redis_one(stores.redis_url, "GET mw:{t}:epoch"), "2");
@@ -234,8 +214,8 @@ QTEST(a_lost_push_is_found, true)
     int64_t pushed, dropped;
 
     ck_assert(inject_arm("push_lost", 1));
-    enqueue(cx, t, qjob('a', true));
-    enqueue(cx, t, qjob('b', true));
+    qenqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('b', true));
     ck_state("epoch 1\njobs b=1.5\nready5 b:1.1.0\nstats pushed=1\nwait m");
     real_clock(t);
     ck_ok(engine_sweep(cx, t->e, 60000, &pushed, &dropped)); /* too young to be missed */
@@ -264,7 +244,7 @@ QTEST(what_has_ended_is_dropped, true)
     ck_ok(engine_sweep(cx, t->e, 0, &pushed, &dropped));
     ck_assert_int_eq(pushed, 0);
     ck_assert_int_eq(dropped, 1);
-    struct claim_result c = claim(cx, t);
+    struct claim_result c = qclaim(cx, t, 10);
     ck_assert_uint_eq(c.n, 2); /* its token was dropped on the way */
     claim_result_release(&c);
     ck_state(
@@ -321,7 +301,7 @@ static int verdict_case;
 
 static rc verdict_body(struct cx *cx, struct qtest *t)
 {
-    enqueue(cx, t, qjob('a', true));
+    qenqueue(cx, t, qjob('a', true));
     struct job first = claim1(cx, t);
     struct claim_check check = {.job = &first};
     engine_set_clock(t->e, T0 + 30000);

@@ -288,16 +288,22 @@ static struct web_reply call(const char *base, const char *key, const char *body
     return web(.url = url, .bearer = key, .body = body);
 }
 
-struct web_reply house_get(struct house *h, const char *path, ...)
+/* The path is printed first. */
+static struct web_reply get(const char *base, const char *key, const char *path, va_list ap)
 {
-    char *text = NULL;
-    va_list ap;
-    va_start(ap, path);
+    _cleanup_(freep) char *text = NULL;
+
     if (vasprintf(&text, path, ap) < 0)
         abort();
+    return call(base, key, NULL, text);
+}
+
+struct web_reply house_get(struct house *h, const char *path, ...)
+{
+    va_list ap;
+    va_start(ap, path);
+    struct web_reply r = get(h->url, h->key, path, ap);
     va_end(ap);
-    struct web_reply r = call(h->url, h->key, NULL, text);
-    free(text);
     return r;
 }
 
@@ -308,14 +314,10 @@ struct web_reply house_post(struct house *h, const char *path, const char *body)
 
 struct web_reply house_sim(struct house *h, const char *path, ...)
 {
-    char *text = NULL;
     va_list ap;
     va_start(ap, path);
-    if (vasprintf(&text, path, ap) < 0)
-        abort();
+    struct web_reply r = get(h->sim_url, NULL, path, ap);
     va_end(ap);
-    struct web_reply r = call(h->sim_url, NULL, NULL, text);
-    free(text);
     return r;
 }
 

@@ -1,7 +1,6 @@
 /* test_backoff.c - the four kinds of jitter stay inside their bounds. */
-#include "base/util.h"
 #include "queue/backoff.h"
-#include <check.h>
+#include "tests/unit/unit.h"
 
 #define HALF (UINT64_MAX / 2)
 static const struct {
@@ -49,15 +48,4 @@ START_TEST(delay)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *s = suite_create("backoff");
-    TCase *tc = tcase_create("delay");
-    tcase_add_loop_test(tc, delay, 0, COUNT(cases));
-    suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
-}
+UNIT(backoff, {"delay", delay, COUNT(cases)})

@@ -1,7 +1,6 @@
 /* test_envelope.c - a job as Redis keeps it: what is written is read, and what was not written by us is refused. */
 #include "queue/envelope.h"
-#include <check.h>
-#include <stdlib.h>
+#include "tests/unit/unit.h"
 #include <string.h>
 
 START_TEST(what_is_written_is_read)
@@ -111,18 +110,5 @@ START_TEST(torn_and_flipped)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *s = suite_create("envelope");
-    TCase *tc = tcase_create("envelope");
-    tcase_add_test(tc, what_is_written_is_read);
-    tcase_add_test(tc, a_small_one);
-    tcase_add_loop_test(tc, what_is_not_ours_is_refused, 0, COUNT(bad));
-    tcase_add_test(tc, torn_and_flipped);
-    suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
-}
+UNIT(envelope, {"round trip", what_is_written_is_read}, {"small", a_small_one},
+     {"refused", what_is_not_ours_is_refused, COUNT(bad)}, {"torn", torn_and_flipped})

@@ -1,7 +1,6 @@
 /* test_held.c - leases in shared memory: what a dead child held can be read by its parent. */
+#include "tests/unit/unit.h"
 #include "worker/held.h"
-#include <check.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,16 +65,5 @@ START_TEST(every_slot_can_be_filled_again_and_again)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *s = suite_create("held");
-    TCase *tc = tcase_create("held");
-    tcase_add_test(tc, a_dead_child_leaves_its_leases);
-    tcase_add_test(tc, every_slot_can_be_filled_again_and_again);
-    suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
-}
+UNIT(held, {"dead child", a_dead_child_leaves_its_leases},
+     {"slots", every_slot_can_be_filled_again_and_again})

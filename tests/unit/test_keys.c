@@ -1,7 +1,7 @@
 /* test_keys.c - names of keys: what a visitor may call a queue, and that no name spells another
  * queue's key. */
 #include "queue/keys.h"
-#include <check.h>
+#include "tests/unit/unit.h"
 #include <string.h>
 
 #define N8  "aaaaaaaa"
@@ -111,17 +111,5 @@ START_TEST(token)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *s = suite_create("keys");
-    TCase *tc = tcase_create("names");
-    tcase_add_loop_test(tc, name, 0, COUNT(names));
-    tcase_add_test(tc, keys_differ_and_share_a_slot);
-    tcase_add_loop_test(tc, token, 0, COUNT(tokens));
-    suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
-}
+UNIT(keys, {"name", name, COUNT(names)}, {"slot", keys_differ_and_share_a_slot},
+     {"token", token, COUNT(tokens)})
