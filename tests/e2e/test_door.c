@@ -298,6 +298,37 @@ START_TEST(the_same_key_twice)
 }
 END_TEST
 
+/* W3C trace context: the id goes into the job; what is none is replaced by one of our own. */
+static const struct {
+    const char *title, *header;
+    bool taken;
+} traces[] = {
+    {"as it should be", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true},
+    {"a later version", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", true},
+    {"capitals", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", false},
+    {"the version that is none", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false},
+    {"no parent", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false},
+    {"no trace", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", false},
+    {"something behind", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x", false},
+};
+
+START_TEST(traces_go_through)
+{
+    _cleanup_(freep) char *url = xasprintf("%s/v1/jobs", house.url);
+    _cleanup_(freep) char *header = xasprintf("traceparent: %s", traces[_i].header);
+    _cleanup_(web_reply_release) struct web_reply made =
+        web(.url = url, .bearer = house.key,
+            .body = "{\"task\":\"mihwar.noop\",\"delay_ms\":600000}",
+            .headers = (const char *const[]){header, NULL});
+    ck_assert_msg(made.status == 201, "case: %s: %s", traces[_i].title, made.body);
+    const char *trace = pg_one(house.stores.database_url, "SELECT trace FROM jobs WHERE id = '%s'",
+                               web_text(&made, "id"));
+    ck_assert_int_eq((int)strlen(trace), 32);
+    ck_assert_msg((strcmp(trace, "4bf92f3577b34da6a3ce929d0e0e4736") == 0) == traces[_i].taken,
+                  "case: %s: %s", traces[_i].title, trace);
+}
+END_TEST
+
 START_TEST(request_ids_go_through)
 {
     char url[128];
@@ -319,6 +350,7 @@ int main(void)
                                      {"permissions", a_key_may_do_what_it_was_given, 0},
                                      {"tenants", a_shop_sees_its_own, 0},
                                      {"once", the_same_key_twice, COUNT(once)},
+                                     {"traces", traces_go_through, COUNT(traces)},
                                      {"request ids", request_ids_go_through, 0}};
 
     house_start(&house, NULL, NULL);

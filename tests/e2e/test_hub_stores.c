@@ -142,6 +142,31 @@ START_TEST(one_key_many_callers)
 }
 END_TEST
 
+/* More than one batch holds, good ones and bad ones mixed: each hears of its own. */
+START_TEST(bad_ones_among_many)
+{
+    static const char unknown[] = "00000000-0000-7000-8000-000000000000";
+    char id[40], text[4096], key[32], good[40];
+    int fds[400];
+
+    memcpy(good, package, sizeof good);
+    for (size_t i = 0; i < COUNT(fds); i++) {
+        snprintf(key, sizeof key, "mixed-%zu", i);
+        snprintf(package, sizeof package, "%s", i % 4 == 3 ? unknown : good);
+        fds[i] = send_order("mixed", key);
+    }
+    memcpy(package, good, sizeof package);
+    for (size_t i = 0; i < COUNT(fds); i++) {
+        int status = take_answer(fds[i], id, text, sizeof text);
+        ck_assert_msg(status == (i % 4 == 3 ? 422 : 201), "%zu: %s", i, text);
+        ck_assert_msg(status == 201 || strstr(text, "unknown_package"), "%zu: %s", i, text);
+    }
+    ck_assert_int_eq(pg_one_int(h.stores.database_url, "SELECT count(*) FROM product_orders WHERE "
+                                                       "user_identifier = 'mixed'"),
+                     COUNT(fds) / 4 * 3);
+}
+END_TEST
+
 /* Killed while orders are on the way: each caller repeats with its key. Nothing that was promised is
  * lost, nothing exists twice. */
 static const enum part killed[] = {PG, HUB};
@@ -252,6 +277,7 @@ int main(void)
     TCase *tc = tcase_create("hub_stores");
 
     tcase_add_test(tc, one_key_many_callers);
+    tcase_add_test(tc, bad_ones_among_many);
     tcase_add_test(tc, postgres_goes_and_comes);
     tcase_add_test(tc, redis_goes_and_comes);
     tcase_add_loop_test(tc, a_kill_among_orders, 0, COUNT(killed));
