@@ -209,9 +209,10 @@ static void set_up_shop(struct house *h)
     char *const ids[] = {h->znet_a, h->znet_b};
     for (size_t i = 0; i < COUNT(names); i++)
         snprintf(ids[i], sizeof(h->znet_a), "%s",
-                 house_cli_field(h, "id", "provider", "add", names[i], "--tenant", "demo", "--kind",
-                                 "znet", "--url", h->sim_url, "--kod", kods[i], "--sifre", "secret",
-                                 "--json", NULL));
+                 house_cli_field(
+                     h, "id", "provider", "add", names[i], "--tenant", "demo", "--kind", "znet",
+                     "--settings", "{\"breaker\":{\"open_ms\":1000,\"open_max_ms\":2000}}", "--url",
+                     h->sim_url, "--kod", kods[i], "--sifre", "secret", "--json", NULL));
     pg_one(h->stores.database_url,
            "INSERT INTO products (id, tenant_id, name) VALUES (gen_random_uuid(), '%s', 'Goods')",
            h->tenant);

@@ -136,21 +136,43 @@ static int print_log(const char *path, const struct stat *st, int flag, struct F
     return 0;
 }
 
+/* What a process is, for people: its command line, and how long it has run. */
+static void print_process(pid_t pid)
+{
+    char path[64], text[256] = "?";
+    struct stat st;
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    for (ssize_t i = 0; i < n; i++)
+        text[i] = text[i] ? text[i] : ' ';
+    text[n > 0 ? n : 1] = '\0';
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    long age = stat(path, &st) == 0 ? (long)(time(NULL) - st.st_mtime) : -1;
+    printf("support: process %d outlived the test, killed: %s(%ld s old)\n", (int)pid, text, age);
+}
+
+static bool nobody_left(pid_t *left, size_t max, size_t *ret_n)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+    *ret_n = proc_children(getpid(), left, max);
+    return *ret_n == 0;
+}
+
 int support_end(int failed)
 {
     pid_t left[256];
-    size_t n = 0;
+    size_t n;
     if (!dir_[0] || dir_owner != getpid())
         return failed > 0;
-    /* Killed ones hand their own children to us: again until nobody is left. */
-    for (int round = 0; round < 20; round++) {
-        while (waitpid(-1, NULL, WNOHANG) > 0)
-            ;
-        n = proc_children(getpid(), left, COUNT(left));
-        if (n == 0)
-            break;
+    /* Orphans that end by themselves may (a worker's returner of leases takes 10 s at most); killed ones hand their own children to us: again until nobody is left. */
+    for (int round = 0; round < 20 && !wait_until(nobody_left(left, COUNT(left), &n), 12000);
+         round++) {
         for (size_t i = 0; i < n; i++) {
-            printf("support: process %d outlived the test, killed\n", (int)left[i]);
+            print_process(left[i]);
             kill(left[i], SIGKILL);
             waitpid(left[i], NULL, 0);
         }
