@@ -1,7 +1,10 @@
 /* idempotency.h - the first answer again, for POSTs other than orders (those carry their key
  * themselves).
  *
- *     find -> (first time) do the work and store the answer in one transaction -> (lost a race: CONFLICT) find again */
+ *     find -> (first time) do the work, store the answer -> (lost a race: CONFLICT) find again
+ *
+ * A crash between the work and the answer lets the work be done again: what is made must have a
+ * name of its own that refuses a second one (a job's id is derived from the key). */
 #pragma once
 #include "pg/pg.h"
 
@@ -13,8 +16,7 @@ struct idempotency_answer {
 rc idempotency_find(struct cx *cx, struct pg *db, const char *tenant_id, const char *route,
                     const char *key, const char *body_hash, bool *ret_found,
                     struct idempotency_answer *ret) MW_PARKS;
-/* Inside the transaction that creates. CONFLICT: another one with this key was first; roll back and
- * find. Parks. */
+/* CONFLICT: another one with this key was first; roll back and find. Parks. */
 rc idempotency_store(struct cx *cx, struct pg_tx *tx, const char *tenant_id, const char *route,
                      const char *key, const char *body_hash, int http_status,
                      const char *body) MW_PARKS;

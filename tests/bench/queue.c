@@ -11,9 +11,9 @@
  * Private stores. One line of JSON per case. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "pg/migrate.h"
 #include "queue/internal.h"
 #include "rt/supervisor.h"
+#include "tests/bench/bench.h"
 #include "tests/support/on_fiber.h"
 #include "tests/support/stores.h"
 #include "worker/pool.h"
@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,29 +33,9 @@ static long jobs = 300000, probes = 2000;
 static int clients = 2, batch = 128, concurrency = 1000;
 static char args_200[201];
 
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "bench_queue: %s: %s\n", what, why);
-    exit(1);
-}
-
 static double redis_cpu_us(void)
 {
-    const char *info = redis_one(stores.redis_url, "INFO cpu");
-    double sys = 0, user = 0;
-
-    sscanf(strstr(info, "used_cpu_sys:"), "used_cpu_sys:%lf", &sys);
-    sscanf(strstr(info, "used_cpu_user:"), "used_cpu_user:%lf", &user);
-    return (sys + user) * 1e6;
-}
-
-static double children_cpu_us(void)
-{
-    struct rusage u;
-
-    getrusage(RUSAGE_CHILDREN, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return info_cpu_us(redis_one(stores.redis_url, "INFO cpu"));
 }
 
 static long counter(const char *name)
@@ -64,17 +43,6 @@ static long counter(const char *name)
     const char *n = redis_one(stores.redis_url, "HGET mw:{" Q "}:stats %s", name);
 
     return n ? atol(n) : 0;
-}
-
-static rc migrate(struct cx *cx, void *arg)
-{
-    struct pg *db;
-    int applied;
-
-    try(pg_new(cx, arg, 1, &db));
-    rc r = migrate_run(cx, db, &applied);
-    pg_free(db);
-    return r;
 }
 
 /* ---------------------------------------------------------------- enqueue */
@@ -109,9 +77,7 @@ static void bench_enqueue(void)
     for (int i = 0; i < clients; i++)
         if (fork() == 0)
             _exit(on_fiber(push_all, &each) == OK ? 0 : 1);
-    for (int i = 0, status; i < clients; i++)
-        if (wait(&status) < 0 || status != 0)
-            die("enqueue", "a client failed");
+    clients_end(clients, "enqueue");
     double took = (double)(clock_mono_us() - start) / 1e6;
     jobs = each * clients;
     printf("{\"case\":\"enqueue\",\"value\":%.0f,\"unit\":\"jobs/"
@@ -299,8 +265,7 @@ int main(int argc, char **argv)
     log_setup(stderr, LOG_WARN, LOG_LOGFMT);
     setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
     setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
-    if (on_fiber(migrate, stores.database_url) != OK)
-        die("migrate", stores.database_url);
+    stores_migrate(stores.database_url);
     redis_one(stores.redis_url, "SET mw:{" Q "}:paused 1");
     bench_enqueue();
     bench_drain();

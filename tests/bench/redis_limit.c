@@ -10,13 +10,13 @@
 #include "base/clock.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
+#include "tests/bench/bench.h"
 #include "tests/support/stores.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,12 +32,6 @@ static const enum queue_key push_keys[] = {QK_JOBS,  QK_SCHED,  QK_STATS,    QK_
 static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE,  QK_SCHED,     QK_STATS,
                                             QK_RATE,   QK_WAIT,   QK_PAUSED,    QK_EPOCH,
                                             QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF, QK_LAST};
-
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "bench_redis_limit: %s: %s\n", what, why);
-    exit(1);
-}
 
 static redisContext *open_redis(void)
 {
@@ -150,21 +144,10 @@ static void drain_all(redisContext *c, long n)
 static double redis_cpu_us(redisContext *c)
 {
     redisReply *r = redisCommand(c, "INFO cpu");
-    double sys = 0, user = 0;
+    double us = info_cpu_us(r->str);
 
-    sscanf(strstr(r->str, "used_cpu_sys:"), "used_cpu_sys:%lf", &sys);
-    sscanf(strstr(r->str, "used_cpu_user:"), "used_cpu_user:%lf", &user);
     freeReplyObject(r);
-    return (sys + user) * 1e6;
-}
-
-static double children_cpu_us(void)
-{
-    struct rusage u;
-
-    getrusage(RUSAGE_CHILDREN, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return us;
 }
 
 static void phase(redisContext *c, const char *name, void (*fn)(redisContext *c, long n))
@@ -177,9 +160,7 @@ static void phase(redisContext *c, const char *name, void (*fn)(redisContext *c,
             fn(open_redis(), jobs / clients);
             _exit(0);
         }
-    for (int i = 0, status; i < clients; i++)
-        if (wait(&status) < 0 || status != 0)
-            die(name, "a client failed");
+    clients_end(clients, name);
     double took = (double)(clock_mono_us() - start) / 1e6, n = (double)(jobs / clients * clients);
     printf("{\"case\":\"limit_%s\",\"value\":%.0f,\"unit\":\"jobs/"
            "s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"

@@ -2,7 +2,6 @@
  * without a route, and two accounts at providers (alpha first, beta as the fallback). Ids are
  * fixed, so that tests can write them down. */
 #pragma once
-#include "pg/migrate.h"
 #include "tests/support/fibers.h"
 #include "tests/support/stores.h"
 
@@ -14,20 +13,9 @@
 #define ALPHA    "01900000-0000-7000-8000-000000000031"
 #define BETA     "01900000-0000-7000-8000-000000000032"
 
-static inline rc shop_migrate(struct cx *cx, void *url)
-{
-    struct pg *db;
-
-    try(pg_new(cx, url, 1, &db));
-    rc r = migrate_run(cx, db, NULL);
-    pg_free(db);
-    return r;
-}
-
 static inline void shop_make(char *url)
 {
-    if (on_fiber(shop_migrate, url) != OK)
-        support_die("the schema cannot be made");
+    stores_migrate(url);
     pg_one(url, "INSERT INTO tenants (id, name) VALUES ('" TENANT "', 'shop'), ('" TENANT2
                 "', 'other')");
     pg_one(url, "INSERT INTO products (id, tenant_id, name) VALUES ('" PRODUCT "', '" TENANT

@@ -2,7 +2,6 @@
  * time, what is lost is mended. */
 #include "base/id.h"
 #include "base/text.h"
-#include "pg/migrate.h"
 #include "tests/support/fibers.h"
 #include "tests/support/stores.h"
 #include <stdio.h>
@@ -17,18 +16,6 @@ static struct proc *beats[2];
 #define SQL_INT(...) pg_one_int(url, __VA_ARGS__)
 
 /* ---------------------------------------------------------------- the stage */
-
-static rc migrate_fiber(struct cx *cx, void *arg)
-{
-    struct pg *db;
-    int applied;
-    rc r;
-
-    try(pg_new(cx, arg, 2, &db));
-    r = migrate_run(cx, db, &applied);
-    pg_free(db);
-    return r;
-}
 
 /* Each test has a migrated database of its own and an empty Redis. */
 static void stage_up(void)
@@ -553,8 +540,7 @@ int main(void)
 {
     stores_start(&stores, NULL);
     stores_new_database(&stores, "migrated", NULL, url);
-    if (on_fiber(migrate_fiber, url) != OK)
-        support_die("the schema cannot be made");
+    stores_migrate(url);
     int failed = suite_run_unforked(suite());
     stores_stop(&stores);
     return support_end(failed);

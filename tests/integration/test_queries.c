@@ -4,7 +4,6 @@
  * told, fails here and not at its first use. */
 #include "all_queries.h"
 #include "base/buf.h"
-#include "pg/migrate.h"
 #include "tests/support/fibers.h"
 #include "tests/support/stores.h"
 #include <libpq-fe.h>
@@ -12,16 +11,6 @@
 
 static struct stores stores;
 static PGconn *conn;
-
-static rc migrate_fiber(struct cx *cx, void *arg)
-{
-    struct pg *db;
-
-    try(pg_new(cx, stores.database_url, 1, &db));
-    rc r = migrate_run(cx, db, NULL);
-    pg_free(db);
-    return r;
-}
 
 static void connect_setup(void)
 {
@@ -100,8 +89,7 @@ static Suite *suite(void)
 int main(void)
 {
     stores_start(&stores, &(struct stores_opts){.no_redis = true});
-    if (on_fiber(migrate_fiber, NULL) != OK)
-        support_die("the schema cannot be made");
+    stores_migrate(stores.database_url);
     int failed = suite_run_unforked(suite());
     stores_stop(&stores);
     return support_end(failed);

@@ -4,6 +4,8 @@
  * and PostgreSQL version, into a template directory that is copied (23 MB, a tenth of a second) and
  * given to the user postgres. */
 #include "tests/support/stores.h"
+#include "pg/migrate.h"
+#include "tests/support/on_fiber.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -262,4 +264,22 @@ void stores_stop(struct stores *s)
     }
     s->redis = proc_free(s->redis);
     s->pg = proc_free(s->pg);
+}
+
+static rc migrate(struct cx *cx, void *arg)
+{
+    struct pg *db;
+
+    try(pg_new(cx, arg, 1, &db));
+    rc r = migrate_run(cx, db, NULL);
+    pg_free(db);
+    return r;
+}
+
+void stores_migrate(const char *url)
+{
+    _cleanup_(freep) char *copy = xstrdup(url);
+
+    if (on_fiber(migrate, copy) != OK)
+        support_die("the schema cannot be made in %s", url);
 }

@@ -60,6 +60,8 @@ void stores_up_pg(struct stores *s);
  * returns url. */
 char *stores_new_database(const struct stores *s, const char *name, const char *template_db,
                           char *url);
+/* Every step of the schema. A failure ends the program. Outside any loop. */
+void stores_migrate(const char *url);
 
 /* ---------------------------------------------------------------- one blocking question
  *
