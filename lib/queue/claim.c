@@ -133,10 +133,7 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     if (e->db && e->epoch < 0)
         try(engine_epoch_read(cx, e));
     try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_CLAIM, k,
-               KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH,
-                       QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF, QK_LAST),
-               true, 6 + nacks);
+    call_begin(&c, e, &SCRIPT_CLAIM, k, KEYS_OF(CLAIM_KEYS), true, 6 + nacks);
     c.lens[QK_LAST] = last_key(k, e->name, last, sizeof last);
     c.argv[QK_LAST] = last;
     for (size_t i = 0; i < nacks; i++)

@@ -46,6 +46,12 @@ void call_begin(struct call *c, struct engine *e, const struct script *s,
     {                                                                                              \
         __VA_ARGS__                                                                                \
     }
+/* The named keys of the two steps that also bench_redis_limit runs, in the order of push.lua and claim.lua. */
+#define PUSH_KEYS                                                                                  \
+    QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF, QK_LEASE, QK_CANCEL
+#define CLAIM_KEYS                                                                                 \
+    QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH, QK_CANCEL,       \
+        QK_UNIQUE, QK_UNIQUE_OF, QK_LAST
 void call_bytes(struct call *c, const char *s, size_t n);
 void call_str(struct call *c, const char *s);
 void call_int(struct call *c, int64_t n);

@@ -224,10 +224,7 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     }
     if (!buf_ok(&bodies))
         return fail(cx, BUFFER_FULL, "a batch of jobs is too large");
-    call_begin(&c, e, &SCRIPT_PUSH, k,
-               KEYS_OF(QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF,
-                       QK_LEASE, QK_CANCEL),
-               true, 2 + 6 * n);
+    call_begin(&c, e, &SCRIPT_PUSH, k, KEYS_OF(PUSH_KEYS), true, 2 + 6 * n);
     call_now(&c);
     call_str(&c, rebuild ? "1" : "0");
     for (size_t i = 0; i < n; i++) {

@@ -27,11 +27,8 @@ static long jobs = 400000;
 static int clients = 2, batch = 128, bytes = 200;
 static struct queue_keys keys;
 
-static const enum queue_key push_keys[] = {QK_JOBS,  QK_SCHED,  QK_STATS,    QK_WAIT,
-                                           QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF};
-static const enum queue_key claim_keys[] = {QK_JOBS,   QK_LEASE,  QK_SCHED,     QK_STATS,
-                                            QK_RATE,   QK_WAIT,   QK_PAUSED,    QK_EPOCH,
-                                            QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF, QK_LAST};
+static const enum queue_key push_keys[] = {PUSH_KEYS};
+static const enum queue_key claim_keys[] = {CLAIM_KEYS};
 
 static redisContext *open_redis(void)
 {
@@ -65,6 +62,8 @@ static void begin(struct argv *a, const struct script *s, const enum queue_key *
 {
     static char count[16];
 
+    if ((int)n + 10 != s->keys)
+        die(s->name, "the script takes other keys");
     a->n = 0;
     add_str(a, "EVALSHA");
     add_str(a, s->sha1);
@@ -169,6 +168,15 @@ static void phase(redisContext *c, const char *name, void (*fn)(redisContext *c,
     fflush(stdout);
 }
 
+static void must_hold(redisContext *c, const char *phase_name, long n)
+{
+    redisReply *r = redisCommand(c, "HLEN mw:{" Q "}:jobs");
+
+    if (!r || r->type != REDIS_REPLY_INTEGER || r->integer != n)
+        die(phase_name, "Redis holds another number of jobs than it should");
+    freeReplyObject(r);
+}
+
 static void load(redisContext *c, const struct script *s)
 {
     redisReply *r = redisCommand(c, "SCRIPT LOAD %s", s->body);
@@ -231,11 +239,9 @@ int main(int argc, char **argv)
     load(c, &SCRIPT_PUSH);
     load(c, &SCRIPT_CLAIM);
     phase(c, "enqueue", push_all);
+    must_hold(c, "enqueue", jobs / clients * clients);
     phase(c, "drain", drain_all);
-    redisReply *left = redisCommand(c, "HLEN mw:{" Q "}:jobs");
-    if (left->integer != 0)
-        die("drain", "jobs are left");
-    freeReplyObject(left);
+    must_hold(c, "drain", 0);
     redisFree(c);
     if (own)
         stores_stop(&stores);
