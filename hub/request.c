@@ -214,15 +214,21 @@ void problem_print(struct buf *out, const struct problem *p)
     buf_puts(out, "}");
 }
 
+/* What failed inside, and where our stores live, is for the log (and /readyz); the visitor hears the
+ * table's sentence. */
+static const char *words_for_visitors(const struct cx *cx, rc r)
+{
+    return error_info(r)->http == 500 || r == E_STORE_DOWN ? NULL : cx_words(cx, r);
+}
+
 void reply_problem(struct cx *cx, struct request *q, rc r)
 {
     const struct error_info *e = error_info(r);
     const char *wait = retry_after(r);
 
     buf_reset(&q->out);
-    /* What failed inside is for the log; the visitor hears the table's sentence. */
     problem_print(&q->out, &(struct problem){.code = r,
-                                             .words = e->http == 500 ? NULL : cx_words(cx, r),
+                                             .words = words_for_visitors(cx, r),
                                              .pointer = cx->err.code == r && cx->err.pointer[0]
                                                             ? cx->err.pointer
                                                             : NULL,

@@ -20,6 +20,7 @@ static int post_order(const char *user, int *ret_ms, char *ret_code, size_t size
     snprintf(ret_code, size, "%s", r.json && web_text(&r, "code") ? web_text(&r, "code") : "");
     if (r.status == 503)
         ck_assert_msg(web_header(&r, "Retry-After") != NULL, "%s", r.headers);
+    ck_assert_msg(!strstr(r.body, h.stores.dir), "it tells where the stores live: %s", r.body);
     return r.status;
 }
 
