@@ -1,11 +1,9 @@
 /* generic_catalogue.c - a configured provider's list of goods. */
 #include "base/text.h"
+#include "worker/providers/catalogue.h"
 #include "worker/providers/generic_parse.h"
 #include "worker/providers/ptext.h"
 #include <string.h>
-
-#define CATALOGUE_MAX  MiB(4)
-#define CATALOGUE_ROWS 20000 /* with the byte ceiling: what fits an attempt's arena */
 
 static const char *text_of(struct cx *cx, const cJSON *o, const cJSON *path)
 {
@@ -69,19 +67,5 @@ void generic_parse_catalogue(struct cx *cx, const cJSON *config, const struct ht
         list = find_list(root, cJSON_GetObjectItemCaseSensitive(c, "at"));
     if (!list)
         return;
-    int n = cJSON_GetArraySize(list);
-    if (n > CATALOGUE_ROWS) {
-        ret->answer.note = arena_printf(
-            &cx->arena, "the catalogue has %d rows, %d are read at most", n, CATALOGUE_ROWS);
-        return;
-    }
-    ret->rows = arena_alloc(&cx->arena, ((size_t)n + 1) * sizeof *ret->rows);
-    for (const cJSON *o = list->child; o; o = o->next) {
-        if (read_row(cx, c, o, &ret->rows[ret->n]))
-            ret->n++;
-        else
-            ret->skipped++;
-    }
-    ret->ok = true;
-    ret->answer = (struct answer){.row = "catalogue", .healthy = true, .took_ms = h->took_ms};
+    catalogue_read(cx, list, read_row, c, h->took_ms, ret);
 }

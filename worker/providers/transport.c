@@ -1,9 +1,9 @@
 /* transport.c - limits out of settings, and the call. */
 #include "worker/providers/transport.h"
+#include "worker/providers/catalogue.h"
 #include <string.h>
 
-#define BODY_MAX      KiB(256)
-#define CATALOGUE_MAX MiB(4)
+#define BODY_MAX KiB(256)
 
 rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings,
                   const struct settings *defaults, struct transport *ret)

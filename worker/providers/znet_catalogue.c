@@ -3,15 +3,12 @@
  * All values are strings, numbers among them; names carry HTML. What orders a row is the pair (oyun_bilgi_id, kupur), and the
  * pair is not unique: the vendor's own sample has two products under one. Such rows are marked ambiguous, so that nobody is
  * sent the other product. */
-#include "base/json.h"
 #include "base/text.h"
+#include "worker/providers/catalogue.h"
 #include "worker/providers/ptext.h"
 #include "worker/providers/znet_parse.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define CATALOGUE_MAX  MiB(4)
-#define CATALOGUE_ROWS 20000 /* with the byte ceiling: what fits an attempt's arena */
 
 static const char *text_of(struct cx *cx, const cJSON *o, const char *name)
 {
@@ -46,7 +43,7 @@ static bool id_fits(const char *s)
     return *s && strlen(s) <= 120;
 }
 
-static bool read_row(struct cx *cx, const cJSON *o, struct catalogue_row *ret)
+static bool read_row(struct cx *cx, const cJSON *config, const cJSON *o, struct catalogue_row *ret)
 {
     struct arena *a = &cx->arena;
     const char *id = text_of(cx, o, "id"), *price = text_of(cx, o, "fiyat");
@@ -97,20 +94,6 @@ void znet_parse_catalogue(struct cx *cx, const struct http_response *h,
             ret->answer.note = ptext_clean(&cx->arena, error, strlen(error), ANSWER_NOTE_MAX);
         return;
     }
-    int n = cJSON_GetArraySize(list);
-    if (n > CATALOGUE_ROWS) {
-        ret->answer.note = arena_printf(
-            &cx->arena, "the catalogue has %d rows, %d are read at most", n, CATALOGUE_ROWS);
-        return;
-    }
-    ret->rows = arena_alloc(&cx->arena, ((size_t)n + 1) * sizeof *ret->rows);
-    for (const cJSON *o = list->child; o; o = o->next) {
-        if (read_row(cx, o, &ret->rows[ret->n]))
-            ret->n++;
-        else
-            ret->skipped++;
-    }
+    catalogue_read(cx, list, read_row, NULL, h->took_ms, ret);
     mark_ambiguous(cx, ret->rows, ret->n);
-    ret->ok = true;
-    ret->answer = (struct answer){.row = "catalogue", .healthy = true, .took_ms = h->took_ms};
 }
