@@ -66,11 +66,16 @@ size_t held_put(struct held *h, int child, size_t queue, const struct lease *l)
         assert(tried < h->slots);
         if (atomic_load_explicit(&s->used, memory_order_relaxed))
             continue;
-        s->held = (struct held_lease){queue, *l};
+        s->held = (struct held_lease){.queue = queue, .lease = *l};
         atomic_store_explicit(&s->used, true, memory_order_release);
         h->next[child] = (i + 1) % h->slots;
         return i;
     }
+}
+
+void held_begin(struct held *h, int child, size_t slot)
+{
+    slot_at(h, child, slot)->held.begun = true;
 }
 
 void held_drop(struct held *h, int child, size_t slot)

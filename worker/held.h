@@ -23,10 +23,13 @@ const char *held_name_of(const struct held *h, int child); /* "" before the firs
 /* In a child. The slot of a lease; never fails (the pool claims no more than there are slots).
  * queue: index into worker_queues. */
 size_t held_put(struct held *h, int child, size_t queue, const struct lease *l);
+/* Its task begins now. */
+void held_begin(struct held *h, int child, size_t slot);
 void held_drop(struct held *h, int child, size_t slot);
 
 /* In the parent, after a child's death: its tokens, copied and wiped. The caller frees. */
 struct held_lease {
+    bool begun; /* its task was under way */
     size_t queue;
     struct lease lease;
 };

@@ -14,6 +14,7 @@
 #include "rt/supervisor.h"
 #include "secure/seal.h"
 #include "worker/pool.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -63,6 +64,7 @@ struct returner {
     char name[64]; /* of the dead claimer */
     struct held_lease *held;
     size_t n;
+    bool crashed; /* of itself: it was not killed */
 };
 
 /* What it was known to hold, and what its last claim handed out: it may have died over the answer.
@@ -71,19 +73,29 @@ static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r
                        const char *name)
 {
     _cleanup_(freep) struct lease *l = xmalloc((r->n + 1) * sizeof *l), *last = NULL;
-    size_t n = 0, nlast, back = 0, unseen = 0;
+    _cleanup_(freep) struct lease *idle = xmalloc((r->n + 1) * sizeof *idle);
+    size_t n = 0, nidle = 0, nlast, back = 0, unseen = 0;
 
     for (size_t i = 0; i < r->n; i++)
-        if (r->held[i].queue == queue)
+        if (r->held[i].queue == queue && r->held[i].begun)
             l[n++] = r->held[i].lease;
-    if (n > 0)
+        else if (r->held[i].queue == queue)
+            idle[nidle++] = r->held[i].lease;
+    if (n > 0 && r->crashed)
+        try(engine_crashed(cx, e, name, l, n, &back));
+    else if (n > 0)
         try(engine_return(cx, e, name, l, n, &back));
+    if (nidle > 0)
+        try(engine_release(cx, e, name, idle, nidle));
     try(engine_last_claim(cx, e, name, r->name, &last, &nlast));
-    if (nlast > 0)
+    if (nlast > 0 && r->crashed)
+        try(engine_release(cx, e, name, last, nlast));
+    else if (nlast > 0)
         try(engine_return(cx, e, name, last, nlast, &unseen));
-    if (back + unseen > 0)
+    if (back + unseen + nidle > 0)
         log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_str("worker", r->name),
-               kv_int("jobs", (int64_t)(back + unseen)), kv_int("unseen", (int64_t)unseen));
+               kv_int("jobs", (int64_t)(back + unseen)), kv_int("unseen", (int64_t)unseen),
+               kv_int("idle", (int64_t)nidle), kv_bool("crashed", r->crashed));
     return engine_wake(cx, e, name); /* it may have taken a marker with it */
 }
 
@@ -140,7 +152,9 @@ static void return_and_leave(struct returner *r)
 static void on_exit_child(int index, int status, void *arg)
 {
     struct program *p = arg;
-    struct returner r = {.settings = &p->settings};
+    bool killed =
+        WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
+    struct returner r = {.settings = &p->settings, .crashed = status != 0 && !killed};
 
     r.n = held_take(p->held, index, &r.held);
     snprintf(r.name, sizeof r.name, "%s", held_name_of(p->held, index));

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "queue/keys.h"
 #include "rt/loop.h"
+#include "rt/watchdog.h"
 #include "secure/seal.h"
 #include "worker/providers/pool.h"
 #include "worker/run.h"
@@ -18,6 +19,8 @@
     5000 /* an idle worker looks this often, marker or not: a marker dies with who took it */
 
 #define REFUSED_PAUSE_MS 2000
+#define WATCHDOG_MIN_MS  1000
+#define SUSPECTS_MAX     32 /* aboard, waiting for their turn */
 
 static size_t room(const struct pool *p)
 {
@@ -44,6 +47,51 @@ void pool_ack(struct pool *p, struct job_run *run)
     wake_pump(p);
 }
 
+/* Those aboard a worker that crashed are carried out one at a time: whoever crashes the next one is
+ * known by it, and takes none of them down twice. What is new runs beside them. */
+static void begin(struct pool *p, struct job_run *run)
+{
+    bool suspect = run->job.crashes > 0 && run->check.verdict == CLAIM_RUN && !run->released;
+
+    run->poisonous = suspect && run->job.crashes >= RUN_CRASHES_MAX;
+    if (suspect && !run->poisonous) {
+        run->crowded = p->waiting >= SUSPECTS_MAX;
+        run->waiting = !run->crowded;
+        p->waiting += run->waiting;
+        wake_pump(p);
+    }
+    if (run->waiting)
+        return;
+    if (!run->crowded && !run->poisonous)
+        held_begin(p->held, p->child, run->slot);
+    run_begin(run);
+}
+
+static struct job_run *take_waiting(struct pool *p)
+{
+    struct job_run *run;
+
+    TAILQ_FOREACH(run, &p->runs, link)
+    if (run->waiting) {
+        run->waiting = false;
+        p->waiting--;
+        return run;
+    }
+    return NULL;
+}
+
+/* The pump does it behind the acks: what has ended is not at stake. */
+static void begin_suspect(struct pool *p)
+{
+    struct job_run *run = p->suspect ? NULL : take_waiting(p);
+
+    if (!run)
+        return;
+    p->suspect = run;
+    held_begin(p->held, p->child, run->slot);
+    run_begin(run);
+}
+
 void pool_done(struct pool *p, struct job_run *run)
 {
     held_drop(p->held, p->child, run->slot);
@@ -54,6 +102,10 @@ void pool_done(struct pool *p, struct job_run *run)
     }
     if (p->draining && p->running == 0)
         wake_pump(p);
+    if (p->suspect == run) {
+        p->suspect = NULL;
+        wake_pump(p);
+    }
     run_free(run);
 }
 
@@ -89,7 +141,7 @@ static rc confirm_batch(struct cx *cx, void *arg)
     }
     for (size_t i = 0; i < b->n; i++) {
         b->runs[i]->check = checks[i];
-        run_begin(b->runs[i]);
+        begin(b->pool, b->runs[i]);
     }
     return OK;
 }
@@ -104,7 +156,7 @@ static void take_aboard(struct pool *p, struct pool_queue *q, struct claim_resul
         TAILQ_INSERT_TAIL(&p->runs, run, link);
         p->running++;
         if (!engine_wants_look(&run->job)) {
-            run_begin(run);
+            begin(p, run);
             continue;
         }
         if (!doubtful) {
@@ -279,6 +331,7 @@ static rc pump_fiber(struct cx *cx, void *arg)
             continue;
         }
         pause = 50;
+        begin_suspect(p);
         if (!worked && rest(cx, p) != OK)
             break;
     }
@@ -388,6 +441,7 @@ static rc extender_fiber(struct cx *cx, void *arg)
 
     for (;;) {
         try(fiber_sleep(cx, MAX(p->settings->lease / 3, 1)));
+        watchdog_feed();
         for (size_t i = 0; i < p->nqueues; i++) {
             _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
                 cx_deadline_within(cx, p->settings->lease / 3);
@@ -463,6 +517,8 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     snprintf(p->worker, sizeof p->worker, "%s:%d", host, (int)getpid());
     id_new(p->claimer);
     p->env.settings = s;
+    /* Ended while its neighbours' leases still stand, so that it is known who was aboard. */
+    try(watchdog_start(cx, MAX(s->lease * 2 / 3, WATCHDOG_MIN_MS)));
     try(queues_parse(cx, s->worker_queues, &text, &names, &p->nqueues));
     p->queues = xcalloc(p->nqueues, sizeof *p->queues);
     for (size_t i = 0; i < p->nqueues; i++)
@@ -511,6 +567,10 @@ void pool_drain(void *pool)
     p->draining = true;
     log_ev(LOG_INFO, "worker.draining", kv_int("jobs", (int64_t)p->running));
     fiber_cancel(p->waiter);
+    for (struct job_run *run; (run = take_waiting(p));) {
+        run->released = true;
+        begin(p, run);
+    }
     wake_pump(p);
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.grace"}, grace_fiber, p));
 }
@@ -519,6 +579,7 @@ void pool_close(struct pool *p)
 {
     struct job_run *run;
 
+    watchdog_stop();
     while ((run = TAILQ_FIRST(&p->runs))) { /* cut off while they were being confirmed */
         TAILQ_REMOVE(&p->runs, run, link);
         run_free(run);

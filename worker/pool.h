@@ -43,6 +43,8 @@ struct pool {
     struct pool_queue *queues;
     size_t nqueues, concurrency, running;
     struct job_run_list runs;
+    struct job_run *suspect; /* the one under way of those that a worker crashed over */
+    size_t waiting;          /* of them, aboard and not begun */
     struct fiber *pump, *waiter, *extender;
     struct waitq room; /* the waiter sleeps here while every slot is taken */
     bool draining, ended;

@@ -32,6 +32,7 @@
 
 #define END_PATIENCE_MS 60000
 #define UNKNOWN_TASK_MS 10000
+#define CROWDED_MS      3000
 #define END_PAUSE_MS    1000
 #define AWAY_MS         1000
 
@@ -179,7 +180,8 @@ static void decide(struct cx *cx, struct job_run *run, rc r)
         e->run_at_ms = clock_ms() + (delay = away_delay_ms());
         log_fail(LOG_WARN, "job.snoozed", cx, r, kv_str("job", run->job.lease.id),
                  kv_str("task", run->job.task), kv_int("again_in_ms", delay));
-    } else if (error_info(r)->retry && run->job.attempt < run->job.max_attempts) {
+    } else if (error_info(r)->retry && !run->poisonous &&
+               run->job.attempt < run->job.max_attempts) {
         e->outcome = JOB_RETRY;
         e->run_at_ms = clock_ms() + (delay = retry_delay_ms(run));
         log_fail(LOG_WARN, "job.retry", cx, r, kv_str("job", run->job.lease.id),
@@ -264,6 +266,8 @@ static rc carry_out(struct cx *cx, struct job_run *run)
         return fail(cx, INTERNAL,
                     "%d workers in a row died or lost the lease while they carried it out",
                     run->job.max_attempts);
+    if (run->poisonous)
+        return fail(cx, INTERNAL, "%d workers crashed while they carried it out", run->job.crashes);
     if (run->lost)
         return fail(cx, STALE_ATTEMPT, "its lease was lost before it ran");
     if (run->wished_away || run->released)
@@ -300,7 +304,10 @@ static rc run_fiber(struct cx *cx, void *arg)
         run->wished_away = true; /* fall through: it ends as cancelled without running */
         __attribute__((fallthrough));
     case CLAIM_RUN:
-        if (run->task)
+        if (run->crowded)
+            (void)postpone(cx, run, clock_ms() + CROWDED_MS + (int64_t)random_below(CROWDED_MS),
+                           /* snooze= */ true);
+        else if (run->task)
             finish(cx, run, carry_out(cx, run));
         else
             leave_unknown(cx, run);

@@ -16,6 +16,9 @@ struct job_run {
     bool lost;        /* the lease is another's, or expired */
     bool wished_away; /* its cancel was asked for */
     bool released;    /* the drain gives it back */
+    bool waiting;     /* a worker crashed over it: it is begun when the one before it has ended */
+    bool crowded;     /* too many wait: back in a while */
+    bool poisonous;   /* it crashed too many workers */
     bool held;        /* job_hold: a lost lease or a wish waits until it is let go */
     bool finishing;   /* the task has returned: nothing is cancelled any more */
     bool ended;       /* job_complete or job_snooze committed `end` */
@@ -27,6 +30,8 @@ struct job_run {
 };
 
 /* Takes over *job (its storage). Counted, leased, held; begins with run_begin. */
+/* So many crashes are enough: dead without being run again. */
+#define RUN_CRASHES_MAX 2
 struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job);
 void run_begin(struct job_run *run);
 struct job_run *run_free(struct job_run *run);

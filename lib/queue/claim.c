@@ -65,7 +65,7 @@ static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, str
 }
 
 static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k, redisReply *tokens,
-                    redisReply *bodies, struct claim_result *ret)
+                    redisReply *bodies, const redisReply *crashes, struct claim_result *ret)
 {
     _cleanup_(freep) struct lease *foreign = NULL;
     size_t nforeign = 0;
@@ -103,6 +103,7 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
         j->queue = k->queue;
         j->attempt = l.claim - l.snoozes;
         j->run = NULL;
+        j->crashes = i < crashes->elements ? (int)reply_int(crashes, i) : 0;
         j->storage = TAKE_PTR(b->str); /* the reader allocated it for this element alone */
         ret->n++;
     }
@@ -112,7 +113,8 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
 #define LAST_MAX 256
 
 /* The named keys of claim.lua stand in the order of enum queue_key, so this one's place is QK_LAST. */
-_Static_assert(QK_LAST == 11 && QK_READY == 12, "claim.lua counts its keys like enum queue_key");
+_Static_assert(QK_LAST == 11 && QK_CRASHED == 12 && QK_READY == 13,
+               "claim.lua counts its keys like enum queue_key");
 static size_t last_key(const struct queue_keys *k, const char *name, char *out, size_t size)
 {
     return (size_t)snprintf(out, size, "%s:%s", k->name[QK_LAST], name);
@@ -147,7 +149,7 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     for (size_t i = 0; i < nacks; i++)
         call_token(&c, &acks[i]);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (!reply_has(reply, 7))
+    if (!reply_has(reply, 7) || (reply_int(reply, 0) == 0 && !reply_has(reply, 8)))
         return fail(cx, REDIS, "claim.lua answered with %zu elements", reply->elements);
     ret->lost = reply_int(reply, 0) == 1;
     ret->paused = reply_int(reply, 0) == 2;
@@ -155,7 +157,8 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
     *ret_refused = (size_t)reply_int(reply, 3);
     if (reply_int(reply, 4)) /* Redis' clock -> ours */
         ret->next_due_ms = reply_int(reply, 4) + (clock_ms() - reply_int(reply, 1));
-    rc r = take_jobs(cx, e, k, reply->element[5], reply->element[6], ret);
+    rc r = take_jobs(cx, e, k, reply->element[5], reply->element[6],
+                     reply->element[reply->elements - 1], ret);
     if (r != OK)
         claim_result_release(ret); /* leased, and back when the lease expires */
     return r;

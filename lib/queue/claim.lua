@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- claim.lua: end what was finished, return what expired, promote what is due, hand out the next: one round trip.
--- KEYS: 22
+-- KEYS: 23
 -- KEYS[1] jobs     KEYS[2] lease    KEYS[3] sched     KEYS[4] stats  KEYS[5] rate    KEYS[6] wait  KEYS[7] paused
 -- KEYS[8] epoch    KEYS[9] cancel   KEYS[10] unique   KEYS[11] unique_of             KEYS[12] last of this claimer
--- KEYS[13..22] ready9 .. ready0
+-- KEYS[13] crashed  KEYS[14..23] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] how many at most  ARGV[3] lease, ms
 -- ARGV[4] the oldest epoch that is trusted (-1: broker jobs only, no epoch is looked at)
 -- ARGV[5] how many of the acks died  ARGV[6] '1': note in `last` what is handed out  ARGV[7..] tokens to ack
--- returns {state 0 open | 1 lost | 2 paused, now, epoch or -1, refused, next due or 0, {token...}, {envelope or nil...}}
+-- returns {state 0 open | 1 lost | 2 paused, now, epoch or -1, refused, next due or 0, {token...}, {envelope or nil...},
+--   {crashes or nil...} (empty when nobody crashed)}
 --   An envelope that is nil belongs to a token without a job (cancelled in a long list): it was dropped, not leased.
 --   next due is looked up only when fewer than asked were handed out.
 -- include: now
@@ -31,7 +32,7 @@ if trusted >= 0 and epoch < trusted then
 end
 
 local function ready(priority)
-    return KEYS[22 - priority]
+    return KEYS[23 - priority]
 end
 
 -- Expired leases: ready again at the head, one claim used. A broker job that somebody wanted cancelled ends here; whether
@@ -73,8 +74,8 @@ end
 
 local tokens, left = {}, max
 while left > 0 do
-    local got = redis.call('LMPOP', 10, KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20],
-                           KEYS[21], KEYS[22], 'LEFT', 'COUNT', left)
+    local got = redis.call('LMPOP', 10, KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21],
+                           KEYS[22], KEYS[23], 'LEFT', 'COUNT', left)
     if not got then
         break
     end
@@ -88,7 +89,7 @@ while left > 0 do
     left = max - #tokens
 end
 
-local bodies = {}
+local bodies, crashes = {}, {}
 if #tokens > 0 then
     local ids = {}
     for i = 1, #tokens do
@@ -106,6 +107,13 @@ if #tokens > 0 then
     if n > 0 then
         redis.call('ZADD', lease, unpack(members))
     end
+    if redis.call('EXISTS', KEYS[13]) == 1 then
+        local heads = {}
+        for i = 1, #tokens do
+            heads[i] = head_of(tokens[i])
+        end
+        crashes = redis.call('HMGET', KEYS[13], unpack(heads))
+    end
     -- Should the answer never arrive, or its reader die over it: these leases can be given back at once.
     if ARGV[6] == '1' then
         redis.call('SET', KEYS[12], table.concat(tokens, ' '), 'PX', lease_ms)
@@ -115,8 +123,8 @@ end
 -- Whoever took all that he could carry leaves the marker for the next one.
 local next_due = 0
 if max > 0 and left == 0 then
-    if redis.call('EXISTS', KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21],
-                  KEYS[22]) > 0 then
+    if redis.call('EXISTS', KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22],
+                  KEYS[23]) > 0 then
         redis.call('ZADD', wait, 0, 'm')
     end
 elseif max > 0 then
@@ -127,4 +135,4 @@ elseif max > 0 then
         end
     end
 end
-return {0, now, epoch, refused, next_due, tokens, bodies}
+return {0, now, epoch, refused, next_due, tokens, bodies, crashes}

@@ -79,7 +79,7 @@ rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const s
 }
 
 static rc give_back(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
-                    size_t n, bool as_snooze, size_t *ret_held)
+                    size_t n, bool as_snooze, bool crashed, size_t *ret_held)
 {
     *ret_held = 0;
     for (size_t from = 0; from < n; from += QUEUE_BATCH) {
@@ -89,9 +89,10 @@ static rc give_back(struct cx *cx, struct engine *e, const char *queue, const st
         size_t batch = MIN(n - from, (size_t)QUEUE_BATCH);
 
         try(engine_keys(cx, e, queue, &k));
-        call_begin(&c, e, &SCRIPT_RELEASE, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_WAIT), true,
-                   1 + batch);
+        call_begin(&c, e, &SCRIPT_RELEASE, k,
+                   KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_WAIT, QK_CRASHED), true, 2 + batch);
         call_int(&c, as_snooze);
+        call_int(&c, crashed);
         for (size_t i = 0; i < batch; i++)
             call_token(&c, &l[from + i]);
         try(call_run(cx, &c, REDIS_REPLY_INTEGER, &reply));
@@ -105,11 +106,17 @@ rc engine_release(struct cx *cx, struct engine *e, const char *queue, const stru
 {
     size_t held;
 
-    return give_back(cx, e, queue, l, n, /* as_snooze= */ true, &held);
+    return give_back(cx, e, queue, l, n, /* as_snooze= */ true, /* crashed= */ false, &held);
 }
 
 rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
                  size_t n, size_t *ret_held)
 {
-    return give_back(cx, e, queue, l, n, /* as_snooze= */ false, ret_held);
+    return give_back(cx, e, queue, l, n, /* as_snooze= */ false, /* crashed= */ false, ret_held);
+}
+
+rc engine_crashed(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                  size_t n, size_t *ret_held)
+{
+    return give_back(cx, e, queue, l, n, /* as_snooze= */ true, /* crashed= */ true, ret_held);
 }

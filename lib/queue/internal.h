@@ -51,7 +51,7 @@ void call_begin(struct call *c, struct engine *e, const struct script *s,
     QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF, QK_LEASE, QK_CANCEL
 #define CLAIM_KEYS                                                                                 \
     QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH, QK_CANCEL,       \
-        QK_UNIQUE, QK_UNIQUE_OF, QK_LAST
+        QK_UNIQUE, QK_UNIQUE_OF, QK_LAST, QK_CRASHED
 void call_bytes(struct call *c, const char *s, size_t n);
 void call_str(struct call *c, const char *s);
 void call_int(struct call *c, int64_t n);

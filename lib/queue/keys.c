@@ -6,10 +6,11 @@
 #include <string.h>
 
 static const char *const words[QK_READY] = {
-    [QK_JOBS] = "jobs",     [QK_LEASE] = "lease",         [QK_SCHED] = "sched",
-    [QK_STATS] = "stats",   [QK_RATE] = "rate",           [QK_WAIT] = "wait",
-    [QK_PAUSED] = "paused", [QK_EPOCH] = "epoch",         [QK_CANCEL] = "cancel",
-    [QK_UNIQUE] = "unique", [QK_UNIQUE_OF] = "unique_of", [QK_LAST] = "last",
+    [QK_JOBS] = "jobs",       [QK_LEASE] = "lease",         [QK_SCHED] = "sched",
+    [QK_STATS] = "stats",     [QK_RATE] = "rate",           [QK_WAIT] = "wait",
+    [QK_PAUSED] = "paused",   [QK_EPOCH] = "epoch",         [QK_CANCEL] = "cancel",
+    [QK_UNIQUE] = "unique",   [QK_UNIQUE_OF] = "unique_of", [QK_LAST] = "last",
+    [QK_CRASHED] = "crashed",
 };
 
 static bool name_valid(const char *s, size_t max, bool upper)

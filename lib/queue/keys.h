@@ -23,7 +23,8 @@ enum queue_key {
     QK_UNIQUE,    /* hash   unique key -> id (broker jobs; durable ones are unique in PostgreSQL) */
     QK_UNIQUE_OF, /* hash   id -> unique key */
     QK_LAST,      /* string what a claimer was handed out last: ":NAME" follows (engine_name) */
-    QK_READY,     /* list   tokens, priority 9; the other nine follow, down to 0 */
+    QK_CRASHED, /* hash   id:generation -> workers that crashed while they carried it out; for an hour */
+    QK_READY, /* list   tokens, priority 9; the other nine follow, down to 0 */
     QK_COUNT = QK_READY + 10,
 };
 

@@ -87,6 +87,7 @@ struct job {
     size_t args_len;
     bool durable;
     int priority, max_attempts, attempt; /* attempt = claim - snoozes: 1 for the first */
+    int crashes; /* workers that crashed of late while they carried it out, it or a neighbour being why */
     int64_t timeout_ms, enqueued_ms;
     const char *subject, *tenant_id, *trace; /* NULL: none */
     struct job_run *run;                     /* the worker's own (worker/run.h), NULL outside */
@@ -141,10 +142,14 @@ rc engine_reschedule(struct cx *cx, struct engine *e, const char *queue, const s
 /* Gives leases back untouched (drain): ready again at the head, as a snooze. Parks. */
 rc engine_release(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
                   size_t n) MW_PARKS;
-/* The same for a process that died: the claim counts as an attempt. *ret_held: how many were
+/* The same for a process that was killed: the claim counts as an attempt. *ret_held: how many were
  * still its. Parks. */
 rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
                  size_t n, size_t *ret_held) MW_PARKS;
+/* The same for what was under way in a process that crashed: no attempt is used, but the crash is
+ * remembered with each of them for an hour (job.crashes). Parks. */
+rc engine_crashed(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                  size_t n, size_t *ret_held) MW_PARKS;
 
 /* ---------------------------------------------------------------- end in PostgreSQL (durable) */
 

@@ -9,6 +9,11 @@ local function next_token(token, snoozed)
     return string.format('%s.%d.%d', head, claim + 1, snoozes + snoozed)
 end
 
+-- "id:generation"
+local function head_of(token)
+    return string.match(token, '^[^.]*')
+end
+
 local function id_of(token)
     return string.sub(token, 1, 36)
 end

@@ -110,6 +110,11 @@ void stack_running(const struct stack *s)
     running = s;
 }
 
+const char *stack_running_name(void)
+{
+    return running ? running->name : NULL;
+}
+
 static void say(const char *text)
 {
     ssize_t n = write(STDERR_FILENO, text, strlen(text));

@@ -22,6 +22,8 @@ void stack_put(struct stack *s);
 void stack_shrink(const struct stack *s, const void *sp);
 /* Tells the overflow handler who runs now; NULL: the loop's own stack. */
 void stack_running(const struct stack *s);
+/* The fiber on whose stack we are; NULL on the loop's own. Async-signal-safe. */
+const char *stack_running_name(void);
 /* Installs the overflow handler on an alternate stack; once is enough. */
 void stack_watch_overflow(void);
 /* Unmaps the kept stacks. */

@@ -98,6 +98,28 @@ QTEST(a_spoilt_envelope_can_be_cancelled_and_swept, true)
     return OK;
 }
 
+/* A crash costs no attempt, and is known at the next claims of this generation. */
+QTEST(a_crash_is_remembered, true)
+{
+    size_t held;
+
+    qenqueue(cx, t, qjob('a', true));
+    for (int i = 0; i < 2; i++) {
+        struct job j = claim1(cx, t);
+        ck_assert_int_eq(j.crashes, i);
+        ck_assert_int_eq(j.attempt, 1);
+        ck_ok(engine_crashed(cx, t->e, Q, &j.lease, 1, &held));
+        ck_assert_uint_eq(held, 1);
+        ck_ok(engine_crashed(cx, t->e, Q, &j.lease, 1, &held)); /* no longer held: not counted */
+        ck_assert_uint_eq(held, 0);
+        job_release(&j);
+    }
+    ck_state(
+        "crashed a:1=2\nepoch 1\njobs a=1.5\nready5 a:1.3.2\nstats pushed=1 released=2\nwait m");
+    ck_assert_int_gt(atoi(redis_one(stores.redis_url, "TTL mw:{t}:crashed")), 3000);
+    return OK;
+}
+
 /* ---------------------------------------------------------------- Redis is full */
 
 static rc full_body(struct cx *cx, struct qtest *t)
@@ -251,6 +273,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_spoilt_token_expires_alone);
     tcase_add_test(tc, a_spoilt_envelope_is_given_back_alone);
     tcase_add_test(tc, a_spoilt_envelope_can_be_cancelled_and_swept);
+    tcase_add_test(tc, a_crash_is_remembered);
     tcase_add_test(tc, a_full_redis_lets_go_what_it_has);
     tcase_add_test(tc, the_epoch_waits_for_every_queue);
     tcase_add_test(tc, a_late_ack_does_not_take_the_next_generation);

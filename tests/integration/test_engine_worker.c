@@ -59,6 +59,70 @@ START_TEST(a_broken_queue_does_not_stop_the_others)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- one job and the others */
+
+static int started(const struct bench *b, char c)
+{
+    _cleanup_(freep) char *log = proc_log(b->worker);
+    char mark[64];
+    int n = 0;
+
+    snprintf(mark, sizeof mark, " job=%s task=", qid(c));
+    for (char *at = log; (at = strstr(at, "ev=job.started"));) {
+        char *end = strchr(at, '\n');
+        if (end)
+            *end = 0;
+        n += strstr(at, mark) != NULL;
+        if (!end)
+            break;
+        at = end + 1;
+    }
+    return n;
+}
+
+static const struct {
+    const char *title, *subject, *lease, *says;
+} poisons[] = {
+    {"it crashes", "crash", "1h", "child.died"},
+    {"it computes for ever", "spin", "3s", "ev=loop.stuck err=\"fiber mihwar.noop"},
+};
+
+/* Its neighbours have one attempt only: a crash uses none. */
+START_TEST(a_poisonous_job_takes_nobody_down_twice)
+{
+    struct bench b = new_bench();
+    struct job_new j[4], poison = job('f', "mihwar.noop", NULL);
+
+    for (int i = 0; i < 4; i++) {
+        j[i] = job((char)('a' + i), "mihwar.sleep", "{\"ms\": 600}");
+        j[i].max_attempts = 1;
+    }
+    j[3].durable = false;
+    poison.subject = poisons[_i].subject;
+    poison.priority = 9;
+    poison.max_attempts = 9;
+    setenv("MIHWAR_INJECT", "task_crash:9", 1);
+    START(&b, "--lease", poisons[_i].lease);
+    unsetenv("MIHWAR_INJECT");
+    ck_wait(said(&b, "ev=worker.ready"), 10000);
+    enqueue(&b, j, COUNT(j));
+    ck_wait(started(&b, 'a') && started(&b, 'b') && started(&b, 'c') && started(&b, 'd'), 10000);
+    enqueue1(&b, poison);
+    ck_wait(state_is(&b, 'f', "dead"), 20000);
+    ck_wait(state_is(&b, 'a', "completed") && state_is(&b, 'b', "completed") &&
+                state_is(&b, 'c', "completed") && redis_forgot('d'),
+            15000);
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM dead_letters"), 1);
+    ck_assert_str_eq(pg_one(b.url, "SELECT error FROM dead_letters"),
+                     "2 workers crashed while they carried it out");
+    ck_assert_int_eq(started(&b, 'f'), 3); /* twice for real, once to be told that it is dead */
+    for (char c = 'a'; c <= 'd'; c++)
+        ck_assert_int_le(started(&b, c), 2);
+    ck_assert(said(&b, poisons[_i].says));
+    stop_worker(&b);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("engine_worker");
@@ -68,6 +132,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_flooded_queue_does_not_keep_acks_of_another);
     tcase_add_test(tc, a_broken_queue_does_not_stop_the_others);
+    tcase_add_loop_test(tc, a_poisonous_job_takes_nobody_down_twice, 0, COUNT(poisons));
     suite_add_tcase(s, tc);
     return s;
 }

@@ -1,10 +1,18 @@
 /* builtin.c - see builtin.h. */
 #include "worker/tasks/builtin.h"
+#include "base/inject.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "rt/fiber.h"
+#include <stdlib.h>
 
 static rc noop(struct cx *cx, struct job *job)
 {
+    if (job->subject && str_eq(job->subject, "crash") && inject(TASK_CRASH))
+        abort();
+    if (job->subject && str_eq(job->subject, "spin") && inject(TASK_CRASH))
+        for (volatile unsigned i = 0;; i++) {
+        }
     return OK;
 }
 
