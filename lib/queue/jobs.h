@@ -28,5 +28,5 @@ struct job_info {
  * Parks. */
 rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
             struct job_info *ret) MW_PARKS;
-/* The object of api.md, appended. */
+/* The job as the API and the command line show it, appended. */
 void job_info_json(const struct job_info *j, struct buf *out);

@@ -3,25 +3,11 @@
  *     build-release/tests/bench/bench_fibers
  *     parked_kib_each 9.1 ... */
 #include "base/clock.h"
+#include "tests/support/memory.h"
 #include "tests/support/on_fiber.h"
 #include <string.h>
 
 enum { CROWD = 10000, TURNS = 2000000, SPAWNS = 300000 };
-
-static long resident_kib(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = -1;
-
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "VmRSS: %ld", &kib) == 1)
-            break;
-    }
-    if (f)
-        fclose(f);
-    return kib;
-}
 
 static rc wait_long(struct cx *cx, void *arg)
 {

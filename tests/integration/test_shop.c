@@ -341,10 +341,82 @@ SHOP_TEST(integrations_are_checked)
     return OK;
 }
 
+/* Sent again only where it is known, or said, that duplicates are merged. */
+static rc settings_change(struct cx *cx, const char *id)
+{
+    struct integration i;
+
+    ck_ok(integration_change(cx, db, seal, NINA, id, NULL, "{\"preset\":\"zdk\"}", NULL));
+    ck_ok(integration_get(cx, db, seal, NULL, id, &i));
+    ck_assert(i.may_resend);
+    ck_ok(integration_change(cx, db, seal, NINA, id, NULL, "{\"may_resend\":true}", NULL));
+    ck_ok(integration_get(cx, db, seal, NULL, id, &i));
+    ck_assert(i.may_resend);
+    ck_assert(i.account_ms == 0); /* settings alone make no other account */
+    ck_ok(integration_change(cx, db, seal, NINA, id, "{\"token\":\"new\"}",
+                             "{\"preset\":\"zdk\",\"may_resend\":false}", NULL));
+    ck_ok(integration_get(cx, db, seal, NULL, id, &i));
+    ck_assert_str_eq(i.credentials, "{\"token\":\"new\"}");
+    ck_assert(!i.may_resend);
+    ck_assert(i.account_ms >= i.created_ms);
+    ck_assert_str_eq(i.currency, "TRY");
+    ck_rc(integration_change(cx, db, seal, NINA, id, NULL, "{\"currency\":1}", NULL),
+          E_INVALID_FIELD);
+    return OK;
+}
+
+static rc pause_and_resume(struct cx *cx, const char *id)
+{
+    struct integration i;
+
+    ck_ok(integration_pause(cx, db, NINA, id, PAUSED_FOR_EVER));
+    ck_ok(integration_get(cx, db, NULL, NULL, id, &i));
+    ck_assert(i.paused_until_ms == PAUSED_FOR_EVER);
+    int64_t until_ms = clock_ms() + 60000;
+    ck_ok(integration_pause(cx, db, NINA, id, until_ms));
+    ck_ok(integration_get(cx, db, NULL, NULL, id, &i));
+    ck_assert(i.paused_until_ms == until_ms);
+    ck_ok(integration_pause(cx, db, NINA, id, 0));
+    ck_assert_str_eq(last_deed(), NINA " integration.resume integration");
+    ck_ok(integration_get(cx, db, NULL, NULL, id, &i));
+    ck_assert(i.paused_until_ms == 0);
+    return OK;
+}
+
+static rc health_is_kept(struct cx *cx, const char *id)
+{
+    struct integration i;
+    int64_t until_ms = clock_ms() + 60000;
+
+    ck_ok(integration_breaker(cx, db, id, BREAKER_OPEN, 5, until_ms));
+    ck_ok(integration_balance(cx, db, id, "12755.2300", NULL));
+    ck_ok(integration_get(cx, db, NULL, NULL, id, &i));
+    ck_assert(i.breaker == BREAKER_OPEN && i.breaker_failures == 5 &&
+              i.breaker_until_ms == until_ms);
+    ck_assert_str_eq(i.balance, "12755.23");
+    ck_assert(!i.debt && i.balance_ms > 0);
+    ck_rc(integration_balance(cx, db, id, "much", NULL), E_INVALID_FIELD);
+    ck_ok(integration_breaker(cx, db, id, BREAKER_CLOSED, 0, 0));
+    return OK;
+}
+
+static rc disabled_is_not_listed(struct cx *cx, const char *id)
+{
+    struct integration *list;
+    size_t n;
+
+    ck_ok(integration_list(cx, db, TENANT, true, &list, &n));
+    size_t before = n;
+    ck_ok(integration_enable(cx, db, NINA, id, false));
+    ck_ok(integration_list(cx, db, TENANT, true, &list, &n));
+    ck_assert_uint_eq(n, before - 1);
+    ck_rc(integration_enable(cx, db, NINA, NOBODY, false), E_NOT_FOUND);
+    return OK;
+}
+
 SHOP_TEST(integrations_live)
 {
-    struct integration i, *list;
-    size_t n;
+    struct integration i;
     struct integration_new z = {
         .tenant_id = TENANT,
         .name = "kart",
@@ -371,52 +443,10 @@ SHOP_TEST(integrations_live)
     ck_rc(integration_get(cx, db, seal, NULL, "kart", &i), E_NOT_FOUND);
     ck_ok(integration_get(cx, db, NULL, NULL, i.id, &i));
 
-    /* Sent again only where it is known, or said, that duplicates are merged. */
-    ck_ok(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"preset\":\"zdk\"}", NULL));
-    ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
-    ck_assert(i.may_resend);
-    ck_ok(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"may_resend\":true}", NULL));
-    ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
-    ck_assert(i.may_resend);
-    ck_assert(i.account_ms == 0); /* settings alone make no other account */
-    ck_ok(integration_change(cx, db, seal, NINA, i.id, "{\"token\":\"new\"}",
-                             "{\"preset\":\"zdk\",\"may_resend\":false}", NULL));
-    ck_ok(integration_get(cx, db, seal, NULL, i.id, &i));
-    ck_assert_str_eq(i.credentials, "{\"token\":\"new\"}");
-    ck_assert(!i.may_resend);
-    ck_assert(i.account_ms >= i.created_ms);
-    ck_assert_str_eq(i.currency, "TRY");
-    ck_rc(integration_change(cx, db, seal, NINA, i.id, NULL, "{\"currency\":1}", NULL),
-          E_INVALID_FIELD);
-
-    ck_ok(integration_pause(cx, db, NINA, i.id, PAUSED_FOR_EVER));
-    ck_ok(integration_get(cx, db, NULL, NULL, i.id, &i));
-    ck_assert(i.paused_until_ms == PAUSED_FOR_EVER);
-    int64_t until_ms = clock_ms() + 60000;
-    ck_ok(integration_pause(cx, db, NINA, i.id, until_ms));
-    ck_ok(integration_get(cx, db, NULL, NULL, i.id, &i));
-    ck_assert(i.paused_until_ms == until_ms);
-    ck_ok(integration_pause(cx, db, NINA, i.id, 0));
-    ck_assert_str_eq(last_deed(), NINA " integration.resume integration");
-    ck_ok(integration_get(cx, db, NULL, NULL, i.id, &i));
-    ck_assert(i.paused_until_ms == 0);
-
-    ck_ok(integration_breaker(cx, db, i.id, BREAKER_OPEN, 5, until_ms));
-    ck_ok(integration_balance(cx, db, i.id, "12755.2300", NULL));
-    ck_ok(integration_get(cx, db, NULL, NULL, i.id, &i));
-    ck_assert(i.breaker == BREAKER_OPEN && i.breaker_failures == 5 &&
-              i.breaker_until_ms == until_ms);
-    ck_assert_str_eq(i.balance, "12755.23");
-    ck_assert(!i.debt && i.balance_ms > 0);
-    ck_rc(integration_balance(cx, db, i.id, "much", NULL), E_INVALID_FIELD);
-    ck_ok(integration_breaker(cx, db, i.id, BREAKER_CLOSED, 0, 0));
-
-    ck_ok(integration_list(cx, db, TENANT, true, &list, &n));
-    size_t before = n;
-    ck_ok(integration_enable(cx, db, NINA, i.id, false));
-    ck_ok(integration_list(cx, db, TENANT, true, &list, &n));
-    ck_assert_uint_eq(n, before - 1);
-    ck_rc(integration_enable(cx, db, NINA, NOBODY, false), E_NOT_FOUND);
+    try(settings_change(cx, i.id));
+    try(pause_and_resume(cx, i.id));
+    try(health_is_kept(cx, i.id));
+    try(disabled_is_not_listed(cx, i.id));
 
     /* Sealed credentials are bound to their row. */
     SIDE("UPDATE integrations SET credentials = (SELECT credentials FROM integrations WHERE name = "

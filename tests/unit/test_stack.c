@@ -1,6 +1,7 @@
 /* test_stack.c - overflow hits the guard, ten thousand fit, and stacks are used again. */
 #include "base/clock.h"
 #include "base/json.h"
+#include "tests/support/memory.h"
 #include "tests/support/on_fiber.h"
 #include "unit.h"
 #include <signal.h>
@@ -117,21 +118,6 @@ START_TEST(json_at_its_limit_fits)
     ck_assert_int_eq(on_fiber(deepest_json, NULL), OK);
 }
 END_TEST
-
-static long resident_kib(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    long kib = -1;
-
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "VmRSS: %ld", &kib) == 1)
-            break;
-    }
-    if (f)
-        fclose(f);
-    return kib;
-}
 
 enum { CROWD = 10000 };
 
