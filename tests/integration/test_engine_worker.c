@@ -87,6 +87,44 @@ static const struct {
     {"it computes for ever", "spin", "3s", "ev=loop.stuck err=\"fiber mihwar.noop"},
 };
 
+/* The child that began job a. */
+static pid_t who_runs(const struct bench *b, char c)
+{
+    _cleanup_(freep) char *log = proc_log(b->worker);
+    char mark[64];
+
+    snprintf(mark, sizeof mark, " job=%s task=", qid(c));
+    for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n"))
+        if (strstr(line, "ev=job.started") && strstr(line, mark))
+            return (pid_t)atoi(strstr(line, " pid=") + 5);
+    return 0;
+}
+
+/* Stopped for longer than its lease: another one carries the job out, and what the frozen one still
+ * does when it goes on changes nothing. */
+START_TEST(a_frozen_child_comes_back_too_late)
+{
+    struct bench b = new_bench();
+
+    START(&b, "--lease", "1s", "--worker-processes", "2");
+    ck_wait(said(&b, "ev=worker.ready"), 10000);
+    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 1500}"));
+    ck_wait(started(&b, 'a') == 1, 10000);
+    pid_t frozen = who_runs(&b, 'a');
+    ck_assert_int_gt(frozen, 1);
+    kill(frozen, SIGSTOP);
+    ck_wait(state_is(&b, 'a', "completed"), 20000);
+    kill(frozen, SIGCONT);
+    ck_wait(said(&b, "ev=lease.lost") || said(&b, "ev=attempt.stale"), 10000);
+    ck_assert_str_eq(pg_one(b.url, "SELECT string_agg(attempt || outcome, ' ') FROM job_attempts"),
+                     "2completed");
+    enqueue1(&b, job('b', "mihwar.noop", NULL)); /* and the frozen one is well again */
+    ck_wait(state_is(&b, 'b', "completed") && redis_forgot('b'), 10000);
+    ck_assert(!said(&b, "ev=child.died"));
+    stop_worker(&b);
+}
+END_TEST
+
 /* Its neighbours have one attempt only: a crash uses none. */
 START_TEST(a_poisonous_job_takes_nobody_down_twice)
 {
@@ -132,6 +170,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_flooded_queue_does_not_keep_acks_of_another);
     tcase_add_test(tc, a_broken_queue_does_not_stop_the_others);
+    tcase_add_test(tc, a_frozen_child_comes_back_too_late);
     tcase_add_loop_test(tc, a_poisonous_job_takes_nobody_down_twice, 0, COUNT(poisons));
     suite_add_tcase(s, tc);
     return s;
