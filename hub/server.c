@@ -369,6 +369,21 @@ rc server_reserve(struct cx *cx, const char *listen, int *ret_fd, int *ret_port)
     return OK;
 }
 
+static void set_limits(struct evhttp *http, const struct settings *settings)
+{
+    struct timeval idle = {settings->hub_idle_timeout / 1000,
+                           settings->hub_idle_timeout % 1000 * 1000};
+    evhttp_set_timeout_tv(http, &idle);
+    evhttp_set_max_headers_size(http, HEADERS_MAX);
+    /* room above the ceiling, so that a body a little too large is answered in our own words */
+    evhttp_set_max_body_size(http, (ev_ssize_t)settings->hub_body_max + (ev_ssize_t)MiB(3));
+    /* a body that is larger still is read to its end and dropped: its sender reads the answer only
+     * then */
+    evhttp_set_flags(http, EVHTTP_SERVER_LINGERING_CLOSE);
+    evhttp_set_allowed_methods(http, UINT16_MAX); /* what is not taken is said in our own words */
+    evhttp_set_default_content_type(http, NULL);
+}
+
 rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **ret)
 {
     struct sockaddr_storage sa = {0};
@@ -403,18 +418,7 @@ rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **
         free(s);
         return fail(cx, OS, "the listener cannot be made");
     }
-    struct timeval idle = {hub->settings->hub_idle_timeout / 1000,
-                           hub->settings->hub_idle_timeout % 1000 * 1000};
-    evhttp_set_timeout_tv(s->http, &idle);
-    evhttp_set_max_headers_size(s->http, HEADERS_MAX);
-    /* room above the ceiling, so that a body a little too large is answered in our own words */
-    evhttp_set_max_body_size(s->http, (ev_ssize_t)hub->settings->hub_body_max + (ev_ssize_t)MiB(3));
-    /* a body that is larger still is read to its end and dropped: its sender reads the answer only
-     * then */
-    evhttp_set_flags(s->http, EVHTTP_SERVER_LINGERING_CLOSE);
-    evhttp_set_allowed_methods(s->http,
-                               UINT16_MAX); /* what is not taken is said in our own words */
-    evhttp_set_default_content_type(s->http, NULL);
+    set_limits(s->http, hub->settings);
     evhttp_set_gencb(s->http, on_request, s);
     visitors_watch_accept(s->visitors, s->bound);
     *ret = s;

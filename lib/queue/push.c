@@ -204,6 +204,44 @@ static rc list_queue(struct cx *cx, struct engine *e, const char *queue)
     return redis_cmd(cx, e->redis, NULL, "SADD %s %s", KEY_QUEUES, queue);
 }
 
+/* Six arguments of push.lua a row; row i's envelope ends at ends[i] of bodies. */
+static void put_rows(struct call *c, const struct push_row *rows, size_t n,
+                     const struct buf *bodies, const size_t *ends)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct job_new *j = rows[i].job;
+        size_t from = i ? ends[i - 1] : 0;
+        call_bytes(c, rows[i].next.id, ID_LEN);
+        call_numbers(c, &rows[i].next);
+        call_int(c, j->priority);
+        call_int(c, j->run_at_ms);
+        /* The unique key of a durable job is PostgreSQL's business. */
+        call_str(c, rows[i].next.generation == 0 && j->unique_key ? j->unique_key : "");
+        call_bytes(c, bodies->p + from, ends[i] - from);
+    }
+}
+
+/* What is not new: the place of each, and the id that stands for it ('': there is no epoch, the
+ * rebuild will bring the job). */
+static rc take_others(struct cx *cx, const redisReply *reply, const struct push_row *rows, size_t n,
+                      size_t *ret_others)
+{
+    size_t others = reply->elements / 2;
+
+    for (size_t i = 0; i < others; i++) {
+        int64_t at = reply_int(reply, 1 + 2 * i) - 1;
+        const redisReply *id = reply->element[2 + 2 * i];
+        if (at < 0 || (size_t)at >= n || id->type != REDIS_REPLY_STRING)
+            return fail(cx, REDIS, "push.lua answered with job %" PRId64 " of %zu", at + 1, n);
+        if (id->len == ID_LEN) {
+            rows[at].job->existed = true;
+            memcpy(rows[at].job->id, id->str, ID_LEN);
+        }
+    }
+    *ret_others = others;
+    return OK;
+}
+
 rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
                     size_t n, bool rebuild, size_t *ret_pushed)
 {
@@ -227,29 +265,10 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     call_begin(&c, e, &SCRIPT_PUSH, k, KEYS_OF(PUSH_KEYS), true, 2 + 6 * n);
     call_now(&c);
     call_str(&c, rebuild ? "1" : "0");
-    for (size_t i = 0; i < n; i++) {
-        const struct job_new *j = rows[i].job;
-        size_t from = i ? ends[i - 1] : 0;
-        call_bytes(&c, rows[i].next.id, ID_LEN);
-        call_numbers(&c, &rows[i].next);
-        call_int(&c, j->priority);
-        call_int(&c, j->run_at_ms);
-        /* The unique key of a durable job is PostgreSQL's business. */
-        call_str(&c, rows[i].next.generation == 0 && j->unique_key ? j->unique_key : "");
-        call_bytes(&c, bodies.p + from, ends[i] - from);
-    }
+    put_rows(&c, rows, n, &bodies, ends);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    size_t others = reply->elements / 2;
-    for (size_t i = 0; i < others; i++) {
-        int64_t at = reply_int(reply, 1 + 2 * i) - 1;
-        const redisReply *id = reply->element[2 + 2 * i];
-        if (at < 0 || (size_t)at >= n || id->type != REDIS_REPLY_STRING)
-            return fail(cx, REDIS, "push.lua answered with job %" PRId64 " of %zu", at + 1, n);
-        if (id->len == ID_LEN) {
-            rows[at].job->existed = true;
-            memcpy(rows[at].job->id, id->str, ID_LEN);
-        }
-    }
+    size_t others;
+    try(take_others(cx, reply, rows, n, &others));
     *ret_pushed = n - others;
     if (n > others && reply_int(reply, 0) == (int64_t)(n - others))
         try(list_queue(cx, e, queue));

@@ -382,31 +382,19 @@ static void abandon(struct call *c)
     loop_soon(bury_calls, NULL);
 }
 
-rc http_call(struct cx *cx, const struct http_request *q, struct http_response *r)
+/* Makes the call and lets the loop start it. */
+static rc begin(struct cx *cx, const struct http_request *q, int64_t total_ms,
+                struct http_response *r, struct call **ret)
 {
-    int64_t total_ms = MIN(q->total_ms > 0 ? q->total_ms : TOTAL_MS, cx_left_ms(cx));
-    bool refused;
-    rc result = OK;
-
-    assert(http.multi && cx->fiber);
-    *r = (struct http_response){.body = BUF(q->max_body ? q->max_body : MAX_BODY),
-                                .retry_after_s = -1};
-    r->outcome = HTTP_NOT_SENT;
-    try(check_url(cx, q->url));
-    if (cx->cancelled)
-        return fail(cx, CANCELLED, "the request was cancelled before it was sent");
-    if (total_ms <= 0) {
-        snprintf(r->why, sizeof r->why, "the request was not sent: no time was left for it");
-        return OK;
-    }
     struct call *c = xcalloc(1, sizeof *c);
+
     c->easy = curl_easy_init();
     if (!c->easy)
         abort();
     http.living++;
     c->begun_mono_ms = clock_mono_ms();
     c->refuse_private = q->refuse_private;
-    result = add_headers(cx, c, q->headers);
+    rc result = add_headers(cx, c, q->headers);
     if (result != OK) {
         call_free(c);
         return result;
@@ -417,17 +405,38 @@ rc http_call(struct cx *cx, const struct http_request *q, struct http_response *
     c->next = http.starting;
     http.starting = c;
     loop_soon(start_calls, NULL);
+    *ret = c;
+    return OK;
+}
+
+rc http_call(struct cx *cx, const struct http_request *q, struct http_response *r)
+{
+    int64_t total_ms = MIN(q->total_ms > 0 ? q->total_ms : TOTAL_MS, cx_left_ms(cx));
+    rc result = OK;
+    struct call *c;
+
+    assert(http.multi && cx->fiber);
+    *r = (struct http_response){.outcome = HTTP_NOT_SENT,
+                                .body = BUF(q->max_body ? q->max_body : MAX_BODY),
+                                .retry_after_s = -1};
+    try(check_url(cx, q->url));
+    if (cx->cancelled)
+        return fail(cx, CANCELLED, "the request was cancelled before it was sent");
+    if (total_ms <= 0) {
+        snprintf(r->why, sizeof r->why, "the request was not sent: no time was left for it");
+        return OK;
+    }
+    try(begin(cx, q, total_ms, r, &c));
 
     fiber_shrink();
     while (!c->done && result == OK)
         result = fiber_park(cx);
-    refused = c->refused && r->outcome != HTTP_ANSWERED;
-    if (!c->done) { /* deadline or cancelled: how far it got is as certain as it was at the end */
+    bool done = c->done, refused = c->refused;
+    if (!done) { /* deadline or cancelled: how far it got is as certain as it was at the end */
         r->took_ms = clock_mono_ms() - c->begun_mono_ms;
         r->outcome = c->sending ? HTTP_UNCLEAR : HTTP_NOT_SENT;
         say_why(c, result == E_CANCELLED ? "it was cancelled" : "the time was up");
     }
-    bool done = c->done;
     abandon(c);
     if (done && refused && r->outcome == HTTP_NOT_SENT)
         return fail(cx, ADDRESS_REFUSED,
