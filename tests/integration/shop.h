@@ -13,8 +13,10 @@
 #define ALPHA    "01900000-0000-7000-8000-000000000031"
 #define BETA     "01900000-0000-7000-8000-000000000032"
 
-static inline void shop_make(char *url)
+static inline void shop_make(const struct stores *s)
 {
+    const char *url = s->database_url;
+
     stores_migrate(url);
     pg_one(url, "INSERT INTO tenants (id, name) VALUES ('" TENANT "', 'shop'), ('" TENANT2
                 "', 'other')");

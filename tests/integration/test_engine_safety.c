@@ -286,8 +286,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    int failed = suite_run(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main(&stores, NULL, NULL, suite);
 }

@@ -357,9 +357,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    stores_start(&stores, &(struct stores_opts){.no_redis = true});
-    shop_make(stores.database_url);
-    int failed = suite_run(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main(&stores, &(struct stores_opts){.no_redis = true}, shop_make, suite);
 }

@@ -577,9 +577,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    shop_make(stores.database_url);
-    int failed = suite_run(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main(&stores, NULL, shop_make, suite);
 }

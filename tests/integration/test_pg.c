@@ -321,8 +321,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    stores_start(&stores, &(struct stores_opts){.no_redis = true});
-    int failed = suite_run(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main(&stores, &(struct stores_opts){.no_redis = true}, NULL, suite);
 }

@@ -181,7 +181,7 @@ int main(void)
     TCase *tc = tcase_create("reseal");
 
     stores_start(&stores, &(struct stores_opts){.no_redis = true});
-    shop_make(stores.database_url);
+    shop_make(&stores);
     SIDE("DELETE FROM package_routing RETURNING 1");
     SIDE("DELETE FROM package_mappings RETURNING 1");
     SIDE("UPDATE integrations SET credentials = 'v1.k2.xxxx' RETURNING 1"); /* as if done already */

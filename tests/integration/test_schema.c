@@ -375,7 +375,7 @@ static Suite *suite(void)
 int main(void)
 {
     stores_start(&stores, &(struct stores_opts){.no_redis = true});
-    shop_make(stores.database_url);
+    shop_make(&stores);
     int failed = suite_run_unforked(suite());
     stores_stop(&stores);
     return support_end(failed);

@@ -283,3 +283,14 @@ void stores_migrate(const char *url)
     if (on_fiber(migrate, copy) != OK)
         support_die("the schema cannot be made in %s", url);
 }
+
+int stores_main(struct stores *s, const struct stores_opts *opts,
+                void (*prepare)(const struct stores *s), Suite *(*make)(void))
+{
+    stores_start(s, opts);
+    if (prepare)
+        prepare(s);
+    int failed = suite_run(make());
+    stores_stop(s);
+    return support_end(failed);
+}

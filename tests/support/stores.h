@@ -11,10 +11,7 @@
  *
  *     int main(void)
  *     {
- *         stores_start(&stores, NULL);
- *         int failed = suite_run(make_suite());
- *         stores_stop(&stores);
- *         return support_end(failed);
+ *         return stores_main(&stores, NULL, NULL, make_suite);
  *     }
  *
  * What cannot be started ends the program with a sentence: a test without its stores tells nothing.
@@ -49,6 +46,9 @@ void stores_start(struct stores *s, const struct stores_opts *opts);
 /* Ends what was started. Removes the directory, unless a test failed and MIHWAR_TEST_KEEP is set.
  */
 void stores_stop(struct stores *s);
+/* main() of an ordinary test: start, prepare (may be NULL), run the suite in forks, stop. */
+int stores_main(struct stores *s, const struct stores_opts *opts,
+                void (*prepare)(const struct stores *s), Suite *(*make)(void));
 
 /* kill -9 now; _up starts the same server on the same files and waits until it answers. */
 void stores_kill_redis(struct stores *s);
