@@ -267,7 +267,7 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     call_str(&c, rebuild ? "1" : "0");
     put_rows(&c, rows, n, &bodies, ends);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    size_t others;
+    size_t others = 0;
     try(take_others(cx, reply, rows, n, &others));
     *ret_pushed = n - others;
     if (n > others && reply_int(reply, 0) == (int64_t)(n - others))
