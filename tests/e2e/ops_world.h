@@ -17,7 +17,7 @@ size_t work_tests(struct e2e_row *rows);
 static inline void refused(struct cli c, int status, const char *words)
 {
     ck_assert_msg(c.status == status, "status %d: %s", c.status, c.err);
-    ck_assert_msg(strstr(c.err, words) != NULL, "not '%s' but: %s", words, c.err);
+    ck_assert_msg(c.err && strstr(c.err, words), "not '%s' but: %s", words, c.err ? c.err : "");
     cli_release(&c);
 }
 
