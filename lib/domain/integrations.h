@@ -45,8 +45,8 @@ struct integration {
     int64_t breaker_until_ms;   /* open: until then; 0: none */
     const char *balance, *debt; /* decimals; NULL: never asked */
     int64_t balance_ms, created_ms;
-    int64_t
-        account_ms; /* when base_url or credentials changed last: another account, perhaps; 0: never */
+    /* when base_url or credentials changed last: another account, perhaps; 0: never */
+    int64_t account_ms;
 };
 
 struct integration_new {

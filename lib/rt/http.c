@@ -46,8 +46,8 @@ struct call {
     bool sending; /* the request may have left */
     bool refused; /* an address was not public */
     bool too_long;
-    bool
-        head; /* the empty line after the headers came: curl takes a head cut short for an answer */
+    /* The empty line after the headers has come: curl takes a head cut short for an answer. */
+    bool head;
     bool done;
 };
 
