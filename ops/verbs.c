@@ -118,6 +118,17 @@ const struct verb verbs[] = {
      "seal everything anew under the first of seal_keys; may be cut short and run again",
      verb_seal_rotate},
 
+    {"ca init", 0, 1, 0, "[NAME]", "dir= days=", "make a certificate authority of our own",
+     verb_ca_init},
+    {"ca issue", 1, 1, 0, "NAME", "dir= kind= dns= uri= ip= days=",
+     "a key and a certificate, for a door (server), a front end (client) or an agent",
+     verb_ca_issue},
+    {"ca revoke", 1, 1, 0, "NAME|SERIAL",
+     "dir= days=", "let its holder in no more, once the doors have the new list", verb_ca_revoke},
+    {"ca ls", 0, 0, 0, "", "dir=", "the certificates that it issued", verb_ca_ls},
+    {"ca crl", 0, 0, 0, "", "dir= days=", "write the revocation list anew, before it ends",
+     verb_ca_crl},
+
     {"audit ls", 0, 0, PG, "", "type= object= limit=", "what people did by hand, newest first",
      verb_audit_ls},
     {"top", 0, 0, STORES, "", "every= times=", "the queues, again and again", verb_top},

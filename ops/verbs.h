@@ -68,6 +68,11 @@ VERB(schedule_run);
 VERB(schedule_rm);
 VERB(seal_ls);
 VERB(seal_rotate);
+VERB(ca_init);
+VERB(ca_issue);
+VERB(ca_revoke);
+VERB(ca_ls);
+VERB(ca_crl);
 VERB(audit_ls);
 VERB(top);
 #undef VERB

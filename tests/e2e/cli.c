@@ -45,6 +45,7 @@ static const struct {
     {"^[a-z0-9]{12}  ", " "}, /* a key's prefix */
     {"[0-9]{18}", ""},
     {"[0-9a-f]{64}", ""},
+    {"[0-9a-f]{32}", ""}, /* a certificate's serial */
 };
 
 static void mask(char *text)
