@@ -137,7 +137,7 @@ rc verb_order_cancel(struct cx *cx, struct ops *o)
     struct order ord;
 
     try(find(cx, o, &ord));
-    try(order_cancel(cx, o->db, o->actor, ord.tenant_id, ord.id, &ord));
+    try(order_cancel(cx, o->db, /* engine= */ NULL, o->actor, ord.tenant_id, ord.id, &ord));
     try(audit_note(cx, o->db,
                    &(struct audit){.tenant_id = ord.tenant_id,
                                    .actor = o->actor,

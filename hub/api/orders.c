@@ -143,7 +143,8 @@ rc orders_cancel(struct cx *cx, struct request *q)
     char id[ID_LEN + 1];
 
     try(request_param_id(cx, q, 0, "order", id));
-    try(order_cancel(cx, q->hub->db, request_actor(cx, q), q->who.tenant_id, id, &o));
+    try(order_cancel(cx, q->hub->db, q->hub->engine, request_actor(cx, q), q->who.tenant_id, id,
+                     &o));
     try(order_json(cx, q->hub->keys, &o, &q->out));
     return reply_json(cx, q, 200);
 }

@@ -17,21 +17,57 @@ static rc reload(struct cx *cx, struct pg_tx *tx, const char *order_id, struct o
     return OK;
 }
 
+/* ---------------------------------------------------------------- what a decision enqueues */
+
+#define MADE_MAX 8 /* a question and a callback; what is beyond is the reconciler's */
+#define PUSH_MS  500
+
+/* Jobs enqueued by the transaction, pushed behind it. */
+struct made {
+    struct job_new *job[MADE_MAX];
+    size_t n;
+};
+
+static rc keep_made(struct cx *cx, struct pg_tx *tx, struct job_new *j, void *arg)
+{
+    struct made *m = arg;
+
+    try(engine_insert(cx, tx, j, 1));
+    if (!j->existed && m->n < MADE_MAX)
+        m->job[m->n++] = j;
+    return OK;
+}
+
+/* The decision stands whether Redis takes the jobs or not: the reconciler pushes what it did not. */
+static void push_made(struct cx *cx, struct engine *e, const struct made *m)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, PUSH_MS);
+
+    for (size_t i = 0; e && i < m->n; i++) {
+        rc failed = engine_push(cx, e, m->job[i], 1);
+        if (failed != OK)
+            log_fail(LOG_WARN, "push.postponed", cx, failed, kv_str("job", m->job[i]->id));
+    }
+}
+
 /* ---------------------------------------------------------------- cancel */
 
 struct cancel {
     const char *actor, *tenant_id, *order_id;
     struct order *ret;
+    struct made made;
 };
 
 /* pending is settled out of the placements: none of them is anywhere. Those that never left us end
  * with the order. */
 static rc cancel_tx(struct cx *cx, struct pg_tx *tx, void *arg)
 {
-    const struct cancel *c = arg;
-    const struct order_step st = {.tx = tx, .actor = c->actor};
+    struct cancel *c = arg;
+    const struct order_step st = {
+        .tx = tx, .actor = c->actor, .enqueue = keep_made, .arg = &c->made};
     struct move m;
 
+    c->made.n = 0; /* it may run twice */
     try(move_lock(cx, &st, c->tenant_id, c->order_id, &m));
     *c->ret = m.o;
     if (m.o.status == ORDER_CANCELLED)
@@ -50,15 +86,17 @@ static rc cancel_tx(struct cx *cx, struct pg_tx *tx, void *arg)
     return reload(cx, tx, m.o.id, c->ret);
 }
 
-rc order_cancel(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
-                const char *order_id, struct order *ret)
+rc order_cancel(struct cx *cx, struct pg *db, struct engine *engine, const char *actor,
+                const char *tenant_id, const char *order_id, struct order *ret)
 {
-    return pg_tx_run(cx, db, cancel_tx, &(struct cancel){actor, tenant_id, order_id, ret});
+    struct cancel c = {.actor = actor, .tenant_id = tenant_id, .order_id = order_id, .ret = ret};
+
+    try(pg_tx_run(cx, db, cancel_tx, &c));
+    push_made(cx, engine, &c.made);
+    return OK;
 }
 
 /* ---------------------------------------------------------------- resolve */
-
-#define MADE_MAX 8 /* a question and a callback; what is beyond is the reconciler's */
 
 struct resolve {
     const struct seal_keys *seal;
@@ -66,8 +104,7 @@ struct resolve {
     int unit;
     enum order_decision decision;
     struct order *ret;
-    struct job_new *made[MADE_MAX]; /* enqueued by the transaction, to be pushed behind it */
-    size_t nmade;
+    struct made made;
 };
 
 static const char *const decision_words[] = {
@@ -138,25 +175,15 @@ static rc decide_order(struct cx *cx, struct move *m, const struct resolve *r, b
                                                                         : "resolved_failed"});
 }
 
-static rc keep_made(struct cx *cx, struct pg_tx *tx, struct job_new *j, void *arg)
-{
-    struct resolve *r = arg;
-
-    try(engine_insert(cx, tx, j, 1));
-    if (!j->existed && r->nmade < MADE_MAX)
-        r->made[r->nmade++] = j;
-    return OK;
-}
-
 static rc resolve_tx(struct cx *cx, struct pg_tx *tx, void *arg)
 {
     struct resolve *r = arg;
     const struct order_step st = {
-        .tx = tx, .seal = r->seal, .actor = r->actor, .enqueue = keep_made, .arg = r};
+        .tx = tx, .seal = r->seal, .actor = r->actor, .enqueue = keep_made, .arg = &r->made};
     struct move m;
     bool moved = false;
 
-    r->nmade = 0; /* it may run twice */
+    r->made.n = 0; /* it may run twice */
 
     try(move_lock(cx, &st, NULL, r->order_id, &m));
     try(check_resolve(cx, r, &m));
@@ -190,17 +217,6 @@ static rc resolve_tx(struct cx *cx, struct pg_tx *tx, void *arg)
     return reload(cx, tx, m.o.id, r->ret);
 }
 
-/* The decision stands whether Redis takes the jobs or not: the reconciler pushes what it did not.
- */
-static void push_made(struct cx *cx, struct engine *e, const struct resolve *r)
-{
-    for (size_t i = 0; e && i < r->nmade; i++) {
-        rc failed = engine_push(cx, e, r->made[i], 1);
-        if (failed != OK)
-            log_fail(LOG_WARN, "push.postponed", cx, failed, kv_str("job", r->made[i]->id));
-    }
-}
-
 rc order_resolve(struct cx *cx, struct pg *db, struct engine *engine, const struct seal_keys *seal,
                  const char *actor, const char *order_id, int unit, enum order_decision decision,
                  const char *pin, const char *note, struct order *ret)
@@ -214,6 +230,6 @@ rc order_resolve(struct cx *cx, struct pg *db, struct engine *engine, const stru
                         .decision = decision,
                         .ret = ret};
     try(pg_tx_run(cx, db, resolve_tx, &r));
-    push_made(cx, engine, &r);
+    push_made(cx, engine, &r.made);
     return OK;
 }

@@ -167,9 +167,10 @@ rc order_check_left(struct cx *cx, const struct order_step *st, const char *orde
 
 /* A client takes its order back: only while it is certainly nowhere. TOO_LATE otherwise (also when
  * it has ended; cancelled twice is OK), NOT_FOUND. *ret is the order after it. Runs a transaction
- * of its own. Parks. */
-rc order_cancel(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
-                const char *order_id, struct order *ret) MW_PARKS;
+ * of its own; the callback that it enqueues is pushed after the commit (engine NULL: left to the
+ * reconciler). Parks. */
+rc order_cancel(struct cx *cx, struct pg *db, struct engine *engine, const char *actor,
+                const char *tenant_id, const char *order_id, struct order *ret) MW_PARKS;
 
 enum order_decision {
     DECIDE_COMPLETED, /* it was delivered (pin NULL: without a PIN) */

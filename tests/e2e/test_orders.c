@@ -160,11 +160,19 @@ START_TEST(cancel)
 {
     const char *package = house_package(&h, "60", NULL);
     ck_assert(house_down(&h, WORKER));
-    const char *order = house_order(&h, package, "cancelled-1", "");
+    const char *order =
+        house_order(&h, package, "cancelled-1", ",\"callback_url\":\"http://127.0.0.1:9/never\"");
     _cleanup_(freep) char *path = xasprintf("/v1/orders/%s/cancel", order);
     _cleanup_(web_reply_release) struct web_reply r = house_post(&h, path, "{}");
     ck_assert_msg(r.status == 200, "%d %s", r.status, r.body);
     ck_assert_str_eq(web_text(&r, "status"), "cancelled");
+    /* Its callback is in Redis when the reply comes: it does not wait for a sweep. */
+    const char *callback = pg_one(h.stores.database_url,
+                                  "SELECT id FROM jobs WHERE task = 'webhook.deliver' "
+                                  "AND args->>'order_id' = '%s'",
+                                  order);
+    ck_assert_ptr_nonnull(callback);
+    ck_assert_str_eq(redis_one(h.stores.redis_url, "HEXISTS mw:{webhooks}:jobs %s", callback), "1");
     house_up(&h, WORKER);
 
     const char *late = house_order(&h, package, "cancelled-2", "");

@@ -187,7 +187,7 @@ static rc choose(struct cx *cx, struct play *y)
 static rc cancel(struct cx *cx, struct play *y)
 {
     struct order o;
-    rc r = order_cancel(cx, y->db, "test", TENANT, ORDER_ID, &o);
+    rc r = order_cancel(cx, y->db, NULL, "test", TENANT, ORDER_ID, &o);
 
     want(y, r == OK ? order_status_word(o.status) : error_info(r)->code);
     return OK;
@@ -575,7 +575,7 @@ static rc cancel_rival(struct cx *cx, void *arg)
     struct race *r = arg;
     struct order o;
 
-    rc result = order_cancel(cx, r->db, "rival", TENANT, ORDER_ID, &o);
+    rc result = order_cancel(cx, r->db, NULL, "rival", TENANT, ORDER_ID, &o);
     r->cancelled += result == OK;
     r->too_late += result == E_TOO_LATE;
     return result == E_TOO_LATE ? OK : result;
