@@ -2,7 +2,7 @@
 #pragma once
 #include "base/settings.h"
 #include "beat/leader.h"
-#include "domain/schedules.h"
+#include "domain/clock/schedules.h"
 #include "queue/queue.h"
 
 #define BEAT_GRACE_MS                                                                              \

@@ -15,9 +15,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "beat/beat.h"
-#include "domain/integrations.h"
-#include "domain/order_sweep.h"
+#include "domain/orders/order_sweep.h"
 #include "domain/retention.h"
+#include "domain/shop/integrations.h"
 #include "rt/fiber.h"
 #include <string.h>
 

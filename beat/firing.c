@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "beat/beat.h"
-#include "domain/cron.h"
+#include "domain/clock/cron.h"
 #include "rt/fiber.h"
 #include <string.h>
 

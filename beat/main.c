@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/program.h"
 #include "beat/beat.h"
-#include "domain/tz.h"
+#include "domain/clock/tz.h"
 #include "pg/migrate.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"

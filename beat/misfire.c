@@ -9,7 +9,7 @@
  *
  * A change of leaders is no misfire: the grace is longer than that. */
 #include "beat/beat.h"
-#include "domain/cron.h"
+#include "domain/clock/cron.h"
 #include <string.h>
 
 static void plan_all(const struct due_rule *r, int64_t due_ms, int64_t now_ms,

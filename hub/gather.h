@@ -9,7 +9,7 @@
  * timer, no added delay when the house is quiet. The reply leaves after the commit. A caller that
  * gave up while its row was on the way leaves the row behind: it belongs to the batch. */
 #pragma once
-#include "domain/order_create.h"
+#include "domain/orders/order_create.h"
 #include "hub/hub.h"
 
 struct gather;

@@ -1,5 +1,5 @@
 /* catalog.c - what a shop sells: products and their packages. */
-#include "domain/catalog.h"
+#include "domain/shop/catalog.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"

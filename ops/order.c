@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "domain/audit.h"
-#include "domain/order_flow.h"
+#include "domain/orders/order_flow.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"

@@ -1,7 +1,7 @@
 /* route.c - which good of which provider a package is, and who is asked first. */
-#include "domain/catalog.h"
-#include "domain/integrations.h"
-#include "domain/routing.h"
+#include "domain/shop/catalog.h"
+#include "domain/shop/integrations.h"
+#include "domain/shop/routing.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"

@@ -2,7 +2,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "domain/audit.h"
-#include "domain/schedules.h"
+#include "domain/clock/schedules.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"

@@ -1,7 +1,7 @@
 /* tenant.h - whose things a verb speaks of: --tenant NAME or id; left out, the only one there is.
  */
 #pragma once
-#include "domain/tenants.h"
+#include "domain/shop/tenants.h"
 #include "ops/verb.h"
 
 /* NOT_FOUND, or USAGE when there are several and none was named. Texts are in cx's arena. Parks. */

@@ -5,7 +5,7 @@
  * Event ids grow within an order, so a client that reconnects says the last one it saw
  * (Last-Event-ID) and misses nothing. */
 #include "base/text.h"
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "hub/realtime/order_feed.h"

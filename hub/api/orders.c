@@ -1,9 +1,9 @@
 /* orders.c - placing, reading and taking back orders.
  *
  * A tenant's key sees its tenant's orders; another's reads as not found. */
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 #include "base/text.h"
-#include "domain/order_flow.h"
+#include "domain/orders/order_flow.h"
 #include "hub/api/api.h"
 #include "hub/gather.h"
 #include <string.h>

@@ -1,6 +1,6 @@
 /* schedules.c - what a tenant wants started by the clock. The house's own schedules are the
  * operators' (mihwar schedule). */
-#include "domain/schedules.h"
+#include "domain/clock/schedules.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "hub/api/api.h"

@@ -2,7 +2,7 @@
  *
  * The good carries the stand-in's switches (tests/sim/README.md); `delivered` is what its ledger must show. */
 #pragma once
-#include "domain/order_flow.h"
+#include "domain/orders/order_flow.h"
 
 enum at {
     ZNET,

@@ -1,8 +1,8 @@
 /* test_order_flow.c - an order's steps against a real PostgreSQL, told as short scripts: what is
  * called, and what stands in every table afterwards. Each word of a script is one transaction. */
 #include "base/text.h"
-#include "domain/order_create.h"
-#include "domain/order_flow.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_flow.h"
 #include "shop.h"
 #include <stdlib.h>
 #include <string.h>

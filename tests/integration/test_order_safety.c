@@ -3,9 +3,9 @@
  *
  * Each call below is one transaction; `mine`, `theirs` are what two callers hold in their hands. */
 #include "base/text.h"
-#include "domain/order_create.h"
-#include "domain/order_flow.h"
-#include "domain/order_sweep.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_flow.h"
+#include "domain/orders/order_sweep.h"
 #include "shop.h"
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * what stands in the tables afterwards. */
 #include "base/clock.h"
 #include "base/text.h"
-#include "domain/order_create.h"
-#include "domain/order_sweep.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_sweep.h"
 #include "shop.h"
 #include <string.h>
 

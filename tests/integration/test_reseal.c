@@ -1,7 +1,7 @@
 /* test_reseal.c - rotation of keys: more values than fit a batch, arrays with holes, values that
  * nobody can open, a rotation that is run again. */
 #include "base/text.h"
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 #include "domain/reseal.h"
 #include "domain/reseal.sql.h"
 #include "pg/pg_array.h"

@@ -1,5 +1,5 @@
 /* test_breaker.c - when calls stop, and when they start again. A script of calls and questions per case; the clock is ours. */
-#include "domain/integrations.h"
+#include "domain/shop/integrations.h"
 #include "tests/unit/unit.h"
 #include "worker/providers/breaker.h"
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* test_cron.c - when is it due? A table of rules in their zones, and the zones against the C
  * library's. */
 #include "base/clock.h"
-#include "domain/cron.h"
-#include "domain/tz.h"
+#include "domain/clock/cron.h"
+#include "domain/clock/tz.h"
 #include "unit.h"
 #include <stdio.h>
 #include <string.h>

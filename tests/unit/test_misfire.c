@@ -1,8 +1,8 @@
 /* test_misfire.c - which due times are made up for, after beat was late or away. */
 #include "base/clock.h"
 #include "beat/beat.h"
-#include "domain/cron.h"
-#include "domain/tz.h"
+#include "domain/clock/cron.h"
+#include "domain/clock/tz.h"
 #include "unit.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* test_order_check.c - what is said about an order without any database: its fields, its status out
  * of its units, where its extra field goes. */
-#include "domain/extra_field.h"
-#include "domain/order_create.h"
-#include "domain/placements.h"
+#include "domain/orders/extra_field.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/placements.h"
 #include "tests/unit/unit.h"
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* adapter.h - the adapters there are: an integration's kind, settings and credentials made into something that can be asked. */
 #pragma once
 #include "base/settings.h"
-#include "domain/integrations.h"
+#include "domain/shop/integrations.h"
 #include "worker/providers/provider.h"
 
 struct adapter {

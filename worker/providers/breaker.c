@@ -1,7 +1,7 @@
 /* breaker.c - a ring of slots over the window, and three states. */
 #include "worker/providers/breaker.h"
 #include "base/util.h"
-#include "domain/integrations.h"
+#include "domain/shop/integrations.h"
 #include <string.h>
 
 const struct breaker_opts breaker_defaults = {

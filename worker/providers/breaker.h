@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum breaker_state; /* domain/integrations.h: CLOSED, OPEN, HALF_OPEN */
+enum breaker_state; /* domain/shop/integrations.h: CLOSED, OPEN, HALF_OPEN */
 
 struct breaker_opts {
     int64_t window_ms;

@@ -17,7 +17,7 @@
  * process shortly after. Limits are per integration: each process takes its share (settings' worker_processes). */
 #pragma once
 #include "base/settings.h"
-#include "domain/integrations.h"
+#include "domain/shop/integrations.h"
 #include "worker/providers/provider.h"
 
 struct provider_pool;

@@ -4,8 +4,8 @@
  * writes back is searched for kod and sifre before it is kept.
  *
  *   settings  phone         musteri_tel where neither order nor extra_field has one (default: sent empty)
- *             extra_field   "apply" (default; domain/extra_field.h) or "ignore" */
-#include "domain/extra_field.h"
+ *             extra_field   "apply" (default; domain/orders/extra_field.h) or "ignore" */
+#include "domain/orders/extra_field.h"
 #include "worker/providers/adapter.h"
 #include "worker/providers/ptext.h"
 #include "worker/providers/transport.h"

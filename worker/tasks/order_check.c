@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
-#include "domain/order_create.h"
-#include "domain/routing.h"
+#include "domain/orders/order_create.h"
+#include "domain/shop/routing.h"
 #include "worker/tasks/placing.h"
 #include "worker/tasks/verdict.h"
 

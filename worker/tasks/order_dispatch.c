@@ -13,7 +13,7 @@
 #include "worker/tasks/order_dispatch.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "domain/order_create.h"
+#include "domain/orders/order_create.h"
 #include "rt/fiber.h"
 #include "worker/tasks/placing.h"
 

@@ -4,7 +4,7 @@
 #include "worker/tasks/provider_refresh.h"
 #include "base/buf.h"
 #include "base/log.h"
-#include "domain/catalog.h"
+#include "domain/shop/catalog.h"
 #include "worker/tasks/step.h"
 
 /* Let in, or the job is snoozed until *ret_later_ms. */

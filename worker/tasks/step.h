@@ -1,6 +1,6 @@
 /* step.h - what the order tasks share: their arguments, their transactions, the words of an answer. */
 #pragma once
-#include "domain/order_flow.h"
+#include "domain/orders/order_flow.h"
 #include "worker/providers/pool.h"
 #include "worker/task.h"
 

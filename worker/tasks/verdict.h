@@ -9,7 +9,7 @@
  *   never reached         unconfirmed   nothing                  review: nobody was asked; when it is back it can tell
  *   any of these          sent          nothing                  failed: "Timeout …" */
 #pragma once
-#include "domain/placements.h"
+#include "domain/orders/placements.h"
 #include "worker/providers/provider.h"
 
 enum verdict {

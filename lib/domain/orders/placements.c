@@ -1,8 +1,8 @@
 /* placements.c - what was placed at providers, and what it says about the order. */
-#include "domain/placements.h"
+#include "domain/orders/placements.h"
 #include "base/text.h"
-#include "domain/order_row.h"
-#include "domain/placements.sql.h"
+#include "domain/orders/order_row.h"
+#include "domain/orders/placements.sql.h"
 #include "domain/row.h"
 #include <assert.h>
 

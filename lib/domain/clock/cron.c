@@ -4,9 +4,9 @@
  * (tz_moment): so one local time is one due time, whatever the clocks do that night. Local times in
  * rising order give moments in rising order (never falling), which is why the first moment after
  * `after` is the answer. */
-#include "domain/cron.h"
+#include "domain/clock/cron.h"
 #include "base/text.h"
-#include "domain/tz.h"
+#include "domain/clock/tz.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -4,7 +4,7 @@
  *   move_lock   the order's row locked, its placements and its route read under the lock
  *   move_write  placement, order (settled), timeline, announcement in one round trip; webhook when it came to an end */
 #pragma once
-#include "domain/order_flow.h"
+#include "domain/orders/order_flow.h"
 
 struct route_stop {
     const char *integration_id, *name, *product, *kupur;

@@ -4,9 +4,9 @@
  *   rejected  cancelled there: somebody else, or failed            nothing   counted, asked again later
  *   timed out sent: failed; unconfirmed: a person decides          resend    once more under the same reference */
 #include "base/text.h"
-#include "domain/order_create.h"
-#include "domain/order_flow.h"
-#include "domain/order_move.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_flow.h"
+#include "domain/orders/order_move.h"
 
 static bool news(const struct placement *now, const struct provider_words *w)
 {

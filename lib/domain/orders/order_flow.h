@@ -28,7 +28,7 @@
  *   - `unsent` is believed only for the first call of a reference that may have arrived, and only
  *     of that very call (call_token): the word of an older one frees nothing */
 #pragma once
-#include "domain/placements.h"
+#include "domain/orders/placements.h"
 #include "queue/queue.h"
 
 #define ORDER_NOTE_MAX     1000 /* characters; longer words are cut */

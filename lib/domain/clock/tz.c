@@ -6,7 +6,7 @@
  * Between two transitions the type of the earlier one holds. After the last one the rule holds:
  * POSIX TZ, as in "CET-1CEST,M3.5.0,M10.5.0/3" (offsets are counted to the west there). Files come
  * from the system, but every index is checked: a broken file is an error, not a crash. */
-#include "domain/tz.h"
+#include "domain/clock/tz.h"
 #include "base/text.h"
 #include <fcntl.h>
 #include <search.h>

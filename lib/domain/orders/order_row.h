@@ -1,7 +1,7 @@
 /* order_row.h - rows of product_orders and order_placements into structs; for the .c files of this
  * room. */
 #pragma once
-#include "domain/placements.h"
+#include "domain/orders/placements.h"
 
 /* Columns as in orders.sql. */
 rc order_read(struct cx *cx, const struct pg_result *res, int row, struct order *ret);

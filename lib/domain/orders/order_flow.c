@@ -2,12 +2,12 @@
  *
  * Each step is: lock, look again, move or note that it came too late. See order_flow.h for what
  * they guarantee. */
-#include "domain/order_flow.h"
+#include "domain/orders/order_flow.h"
 #include "base/id.h"
 #include "base/text.h"
-#include "domain/order_create.h"
-#include "domain/order_flow.sql.h"
-#include "domain/order_move.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_flow.sql.h"
+#include "domain/orders/order_move.h"
 #include "domain/row.h"
 
 /* ---------------------------------------------------------------- before the call */

@@ -9,13 +9,13 @@
  *
  * The order's lock is taken first by everybody, so steps of one order never meet each other half
  * way. */
-#include "domain/order_move.h"
+#include "domain/orders/order_move.h"
 #include "base/text.h"
-#include "domain/order_create.h"
-#include "domain/order_flow.sql.h"
-#include "domain/order_row.h"
-#include "domain/orders.sql.h"
-#include "domain/placements.sql.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_flow.sql.h"
+#include "domain/orders/order_row.h"
+#include "domain/orders/orders.sql.h"
+#include "domain/orders/placements.sql.h"
 #include "domain/row.h"
 #include <assert.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* extra_field.c - the rule in one line: phones go where phones go, everything else before the
  * player id. */
-#include "domain/extra_field.h"
+#include "domain/orders/extra_field.h"
 #include "base/text.h"
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* routing.c - mappings and routes. Foreign keys do the judging: a route cannot name a provider
  * without a mapping. */
-#include "domain/routing.h"
+#include "domain/shop/routing.h"
 #include "base/text.h"
-#include "domain/routing.sql.h"
 #include "domain/row.h"
+#include "domain/shop/routing.sql.h"
 #include <string.h>
 
 #define EXTERNAL_MAX 120

@@ -1,10 +1,10 @@
 /* orders.c - orders as they are read. The words of the outside contract are made here and nowhere
  * else. */
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "domain/order_row.h"
-#include "domain/orders.sql.h"
+#include "domain/orders/order_row.h"
+#include "domain/orders/orders.sql.h"
 #include "domain/row.h"
 #include <assert.h>
 #include <inttypes.h>

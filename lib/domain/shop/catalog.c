@@ -1,9 +1,9 @@
 /* catalog.c - products, packages, and the goods of providers. */
-#include "domain/catalog.h"
+#include "domain/shop/catalog.h"
 #include "base/id.h"
 #include "base/text.h"
-#include "domain/catalog.sql.h"
 #include "domain/row.h"
+#include "domain/shop/catalog.sql.h"
 #include "pg/pg_array.h"
 #include <string.h>
 

@@ -1,12 +1,12 @@
 /* schedules.c - schedules as rows. One firing per due time: the primary key of schedule_firings
  * decides who was first. */
-#include "domain/schedules.h"
+#include "domain/clock/schedules.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "domain/cron.h"
+#include "domain/clock/cron.h"
+#include "domain/clock/schedules.sql.h"
 #include "domain/row.h"
-#include "domain/schedules.sql.h"
 #include <inttypes.h>
 #include <string.h>
 

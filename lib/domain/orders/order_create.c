@@ -3,10 +3,10 @@
  *   orders_insert --> send --(skipped rows)--> look up whom they lost to
  *        |              `-- in doubt, deadlock: the same rows again: their ids make it harmless
  *        `-- a rule of the database refused the batch: each row alone */
-#include "domain/order_create.h"
+#include "domain/orders/order_create.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "domain/order_create.sql.h"
+#include "domain/orders/order_create.sql.h"
 #include "domain/row.h"
 #include "pg/pg_array.h"
 #include "rt/fiber.h"

@@ -8,7 +8,7 @@
  * A unit has at most one placement that is not failed (a unique index): that is the rule against
  * buying twice. */
 #pragma once
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 
 enum placement_status {
     PLACEMENT_UNSENT,      /* certainly never left us: the same reference will be used again */

@@ -1,11 +1,11 @@
 /* integrations.c - accounts at providers: what people set, and what the house learned about them.
  */
-#include "domain/integrations.h"
+#include "domain/shop/integrations.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/text.h"
-#include "domain/integrations.sql.h"
 #include "domain/row.h"
+#include "domain/shop/integrations.sql.h"
 #include <assert.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* order_sweep.c - the net under the flow: whatever lost its job (dead letters, a bug, a person)
  * gets one again. */
-#include "domain/order_sweep.h"
+#include "domain/orders/order_sweep.h"
 #include "base/clock.h"
-#include "domain/order_create.h"
-#include "domain/order_sweep.sql.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_sweep.sql.h"
 #include "domain/row.h"
 
 rc orders_unchecked(struct cx *cx, struct pg *db, int64_t before_ms, const char *after,

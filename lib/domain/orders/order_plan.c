@@ -7,10 +7,10 @@
  *   sent, unconfirmed, ended, review  nothing to do here
  *
  * Doubts first, then what can be placed, then what cannot. */
-#include "domain/order_flow.sql.h"
-#include "domain/order_move.h"
-#include "domain/order_row.h"
-#include "domain/placements.sql.h"
+#include "domain/orders/order_flow.sql.h"
+#include "domain/orders/order_move.h"
+#include "domain/orders/order_row.h"
+#include "domain/orders/placements.sql.h"
 #include "domain/row.h"
 
 bool unit_waits(const struct placement *p)

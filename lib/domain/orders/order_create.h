@@ -13,7 +13,7 @@
  * An Idempotency-Key and a reference lead to one order for ever (both are columns of the order). */
 #pragma once
 #include "base/id.h"
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 #include "queue/queue.h"
 #include "secure/digest.h"
 

@@ -1,9 +1,9 @@
 /* tenants.c - the shops. A callback secret is born with each, and sealed under the tenant's id. */
-#include "domain/tenants.h"
+#include "domain/shop/tenants.h"
 #include "base/id.h"
 #include "base/text.h"
 #include "domain/row.h"
-#include "domain/tenants.sql.h"
+#include "domain/shop/tenants.sql.h"
 #include <string.h>
 
 #define SECRET_BYTES 32

@@ -4,7 +4,7 @@
  * guessed away: controls, and those that turn the direction of writing or have no width (they come
  * along when text is copied out of a right-to-left page). */
 #include "base/text.h"
-#include "domain/order_create.h"
+#include "domain/orders/order_create.h"
 #include <string.h>
 
 /* The code point at *s (valid UTF-8), and *s moves behind it. */

@@ -3,9 +3,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "domain/audit.h"
-#include "domain/order_create.h"
-#include "domain/order_flow.h"
-#include "domain/order_move.h"
+#include "domain/orders/order_create.h"
+#include "domain/orders/order_flow.h"
+#include "domain/orders/order_move.h"
 
 static rc reload(struct cx *cx, struct pg_tx *tx, const char *order_id, struct order *ret)
 {

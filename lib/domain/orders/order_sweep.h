@@ -1,6 +1,6 @@
 /* order_sweep.h - orders that nobody is looking after: open, old enough, and without a live job. */
 #pragma once
-#include "domain/orders.h"
+#include "domain/orders/orders.h"
 #include "queue/queue.h"
 
 #define ORDER_SWEEP_BATCH 100
