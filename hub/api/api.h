@@ -9,7 +9,7 @@
 rc answer_once(struct cx *cx, struct request *q,
                rc (*fn)(struct cx *cx, struct request *q, void *arg), void *arg) MW_PARKS;
 /* task_rule.c: FORBIDDEN for the tasks that the house starts itself (order.*, webhook.*,
- * provider.*): a caller could otherwise set them on another's order. */
+ * provider.*, request.*): a caller could otherwise set them on another's order or request. */
 rc task_allowed(struct cx *cx, const char *task);
 
 /* orders.c */

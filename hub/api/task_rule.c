@@ -4,7 +4,7 @@
 
 rc task_allowed(struct cx *cx, const char *task)
 {
-    static const char *const own[] = {"order.", "webhook.", "provider.", "beat."};
+    static const char *const own[] = {"order.", "webhook.", "provider.", "request.", "beat."};
 
     for (size_t i = 0; task && i < COUNT(own); i++) {
         if (starts_with(task, own[i]))
