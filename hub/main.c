@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/program.h"
 #include "domain/keys.h"
+#include "hub/api/api.h"
 #include "hub/gather.h"
 #include "hub/key_usage.h"
 #include "hub/metrics.h"
@@ -110,7 +111,7 @@ static int child_main(int index, void *arg)
     if (r == OK)
         r = open_stores(&cx, &hub);
     if (r == OK)
-        hub.gather = gather_new(&hub);
+        hub.gather = gather_new(&hub, &gather_orders);
     if (r == OK)
         r = server_open(&cx, &hub, p->reserved_fd, &hub.server);
     if (r == OK && index == 0 && *p->settings.port_file)

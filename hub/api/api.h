@@ -1,6 +1,7 @@
 /* api.h - the handlers behind the routes; each file is one noun of the API. The table that names
  * them is routes.c. */
 #pragma once
+#include "hub/gather.h"
 #include "hub/request.h"
 
 /* once.c: a POST that creates, answered once: with an Idempotency-Key seen before, the first answer
@@ -13,6 +14,7 @@ rc answer_once(struct cx *cx, struct request *q,
 rc task_allowed(struct cx *cx, const char *task);
 
 /* orders.c */
+extern const struct gather_kind gather_orders;
 rc orders_post(struct cx *cx, struct request *q) MW_PARKS;
 rc orders_post_dj(struct cx *cx, struct request *q) MW_PARKS;
 rc orders_list(struct cx *cx, struct request *q) MW_PARKS;

@@ -3,9 +3,9 @@
  * A tenant's key sees its tenant's orders; another's reads as not found. */
 #include "domain/orders/orders.h"
 #include "base/text.h"
+#include "domain/orders/order_create.h"
 #include "domain/orders/order_flow.h"
 #include "hub/api/api.h"
-#include "hub/gather.h"
 #include <string.h>
 
 /* The fields of an order under the names of one of the two contracts. */
@@ -73,20 +73,78 @@ static rc read_order(struct cx *cx, struct request *q, const struct names *n, st
     return order_new_check(cx, ret);
 }
 
+/* ------------------------------------------------------------------ gathered (hub/gather.h) */
+
+static void take(struct arena *a, void *row, const void *given)
+{
+    const struct order_new *o = given;
+    struct order_new *r = row;
+
+    *r = *o;
+    r->tenant_id = arena_strdup(a, o->tenant_id);
+    r->product_id = arena_strdup(a, o->product_id);
+    r->package_id = arena_strdup(a, o->package_id);
+    r->user_identifier = arena_strdup(a, o->user_identifier);
+    r->extra_field = arena_strdup(a, o->extra_field);
+    r->callback_url = arena_strdup(a, o->callback_url);
+    r->reference = arena_strdup(a, o->reference);
+    r->idempotency_key = arena_strdup(a, o->idempotency_key);
+    r->trace = arena_strdup(a, o->trace);
+}
+
+static rc insert(struct cx *cx, struct pg *db, void *rows, size_t n)
+{
+    return orders_insert(cx, db, rows, n);
+}
+
+static rc push(struct cx *cx, struct engine *e, void *rows, size_t n)
+{
+    return orders_push(cx, e, rows, n);
+}
+
+static enum gathered outcome(struct cx *cx, const void *row, struct err *ret_err, char *ret_id,
+                             struct buf *out)
+{
+    const struct order_new *r = row;
+
+    if (r->made == ORDER_REFUSED) {
+        *ret_err = r->err;
+        return GATHERED_REFUSED;
+    }
+    memcpy(ret_id, r->order.id, ID_LEN + 1);    /* of a replay: the first one's */
+    (void)order_json(cx, NULL, &r->order, out); /* fails only when `out` is full, which is seen */
+    return r->made == ORDER_REPLAYED ? GATHERED_REPLAYED : GATHERED_CREATED;
+}
+
+const struct gather_kind gather_orders = {
+    .name = "orders.commit",
+    .noun = "order",
+    .row_size = sizeof(struct order_new),
+    .max = KiB(64),
+    .batches = METRIC_GATHER_BATCHES,
+    .rows = METRIC_GATHER_ORDERS,
+    .take = take,
+    .insert = insert,
+    .outcome = outcome,
+    .push = push,
+};
+
+/* ------------------------------------------------------------------ the calls */
+
 static rc place(struct cx *cx, struct request *q, const struct names *n)
 {
     struct order_new o;
-    enum order_made made;
+    bool replayed;
     char id[ID_LEN + 1];
     rc r = read_order(cx, q, n, &o);
 
     if (r == OK)
-        r = gather_order(cx, q->hub->gather, &o, &made, id, &q->out);
+        r = gather_row(cx, q->hub->gather, &o, &replayed, id, &q->out);
     if (r != OK && n != &names_v1)
         rename_pointer(cx, n);
     try(r);
     reply_header(q, "Location", arena_printf(&cx->arena, "/v1/orders/%s", id));
-    if (made == ORDER_REPLAYED)
+    if (replayed)
         reply_header(q, "Idempotency-Replayed", "true");
     return reply_json(cx, q, 201);
 }
