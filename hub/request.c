@@ -152,9 +152,14 @@ rc request_idempotency_key(struct cx *cx, const struct request *q, const char **
     return OK;
 }
 
+/* The audit log takes 160 characters. */
+#define ACTOR_NAME_MAX 150
+
 const char *request_actor(struct cx *cx, const struct request *q)
 {
-    return arena_printf(&cx->arena, "key:%s", q->who.name);
+    const char *kind = q->who.kind == IDENTITY_CERT ? "cert" : "key", *name = q->who.name;
+
+    return arena_printf(&cx->arena, "%s:%.*s", kind, (int)utf8_cut(name, ACTOR_NAME_MAX), name);
 }
 
 rc reply_json(struct cx *cx, struct request *q, int status)

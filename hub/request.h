@@ -71,7 +71,7 @@ rc request_param_id(struct cx *cx, const struct request *q, int i, const char *w
 /* Idempotency-Key: NULL if not sent; INVALID_FIELD unless 1..255 visible ASCII characters. */
 rc request_idempotency_key(struct cx *cx, const struct request *q, const char **ret);
 
-/* "key:<name>": who the audit log says it was. */
+/* "key:<name>" or "cert:<name>": who the audit log says it was. */
 const char *request_actor(struct cx *cx, const struct request *q);
 
 /* The reply: `status` with q->out as JSON. Handlers write into q->out first. BUFFER_FULL when that

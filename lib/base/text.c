@@ -237,6 +237,27 @@ bool starts_with(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+bool glob_match(const char *pattern, const char *s)
+{
+    const char *star = NULL, *tried = NULL; /* the last '*', and where what it stands for ends */
+
+    while (*s) {
+        if (*pattern == '*') {
+            star = pattern++;
+            tried = s;
+        } else if (*pattern == *s) {
+            pattern++;
+            s++;
+        } else if (star) {
+            pattern = star + 1;
+            s = ++tried;
+        } else {
+            return false;
+        }
+    }
+    return pattern[strspn(pattern, "*")] == 0;
+}
+
 bool equal_secret(const void *a, const void *b, size_t n)
 {
     const volatile unsigned char *x = a, *y = b;

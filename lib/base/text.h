@@ -30,6 +30,9 @@ bool decimal_valid(const char *s, int decimals);
 bool str_empty(const char *s);             /* NULL or "" */
 bool str_eq(const char *a, const char *b); /* NULL equals NULL */
 bool starts_with(const char *s, const char *prefix);
+/* The whole of s matches: '*' in the pattern is any number of characters, everything else is itself.
+ * Time at most the product of both lengths. */
+bool glob_match(const char *pattern, const char *s);
 /* Equal in time that does not depend on where they differ. */
 bool equal_secret(const void *a, const void *b, size_t n);
 /* Trims ASCII white space at both ends in place; returns the start. */

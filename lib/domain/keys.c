@@ -20,19 +20,36 @@ static const char *const words[] = {
 
 uint64_t permission_bits(const char *word)
 {
-    if (str_eq(word, "*"))
-        return PERM_ALL;
+    uint64_t bits = 0;
+
     for (size_t i = 0; i < COUNT(words); i++) {
-        if (str_eq(word, words[i]))
-            return PERM_BIT(i);
+        if (glob_match(word, words[i]))
+            bits |= PERM_BIT(i);
     }
-    return 0;
+    return bits;
 }
 
 const char *permission_word(enum permission p)
 {
     assert(p < PERM_COUNT);
     return words[p];
+}
+
+bool identity_may_command(const struct identity *i, const char *command)
+{
+    char pattern[IDENTITY_COMMANDS_MAX];
+
+    if (!identity_may(i, PERM_REQUESTS_WRITE))
+        return false;
+    for (const char *p = i->commands; *p; p += strspn(p, "\n")) {
+        size_t n = strcspn(p, "\n");
+        memcpy(pattern, p, n);
+        pattern[n] = '\0';
+        if (glob_match(pattern, command))
+            return true;
+        p += n;
+    }
+    return false;
 }
 
 /* "orders:read jobs:read" or "*". A word of another version of this program gives nothing. */
@@ -115,10 +132,14 @@ rc key_load(struct cx *cx, void *arg, const char *prefix, char *hash, void *iden
     try(pg_do(cx, db, SQL_KEY_LOAD, &res, pg_s(prefix)));
     if (pg_rows(res) == 0)
         return fail(cx, NOT_FOUND, "there is no such key");
-    *who = (struct identity){.permissions = bits_of(pg_text(res, 0, 4)),
+    *who = (struct identity){.kind = IDENTITY_KEY,
+                             .permissions = bits_of(pg_text(res, 0, 4)),
                              .expires_ms = pg_ms(res, 0, 5)};
+    if (identity_may(who, PERM_REQUESTS_WRITE))
+        strcpy(who->commands, "*");
     snprintf(hash, TOKEN_HASH_MAX, "%s", pg_text(res, 0, 0));
     snprintf(who->tenant_id, sizeof(who->tenant_id), "%s", pg_text(res, 0, 1));
+    snprintf(who->id, sizeof(who->id), "%s", pg_text(res, 0, 2));
     snprintf(who->key_id, sizeof(who->key_id), "%s", pg_text(res, 0, 2));
     const char *name = pg_text(res, 0, 3);
     snprintf(who->name, sizeof(who->name), "%.*s", (int)utf8_cut(name, sizeof(who->name) - 1),

@@ -3,7 +3,8 @@
  *   mwk_<prefix>_<secret>     prefix names the row; the whole is kept as an Argon2id hash (secure/token.h)
  *
  * Several keys of a tenant may be alive together, so that one is replaced without a gap. The
- * identity is flat: it is copied in and out of the token cache. */
+ * identity is flat: it is copied in and out of the token cache. Roles (lib/domain/access) may add to
+ * what a key permits. */
 #pragma once
 #include "base/id.h"
 #include "pg/pg.h"
@@ -18,23 +19,35 @@ enum permission {
 #define PERM_BIT(p) (UINT64_C(1) << (p))
 #define PERM_ALL    (PERM_BIT(PERM_COUNT) - 1)
 
-/* "orders:read" -> its bit, "*" -> PERM_ALL; 0 for an unknown word. */
+/* "orders:read" -> its bit; a glob -> the bits of all that match ("*" -> PERM_ALL, "orders:*",
+ * "*:read"); 0 for an unknown word. */
 uint64_t permission_bits(const char *word);
 /* "orders:read" of PERM_ORDERS_READ; never NULL. */
 const char *permission_word(enum permission p);
 
-/* Who is asking. */
+enum identity_kind { IDENTITY_KEY, IDENTITY_CERT };
+#define IDENTITY_COMMANDS_MAX 1024
+
+/* Who is asking, and what for. Flat: it is copied in and out of caches. permissions and commands are
+ * those of its own and of its roles together. */
 struct identity {
+    enum identity_kind kind;
+    char id[ID_LEN + 1]; /* of the key or of the identity (lib/domain/access) */
     char tenant_id[ID_LEN + 1];
-    char key_id[ID_LEN + 1];
-    char name[121];       /* of the key, for audit and logs */
-    uint64_t permissions; /* PERM_BIT(…) */
-    int64_t expires_ms;   /* 0: never; a remembered identity is refused from then on */
+    char key_id[ID_LEN + 1]; /* id of a key; "" for a certificate */
+    char name[256];          /* of the key, or in the certificate: for audit and logs */
+    char agent_id[256];      /* the only agent that this certificate may speak for, or "" */
+    uint64_t permissions;    /* PERM_BIT(…) */
+    int64_t expires_ms;      /* 0: never; a remembered identity is refused from then on */
+    char commands[IDENTITY_COMMANDS_MAX]; /* patterns of commands that it may send, '\n' between */
 };
 static inline bool identity_may(const struct identity *i, enum permission p)
 {
     return (i->permissions & PERM_BIT(p)) != 0;
 }
+/* May it send this command? False without requests:write. A key's own requests:write is for all
+ * commands, a role's for those of the role's patterns. */
+bool identity_may_command(const struct identity *i, const char *command);
 
 struct key {
     const char *id, *tenant_id, *name, *prefix;
