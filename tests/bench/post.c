@@ -9,8 +9,8 @@
  */
 #include "base/clock.h"
 #include "base/util.h"
+#include "tests/bench/options.h"
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -30,8 +30,8 @@ struct client {
 };
 
 static const char *key = "", *package = "", *path = "/v1/orders";
-static int port, connections = 64, seconds = 5;
-static int64_t *took_us, wanted, asked, done, refused; /* wanted 0: as many as the time allows */
+static int port, connections = 64, seconds = 5, wanted; /* 0: as many as the time allows */
+static int64_t *took_us, asked, done, refused;
 
 static int connect_to(void)
 {
@@ -106,49 +106,15 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void read_options(int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"port", 1, NULL, 'p'},        {"key", 1, NULL, 'k'},     {"package", 1, NULL, 'g'},
-        {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 's'}, {"path", 1, NULL, 'a'},
-        {"requests", 1, NULL, 'n'},    {NULL, 0, NULL, 0}};
-    int o;
-
-    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (o) {
-        case 'p':
-            port = atoi(optarg);
-            break;
-        case 'k':
-            key = optarg;
-            break;
-        case 'g':
-            package = optarg;
-            break;
-        case 'c':
-            connections = atoi(optarg);
-            break;
-        case 's':
-            seconds = atoi(optarg);
-            break;
-        case 'n':
-            wanted = atol(optarg);
-            break;
-        case 'a':
-            path = optarg;
-            break;
-        default:
-            exit(2);
-        }
-    }
-    if (!port || wanted < 0 || (wanted && wanted < connections) || connections < 1 ||
-        connections > 10000 || seconds < 1) {
-        fprintf(stderr,
-                "usage: bench_post --port N --key KEY --package ID [--connections N] [--seconds N] "
-                "[--requests N]\n");
-        exit(2);
-    }
-}
+static const struct option_row options[] = {
+    {"port", .number = &port, .least = 1, .most = 65535},
+    {"key", .text = &key},
+    {"package", .text = &package},
+    {"connections", .number = &connections, .least = 1, .most = 10000},
+    {"seconds", .number = &seconds, .least = 1, .most = 3600},
+    {"requests", .number = &wanted, .least = 1, .most = 100000000},
+    {"path", .text = &path},
+};
 
 int main(int argc, char **argv)
 {
@@ -156,7 +122,11 @@ int main(int argc, char **argv)
     struct client *c;
     int64_t start, end;
 
-    read_options(argc, argv);
+    options_read(argc, argv, options, COUNT(options));
+    if (!port || (wanted && wanted < connections)) {
+        fprintf(stderr, "bench_post: give a --port, and no fewer --requests than --connections\n");
+        return 2;
+    }
     took_us = xcalloc(SAMPLES_MAX, sizeof *took_us);
     c = xcalloc((size_t)connections, sizeof *c);
     for (int i = 0; i < connections; i++) {

@@ -14,11 +14,11 @@
 #include "queue/internal.h"
 #include "rt/supervisor.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/options.h"
 #include "tests/support/on_fiber.h"
 #include "tests/support/stores.h"
 #include "worker/pool.h"
 #include "worker/tasks/builtin.h"
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +29,7 @@
 #define Q "bench"
 
 static struct stores stores;
-static long jobs = 300000, probes = 2000;
-static int clients = 2, batch = 128, concurrency = 1000;
+static int jobs = 300000, probes = 2000, clients = 2, batch = 128, concurrency = 1000;
 static char args_200[201];
 
 static double redis_cpu_us(void)
@@ -49,18 +48,18 @@ static long counter(const char *name)
 
 static rc push_all(struct cx *cx, void *arg)
 {
-    long n = *(long *)arg;
+    int n = *(int *)arg;
     struct redis *redis;
     struct job_new *j = xcalloc((size_t)batch, sizeof *j);
     rc r = redis_new(cx, stores.redis_url, &redis);
     struct engine *e = engine_new(redis, NULL);
 
     cx->deadline_mono_ms = 0;
-    for (long done = 0; r == OK && done < n; done += batch) {
+    for (int done = 0; r == OK && done < n; done += batch) {
         for (int i = 0; i < batch; i++)
             j[i] = (struct job_new){
                 .queue = Q, .task = "mihwar.noop", .args = args_200, .priority = JOB_PRIORITY};
-        r = engine_push(cx, e, j, (size_t)MIN((long)batch, n - done));
+        r = engine_push(cx, e, j, (size_t)MIN(batch, n - done));
     }
     free(j);
     engine_free(e);
@@ -72,7 +71,7 @@ static void bench_enqueue(void)
 {
     double redis = redis_cpu_us(), mine = children_cpu_us();
     int64_t start = clock_mono_us();
-    long each = jobs / clients;
+    int each = jobs / clients;
 
     for (int i = 0; i < clients; i++)
         if (fork() == 0)
@@ -222,44 +221,17 @@ static void bench_latency(void)
            (double)seen->took_us[probes * 99 / 100] / 1000);
 }
 
-static void read_options(int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"jobs", 1, NULL, 'j'},   {"clients", 1, NULL, 'c'},     {"batch", 1, NULL, 'b'},
-        {"probes", 1, NULL, 'p'}, {"concurrency", 1, NULL, 'n'}, {NULL, 0, NULL, 0}};
-    int o;
-
-    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
-        switch (o) {
-        case 'j':
-            jobs = atol(optarg);
-            break;
-        case 'c':
-            clients = atoi(optarg);
-            break;
-        case 'b':
-            batch = atoi(optarg);
-            break;
-        case 'p':
-            probes = atol(optarg);
-            break;
-        case 'n':
-            concurrency = atoi(optarg);
-            break;
-        default:
-            exit(2);
-        }
-    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || probes < 1 ||
-        concurrency < 1) {
-        fprintf(stderr, "usage: bench_queue [--jobs N] [--clients N] [--batch N] [--probes N] "
-                        "[--concurrency N]\n");
-        exit(2);
-    }
-}
+static const struct option_row options[] = {
+    {"jobs", .number = &jobs, .least = 1, .most = 100000000},
+    {"clients", .number = &clients, .least = 1, .most = 64},
+    {"batch", .number = &batch, .least = 1, .most = QUEUE_BATCH},
+    {"probes", .number = &probes, .least = 1, .most = 1000000},
+    {"concurrency", .number = &concurrency, .least = 1, .most = 100000},
+};
 
 int main(int argc, char **argv)
 {
-    read_options(argc, argv);
+    options_read(argc, argv, options, COUNT(options));
     memset(args_200, '1', sizeof args_200 - 1); /* a JSON number */
     stores_start(&stores, NULL);
     log_setup(stderr, LOG_WARN, LOG_LOGFMT);

@@ -11,8 +11,8 @@
 #include "queue/envelope.h"
 #include "queue/internal.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/options.h"
 #include "tests/support/stores.h"
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +23,7 @@
 #define Q "bench"
 
 static const char *redis_url;
-static long jobs = 400000;
-static int clients = 2, batch = 128, bytes = 200;
+static int jobs = 400000, clients = 2, batch = 128, bytes = 200;
 static struct queue_keys keys;
 
 static const enum queue_key push_keys[] = {PUSH_KEYS};
@@ -186,40 +185,13 @@ static void load(redisContext *c, const struct script *s)
     freeReplyObject(r);
 }
 
-static void read_options(int argc, char **argv)
-{
-    static const struct option options[] = {{"redis", 1, NULL, 'r'},   {"jobs", 1, NULL, 'j'},
-                                            {"clients", 1, NULL, 'c'}, {"batch", 1, NULL, 'b'},
-                                            {"bytes", 1, NULL, 'y'},   {NULL, 0, NULL, 0}};
-    int o;
-
-    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
-        switch (o) {
-        case 'r':
-            redis_url = optarg;
-            break;
-        case 'j':
-            jobs = atol(optarg);
-            break;
-        case 'c':
-            clients = atoi(optarg);
-            break;
-        case 'b':
-            batch = atoi(optarg);
-            break;
-        case 'y':
-            bytes = atoi(optarg);
-            break;
-        default:
-            exit(2);
-        }
-    if (jobs < 1 || clients < 1 || batch < 1 || batch > QUEUE_BATCH || bytes < 0 ||
-        (redis_url && strncmp(redis_url, "unix:", 5) != 0)) {
-        fprintf(stderr, "usage: bench_redis_limit [--redis unix:PATH] [--jobs N] [--clients N] "
-                        "[--batch N] [--bytes N]\n");
-        exit(2);
-    }
-}
+static const struct option_row options[] = {
+    {"redis", .text = &redis_url},
+    {"jobs", .number = &jobs, .least = 1, .most = 100000000},
+    {"clients", .number = &clients, .least = 1, .most = 64},
+    {"batch", .number = &batch, .least = 1, .most = QUEUE_BATCH},
+    {"bytes", .number = &bytes, .least = 0, .most = 900000},
+};
 
 int main(int argc, char **argv)
 {
@@ -227,7 +199,9 @@ int main(int argc, char **argv)
     struct stores stores = {0};
     bool own;
 
-    read_options(argc, argv);
+    options_read(argc, argv, options, COUNT(options));
+    if (redis_url && strncmp(redis_url, "unix:", 5) != 0)
+        die(redis_url, "give unix:PATH");
     own = !redis_url;
     if (own) {
         stores_start(&stores, &(struct stores_opts){.no_pg = true});
