@@ -11,6 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *door_kind_word(enum door_kind kind)
+{
+    return kind == DOOR_MTLS ? "mtls" : "web";
+}
+
 const char *request_header(const struct request *q, const char *name)
 {
     return evhttp_find_header(evhttp_request_get_input_headers(q->ev), name);

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "domain/keys.h"
+#include "secure/identity.h"
 
 struct evhttp_request;
 struct hub;
@@ -20,7 +21,11 @@ struct route;
 enum method { M_GET = 1, M_POST = 2, M_PUT = 4, M_PATCH = 8, M_DELETE = 16 };
 
 #define REQUEST_PARAMS    3
-#define REQUEST_PARAM_MAX 160
+#define REQUEST_PARAM_MAX 255
+
+/* Which listener it came through. */
+enum door_kind { DOOR_WEB, DOOR_MTLS };
+const char *door_kind_word(enum door_kind kind); /* "web", "mtls" */
 
 struct request {
     unsigned magic;
@@ -36,6 +41,8 @@ struct request {
     const char *body;  /* body_len bytes */
     size_t body_len;
     char peer[64];
+    enum door_kind door;
+    char cert_name[IDENTITY_MAX + 1]; /* the name in the verified certificate; "" on the web door */
     struct identity who; /* set by the interceptor */
     int64_t started_mono_us;
     bool streaming; /* a stream has begun: a failure can no longer become problem+json */
