@@ -19,6 +19,8 @@ static const struct {
     const char *name, *program;
 } parts[PARTS] = {
     [HUB] = {"hub", "hub/mihwar-hub"},
+    [HUB_B] = {"hub-b", "hub/mihwar-hub"},
+    [HUB_C] = {"hub-c", "hub/mihwar-hub"},
     [WORKER] = {"worker", "worker/mihwar-worker"},
     [BEAT] = {"beat", "beat/mihwar-beat"},
     [SIM] = {"sim", "tests/sim/sim-znet"},
@@ -123,15 +125,33 @@ static int readies(enum part p, const char *line)
     return n;
 }
 
+const char *house_hub_url(const struct house *h, enum part hub)
+{
+    return hub == HUB ? h->url : h->more_hub_url[hub - HUB_B];
+}
+
 static void start_program(struct house *h, enum part p)
 {
-    char port[16], ledger[128], url[96];
+    char port[16], ledger[128], url[96], listen[64];
+    const char *env[COUNT(h->env) + 1];
+    size_t n = 0;
     snprintf(port, sizeof(port), "%d", h->sim_port);
     snprintf(ledger, sizeof(ledger), "%s/ledger", h->stores.dir);
     const char *sim[] = {built(parts[p].program), "--port", port, "--ledger", ledger,
                          "--settle-ms",           "300",    NULL};
     const char *own[] = {built(parts[p].program), NULL};
-    struct proc_opts o = {.name = parts[p].name, .argv = p == SIM ? sim : own, .env = h->env};
+    struct proc_opts o = {.name = parts[p].name, .argv = p == SIM ? sim : own, .env = env};
+
+    while (h->env[n]) {
+        env[n] = h->env[n];
+        n++;
+    }
+    if (p == HUB_B || p == HUB_C) { /* a door of its own */
+        snprintf(listen, sizeof(listen), "MIHWAR_HUB_LISTEN=127.0.0.1:%d",
+                 h->more_hub_port[p - HUB_B]);
+        env[n++] = listen;
+    }
+    env[n] = NULL;
     /* When these say so SIGTERM drains them; before, it would just end them. */
     const char *line = p == WORKER ? "ev=worker.ready" : p == BEAT ? "ev=beat.started" : NULL;
     int before = line ? readies(p, line) : 0;
@@ -143,7 +163,7 @@ static void start_program(struct house *h, enum part p)
     if (line)
         return;
     snprintf(url, sizeof(url), p == SIM ? "%s/_sim/calls" : "%s/readyz",
-             p == SIM ? h->sim_url : h->url);
+             p == SIM ? h->sim_url : house_hub_url(h, p));
     if (!wait_until(answers(url) || !proc_alive(h->procs[p]), START_MS) ||
         !proc_alive(h->procs[p])) {
         support_end(1);
@@ -246,6 +266,11 @@ void house_open(struct house *h, const struct stores_opts *opts, const char *con
     stores_start(&h->stores, opts);
     h->hub_port = free_port();
     h->sim_port = free_port();
+    for (size_t i = 0; i < COUNT(h->more_hub_port); i++) {
+        h->more_hub_port[i] = free_port();
+        snprintf(h->more_hub_url[i], sizeof(h->more_hub_url[i]), "http://127.0.0.1:%d",
+                 h->more_hub_port[i]);
+    }
     snprintf(h->url, sizeof(h->url), "http://127.0.0.1:%d", h->hub_port);
     snprintf(h->sim_url, sizeof(h->sim_url), "http://127.0.0.1:%d", h->sim_port);
     make_env(h, env);
@@ -275,7 +300,8 @@ int house_stop(struct house *h)
     int failed = 0;
     failed += !house_down(h, BEAT);
     failed += !house_down(h, WORKER);
-    failed += !house_down(h, HUB);
+    for (enum part p = HUB; p <= HUB_C; p++)
+        failed += !house_down(h, p);
     failed += !house_down(h, SIM);
     stores_stop(&h->stores);
     return failed;

@@ -4,6 +4,9 @@
  *   test ──HTTP──► hub ──► PostgreSQL, Redis ◄── worker ──HTTP──► sim-znet (ledger)
  *                                        ▲── beat
  *
+ * Two more hubs, HUB_B and HUB_C, are programs and ports of their own; they run once house_up has
+ * brought them.
+ *
  * The shop "demo" has two accounts at the one stand-in, znet-a and znet-b: what one refuses the
  * other may deliver, and the one ledger sees both. Times are short (house.c lists them); a test's
  * own settings win over them. */
@@ -11,14 +14,16 @@
 #include "tests/support/stores.h"
 #include "tests/support/web.h"
 
-enum part { HUB, WORKER, BEAT, SIM, REDIS, PG, PARTS };
+enum part { HUB, HUB_B, HUB_C, WORKER, BEAT, SIM, REDIS, PG, PARTS };
 const char *part_name(enum part p);
 
 struct house {
     struct stores stores;
-    int said[PARTS];                         /* how often it was ready; logs are appended to */
-    struct proc *procs[PARTS];               /* HUB .. SIM; the stores have theirs */
-    char url[64], sim_url[64];               /* http://127.0.0.1:PORT */
+    int said[PARTS];           /* how often it was ready; logs are appended to */
+    struct proc *procs[PARTS]; /* HUB .. SIM; the stores have theirs */
+    char url[64], sim_url[64]; /* http://127.0.0.1:PORT */
+    int more_hub_port[2];      /* HUB_B, HUB_C */
+    char more_hub_url[2][64];
     char key[200];                           /* of the shop's front end, may do everything */
     char tenant[40], znet_a[40], znet_b[40]; /* ids */
     int hub_port, sim_port;
@@ -32,9 +37,11 @@ void house_open(struct house *h, const struct stores_opts *opts, const char *con
 void house_start(struct house *h, const struct stores_opts *opts, const char *const *env);
 /* "MIHWAR_…=value" for parts that are started from now on; copied. */
 void house_set(struct house *h, const char *setting);
-/* SIGTERM to beat, worker, hub: each must drain and end with 0 (a leak found by the sanitizer ends
+/* SIGTERM to beat, worker, hubs: each must drain and end with 0 (a leak found by the sanitizer ends
  * with another status). How many did not; said on stdout. */
 int house_stop(struct house *h);
+/* Where a hub's web door is: http://127.0.0.1:PORT. */
+const char *house_hub_url(const struct house *h, enum part hub);
 /* Start a part that is down, and wait until it answers (HUB, SIM, REDIS, PG). */
 void house_up(struct house *h, enum part p);
 /* SIGTERM and wait; true when the status was 0. */
