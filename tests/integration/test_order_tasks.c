@@ -322,35 +322,69 @@ START_TEST(every_way)
 }
 END_TEST
 
-/* ---------------------------------------------------------------- a worker that dies */
+/* What a panel does with a reference that it knows (Q9), or does not know (Q10), decides nothing: a lost answer is asked about,
+ * once placed is never placed again, and words about a stranger are no refusal. */
+static const struct {
+    const char *rule;
+    struct way way;
+} quirks[] = {
+    {"switch?place.duplicate=accept",
+     {"Q9 asked, not sent again", ZNET, "60~place.fault=reset*1", "101", 0, NULL, COMPLETED, NULL}},
+    {"switch?status.unknown=code3",
+     {"Q10 no refusal", ZNET, "60~place.fault=reset*1;place.accepts=no*1", "101", 0, NULL, "review",
+      0, false, false, "cannot be decided"}},
+};
 
-static const struct way one_way[] = {{"", ZNET, "60", NULL, 0, NULL, COMPLETED, NULL}};
-
-/* Killed with the reference stored and before the call: asked about, never sent, for a person to decide. */
-START_TEST(dies_before_the_call)
+/* What the stand-in says to a control request. */
+static struct web_reply at_znet(const char *path)
 {
-    struct shop *s = new_shop(one_way, 1, NULL, NULL);
-    char player[32];
+    char url[128];
 
-    player_of(0, player);
-    start_worker(s, "MIHWAR_INJECT=die_before_call");
-    ck_wait(strcmp(column(s, 0, "status"), "review") == 0, ENDS_MS);
-    ck_assert_int_eq(delivered(player), 0);
-    ck_assert_int_eq(pg_one_int(s->url, "SELECT calls FROM order_placements"), 1);
+    snprintf(url, sizeof url, "%s/_sim/%s", znet_url, path);
+    struct web_reply r = web(.url = url);
+    ck_assert_msg(r.status == 200, "%s: %d %s", path, r.status, r.body);
+    return r;
+}
+
+START_TEST(asked_about_never_repeated)
+{
+    struct shop *s = new_shop(&quirks[_i].way, 1, NULL, NULL);
+    _cleanup_(web_reply_release) struct web_reply reset = at_znet("reset"),
+                                                  rule = at_znet(quirks[_i].rule);
+
+    start_worker(s, NULL);
+    ck_wait(open_orders(s) == 0, ENDS_MS);
+    _cleanup_(web_reply_release) struct web_reply calls = at_znet("calls"), end = at_znet("reset");
+    check_way(s, 0);
+    ck_assert_str_eq(web_text(&calls, "place"), "1");
+    ck_assert_int_ge(atoi(web_text(&calls, "status")), 1);
     stop_worker(s);
 }
 END_TEST
 
-/* Killed with the answer in hand: found by asking, bought once. */
-START_TEST(dies_after_the_call)
+/* ---------------------------------------------------------------- a worker that dies */
+
+static const struct way one_way[] = {{"", ZNET, "60", NULL, 0, NULL, COMPLETED, NULL}};
+
+static const struct {
+    const char *inject, *status;
+    int delivered;
+} deaths[] = {
+    /* the reference is stored: asked about, never sent, for a person to decide */
+    {"MIHWAR_INJECT=die_before_call", "review", 0},
+    /* the answer is in hand: found by asking, bought once */
+    {"MIHWAR_INJECT=die_after_call", "completed", 1},
+};
+
+START_TEST(dies_around_the_call)
 {
     struct shop *s = new_shop(one_way, 1, NULL, NULL);
     char player[32];
 
     player_of(0, player);
-    start_worker(s, "MIHWAR_INJECT=die_after_call");
-    ck_wait(strcmp(column(s, 0, "status"), "completed") == 0, ENDS_MS);
-    ck_assert_int_eq(delivered(player), 1);
+    start_worker(s, deaths[_i].inject);
+    ck_wait(strcmp(column(s, 0, "status"), deaths[_i].status) == 0, ENDS_MS);
+    ck_assert_int_eq(delivered(player), deaths[_i].delivered);
     ck_assert_int_eq(pg_one_int(s->url, "SELECT count(*) FROM order_placements"), 1);
     ck_assert_int_eq(pg_one_int(s->url, "SELECT calls FROM order_placements"), 1);
     stop_worker(s);
@@ -630,10 +664,11 @@ int main(void)
     const struct {
         const char *title;
         const TTest *test;
+        int loops; /* 0: once */
     } rows[] = {
         {"every way", every_way},
-        {"dies before the call", dies_before_the_call},
-        {"dies after the call", dies_after_the_call},
+        {"asked about, never repeated", asked_about_never_repeated, COUNT(quirks)},
+        {"dies around the call", dies_around_the_call, COUNT(deaths)},
         {"emptied during the call", emptied_during_the_call},
         {"never reached", never_reached},
         {"never reached for a day", never_reached_for_a_day},
@@ -653,7 +688,7 @@ int main(void)
     for (size_t i = 0; i < COUNT(rows); i++) {
         TCase *tc = tcase_create(rows[i].title);
         tcase_add_checked_fixture(tc, NULL, kill_living);
-        tcase_add_test(tc, rows[i].test);
+        tcase_add_loop_test(tc, rows[i].test, 0, rows[i].loops ? rows[i].loops : 1);
         suite_add_tcase(suite, tc);
     }
     int failed = suite_run(suite);
