@@ -45,7 +45,7 @@ struct websocket_opts {
     void (*on_alive)(void *arg);
     /* It is over; called exactly once, unless websocket_free came before. code and reason: the peer's if it said them first, else what
      * we closed with; WEBSOCKET_ABNORMAL and a sentence if the connection just ended. After websocket_connect also the status of an
-     * answer that is not 101 (401, 429, 503 …), or 0 when no answer came at all. reason is never NULL. Nothing is
+     * answer that is not 101 (401, 429, 503 …; a 101 that proves nothing is 1002), or 0 when no answer came at all. reason is never NULL. Nothing is
      * sent or received any more; the owner calls websocket_free now or later. */
     void (*on_close)(void *arg, int code, const char *reason);
 
