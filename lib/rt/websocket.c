@@ -94,9 +94,8 @@ static void on_whole(wslay_event_context_ptr ctx, const struct wslay_event_on_ms
     if (m->opcode == WSLAY_CONNECTION_CLOSE) {
         if (!w->code) {
             w->code = m->status_code ? m->status_code : WEBSOCKET_NO_CODE;
-            w->reason = m->msg_length > 2
-                            ? xstrndup((const char *)m->msg + 2, m->msg_length - 2)
-                            : xstrdup("");
+            w->reason = m->msg_length > 2 ? xstrndup((const char *)m->msg + 2, m->msg_length - 2)
+                                          : xstrdup("");
         }
         return;
     }
@@ -173,7 +172,8 @@ static void hang_up(struct websocket *w)
 {
     SSL *ssl = w->bev ? bufferevent_openssl_get_ssl(w->bev) : NULL;
 
-    if (ssl && w->clean && SSL_is_init_finished(ssl)) { /* close_notify, if the socket takes it now */
+    if (ssl && w->clean &&
+        SSL_is_init_finished(ssl)) { /* close_notify, if the socket takes it now */
         SSL_shutdown(ssl);
         ERR_clear_error();
     }

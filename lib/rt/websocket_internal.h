@@ -15,12 +15,12 @@ struct websocket {
     int depth;  /* callbacks of ours on the stack: until they return nothing is freed */
     bool freed; /* by its owner, meanwhile */
     bool client;
-    bool clean;      /* both close frames were exchanged */
-    bool in_message; /* a message's first fragment came, its last did not */
+    bool clean;         /* both close frames were exchanged */
+    bool in_message;    /* a message's first fragment came, its last did not */
     bool frame_is_data; /* the frame under way belongs to a message */
-    bool whole;      /* `message` is complete: to be delivered */
-    bool alive;      /* something whole came */
-    bool mute;       /* what wslay writes is dropped */
+    bool whole;         /* `message` is complete: to be delivered */
+    bool alive;         /* something whole came */
+    bool mute;          /* what wslay writes is dropped */
     enum websocket_state state;
     struct bufferevent *bev;
     struct wslay_event_context *ctx; /* NULL while nothing is half here */

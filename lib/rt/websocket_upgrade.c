@@ -171,6 +171,7 @@ bool websocket_read_answer(struct websocket *w)
         return false;
     }
     websocket_cancel_end(w);
+    free(TAKE_PTR(w->key));
     w->state = WS_OPEN;
     if (w->o.on_open)
         w->o.on_open(w->o.arg);
