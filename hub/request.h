@@ -43,7 +43,7 @@ struct request {
     char peer[64];
     enum door_kind door;
     char cert_name[IDENTITY_MAX + 1]; /* the name in the verified certificate; "" on the web door */
-    struct identity who; /* set by the interceptor */
+    struct identity who;              /* set by the interceptor */
     int64_t started_mono_us;
     bool streaming; /* a stream has begun: a failure can no longer become problem+json */
     struct fiber *streaming_fiber; /* whom a hang-up wakes */

@@ -1,4 +1,4 @@
-/* test_chaos.c - 200 orders while everything is killed; then the books are compared.
+/* test_orders.c - 200 orders while everything is killed; then the books are compared.
  *
  *   poster ---- POST, the same Idempotency-Key until 201 ----> hub          worker, beat
  *                                                                 \          /
@@ -14,7 +14,7 @@
  *
  * MIHWAR_CHAOS_SEED repeats a run's choices (not its races); MIHWAR_CHAOS_ORDERS changes the
  * number. */
-#include "tests/support/house.h"
+#include "tests/chaos/trouble.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,10 +51,10 @@ static const char *const goods[4][2] = {
     {"60~place.refuse=balance", "60"},
 };
 
-static int accepted(void)
+static int64_t accepted(void)
 {
     pthread_mutex_lock(&poster.lock);
-    int n = poster.done;
+    int64_t n = poster.done;
     pthread_mutex_unlock(&poster.lock);
     return n;
 }
@@ -94,12 +94,6 @@ static void *post_all(void *arg)
 
 /* ---------------------------------------------------------------- who kills */
 
-static int between(int low, int high)
-{
-    return low + rand() % (high - low + 1);
-}
-
-/* The next order that comes to its end after a trouble shows how long it lasted. */
 static int64_t ended(void)
 {
     const char *n =
@@ -108,67 +102,15 @@ static int64_t ended(void)
     return n ? atoll(n) : -1;
 }
 
-static struct {
-    char what[48];
-    int ms;
-} longest;
-
-static void note_recovery(const char *what)
-{
-    int64_t start = support_now_ms(), from = ended();
-    /* Only as long as there is something that could complete. */
-    bool moved = wait_until(ended() > from || (from >= 0 && from >= accepted()), 15000);
-    int ms = (int)(support_now_ms() - start);
-    printf("chaos: %-24s %s after %d ms\n", what, moved ? "an order ended" : "NOTHING ENDED", ms);
-    fflush(stdout);
-    if (ms > longest.ms) {
-        longest.ms = ms;
-        snprintf(longest.what, sizeof(longest.what), "%s", what);
-    }
-}
-
-static void kill_and_raise(enum part p)
-{
-    char what[48];
-    snprintf(what, sizeof(what), "kill -9 %s", part_name(p));
-    house_kill(&h, p);
-    support_nap(between(100, 800));
-    house_up(&h, p);
-    note_recovery(what);
-}
-
-static void kill_child(enum part p)
-{
-    char what[48];
-    snprintf(what, sizeof(what), "kill -9 a %s child", part_name(p));
-    house_kill_child(&h, p);
-    note_recovery(what);
-}
-
-static void flush(void)
-{
-    redis_try(h.stores.redis_url, "FLUSHALL");
-    note_recovery("FLUSHALL");
-}
+static struct troubles troubles = {
+    .house = &h, .noun = "order", .ended = ended, .accepted = accepted};
 
 static void round_of_troubles(void)
 {
     enum part victims[] = {HUB, WORKER, BEAT, REDIS, PG, SIM};
-    for (size_t i = COUNT(victims) - 1; i > 0; i--) { /* in some order */
-        size_t j = (size_t)between(0, (int)i);
-        enum part other = victims[i];
-        victims[i] = victims[j];
-        victims[j] = other;
-    }
-    size_t flush_at = (size_t)between(0, COUNT(victims) - 1);
-    for (size_t i = 0; i < COUNT(victims); i++) {
-        kill_and_raise(victims[i]);
-        if (i == flush_at)
-            flush();
-        support_nap(between(0, 300));
-    }
-    kill_child(HUB);
-    kill_child(WORKER);
+    trouble_each(&troubles, victims, COUNT(victims));
+    trouble_kill_child(&troubles, HUB);
+    trouble_kill_child(&troubles, WORKER);
 }
 
 /* ---------------------------------------------------------------- the books */
@@ -248,7 +190,8 @@ static void compare_books(void)
     printf("chaos: slowest from POST to PIN:\n%s", slow);
     printf("chaos: %d accepted (%d POSTs), %d completed, %d review, %d in the ledger, %d wrong; "
            "longest wait for the next end: %d ms after %s\n",
-           poster.n, tries, completed_n, review_n, in_ledger, wrong, longest.ms, longest.what);
+           poster.n, tries, completed_n, review_n, in_ledger, wrong, troubles.longest_ms,
+           troubles.longest_after);
     fflush(stdout);
     if (wrong) {
         _cleanup_(freep) char *all = timelines("o.status NOT IN ('completed', 'review') OR (SELECT "
@@ -267,10 +210,8 @@ static void compare_books(void)
 START_TEST(two_hundred_orders)
 {
     pthread_t thread;
-    const char *seed = getenv("MIHWAR_CHAOS_SEED"), *n = getenv("MIHWAR_CHAOS_ORDERS");
-    unsigned s = seed ? (unsigned)atoi(seed) : (unsigned)support_now_ms();
-    printf("chaos: MIHWAR_CHAOS_SEED=%u\n", s);
-    srand(s);
+    const char *n = getenv("MIHWAR_CHAOS_ORDERS");
+    troubles_seed("MIHWAR_CHAOS_SEED");
     poster.n = n ? atoi(n) : 200;
     ck_assert_int_le(poster.n, ORDERS_MAX);
     poster.pace_ms = 100;
