@@ -21,7 +21,7 @@ rc intercept(struct cx *cx, struct request *q)
         return fail(cx, UNAUTHENTICATED, "only 'Authorization: Bearer mwk_…' is understood here");
     auth += 7;
     auth += strspn(auth, " ");
-    try(token_identify(cx, q->hub->tokens, auth, &q->who));
+    try(token_identify(cx, q->hub->tokens, auth, NULL, &q->who));
     key_used(q->hub->usage, q->who.key_id);
     if (q->who.expires_ms && q->who.expires_ms <= clock_ms())
         return fail(cx, UNAUTHENTICATED, "this API key has expired");

@@ -70,6 +70,55 @@ static uint64_t bits_of(const char *list)
     return bits;
 }
 
+static bool has_line(const char *lines, const char *s, size_t n)
+{
+    while (*lines) {
+        size_t len = strcspn(lines, "\n");
+        if (len == n && memcmp(lines, s, n) == 0)
+            return true;
+        lines += len + (lines[len] == '\n');
+    }
+    return false;
+}
+
+void identity_grant(struct identity *i, const char *permissions, const char *commands)
+{
+    uint64_t bits = bits_of(permissions);
+    size_t used = strlen(i->commands);
+
+    i->permissions |= bits;
+    if (!(bits & PERM_BIT(PERM_REQUESTS_WRITE)))
+        return;
+    for (const char *p = commands; p && *p; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        if (!has_line(i->commands, p, n) && used + n + 2 <= sizeof(i->commands)) {
+            if (used)
+                i->commands[used++] = '\n';
+            memcpy(i->commands + used, p, n);
+            i->commands[used += n] = '\0';
+        }
+        p += n;
+    }
+}
+
+void identity_grant_roles(struct identity *i, const char *roles)
+{
+    char line[KiB(2)];
+
+    while (roles && *roles) {
+        size_t n = strcspn(roles, "\n");
+        if (n < sizeof(line)) {
+            memcpy(line, roles, n);
+            line[n] = '\0';
+            char *tab = strchr(line, '\t');
+            if (tab)
+                *tab++ = '\0';
+            identity_grant(i, line, tab);
+        }
+        roles += n + (roles[n] == '\n');
+    }
+}
+
 static const char *words_of(struct cx *cx, uint64_t bits)
 {
     if (bits == PERM_ALL)
@@ -112,8 +161,8 @@ rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenan
     if (!id_parse(tenant_id, tenant))
         return fail(cx, NOT_FOUND, "there is no such tenant");
 
-    token_make(prefix, text);
-    try(token_hash(cx, text, hash));
+    token_make(&TOKEN_KEY, prefix, text);
+    try(token_hash(cx, &TOKEN_KEY, text, hash));
     try(pg_do(cx, db, SQL_KEY_CREATE, &res, pg_s(id_new(id)), pg_s(tenant), pg_s(name),
               pg_s(prefix), pg_s(hash), pg_s(words_of(cx, permissions)), pg_t(expires_ms),
               pg_s(actor)));
@@ -123,7 +172,15 @@ rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenan
     return OK;
 }
 
-rc key_load(struct cx *cx, void *arg, const char *prefix, char *hash, void *identity)
+static enum token_state state_of(const char *word)
+{
+    return str_eq(word, "good")      ? TOKEN_GOOD
+           : str_eq(word, "revoked") ? TOKEN_REVOKED
+           : str_eq(word, "expired") ? TOKEN_EXPIRED
+                                     : TOKEN_DISABLED;
+}
+
+rc key_load(struct cx *cx, void *arg, const char *prefix, struct token_row *row, void *identity)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     struct pg *db = arg;
@@ -132,18 +189,19 @@ rc key_load(struct cx *cx, void *arg, const char *prefix, char *hash, void *iden
     try(pg_do(cx, db, SQL_KEY_LOAD, &res, pg_s(prefix)));
     if (pg_rows(res) == 0)
         return fail(cx, NOT_FOUND, "there is no such key");
-    *who = (struct identity){.kind = IDENTITY_KEY,
-                             .permissions = bits_of(pg_text(res, 0, 4)),
-                             .expires_ms = pg_ms(res, 0, 5)};
-    if (identity_may(who, PERM_REQUESTS_WRITE))
-        strcpy(who->commands, "*");
-    snprintf(hash, TOKEN_HASH_MAX, "%s", pg_text(res, 0, 0));
-    snprintf(who->tenant_id, sizeof(who->tenant_id), "%s", pg_text(res, 0, 1));
-    snprintf(who->id, sizeof(who->id), "%s", pg_text(res, 0, 2));
-    snprintf(who->key_id, sizeof(who->key_id), "%s", pg_text(res, 0, 2));
-    const char *name = pg_text(res, 0, 3);
+    struct row r = ROW(cx, res, 0);
+    snprintf(row->hash, sizeof(row->hash), "%s", row_text(&r));
+    row->state = state_of(row_text(&r));
+    *who = (struct identity){.kind = IDENTITY_KEY};
+    snprintf(who->tenant_id, sizeof(who->tenant_id), "%s", row_text(&r));
+    snprintf(who->id, sizeof(who->id), "%s", row_text(&r));
+    strcpy(who->key_id, who->id);
+    const char *name = row_text(&r);
     snprintf(who->name, sizeof(who->name), "%.*s", (int)utf8_cut(name, sizeof(who->name) - 1),
              name);
+    identity_grant(who, row_text(&r), "*");
+    who->expires_ms = row_ms(&r);
+    identity_grant_roles(who, row_text(&r));
     return OK;
 }
 

@@ -48,6 +48,12 @@ static inline bool identity_may(const struct identity *i, enum permission p)
 /* May it send this command? False without requests:write. A key's own requests:write is for all
  * commands, a role's for those of the role's patterns. */
 bool identity_may_command(const struct identity *i, const char *command);
+/* Adds what is given: words of permissions and patterns of commands, a space between each. The
+ * patterns count only if requests:write is among the words. Patterns past IDENTITY_COMMANDS_MAX are
+ * not given (two roles of the largest size fit). */
+void identity_grant(struct identity *i, const char *permissions, const char *commands);
+/* The same for roles as key_load's query puts them; NULL: none. */
+void identity_grant_roles(struct identity *i, const char *roles);
 
 struct key {
     const char *id, *tenant_id, *name, *prefix;
@@ -61,9 +67,9 @@ struct key {
 rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
               const char *name, uint64_t permissions, int64_t expires_ms, struct key *ret,
               char *text) MW_PARKS;
-/* A token_load_fn: arg is the struct pg *, identity a struct identity. NOT_FOUND for a prefix that
- * is unknown, revoked or expired, or whose tenant is disabled. Parks. */
-rc key_load(struct cx *cx, void *arg, const char *prefix, char *hash, void *identity) MW_PARKS;
+/* A token_load_fn: arg is the struct pg *, identity a struct identity. Disabled: its tenant is. Parks. */
+rc key_load(struct cx *cx, void *arg, const char *prefix, struct token_row *row,
+            void *identity) MW_PARKS;
 /* by: id or prefix. Audited. NOT_FOUND; revoking twice is OK. The caller forgets it in its token
  * cache. Parks. */
 rc key_revoke(struct cx *cx, struct pg *db, const char *actor, const char *by) MW_PARKS;

@@ -13,9 +13,14 @@ SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '), created_a
   FROM made;
 
 -- name: key_load
-SELECT k.hash, k.tenant_id, k.id, k.name, array_to_string(k.permissions, ' '), k.expires_at
+-- Its roles as lines of "permissions TAB commands" (identity_grant_roles).
+SELECT k.hash, CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= now() THEN 'expired'
+                    WHEN NOT t.enabled THEN 'disabled' ELSE 'good' END,
+       k.tenant_id, k.id, k.name, array_to_string(k.permissions, ' '), k.expires_at,
+       (SELECT string_agg(array_to_string(r.permissions, ' ') || E'\t' || array_to_string(r.commands, ' '), E'\n' ORDER BY r.name)
+          FROM api_key_roles h JOIN roles r ON r.id = h.role_id WHERE h.key_id = k.id)
   FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
- WHERE k.prefix = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND t.enabled;
+ WHERE k.prefix = $1;
 
 -- name: key_revoke
 -- Revoking twice keeps the first time, and is audited once.

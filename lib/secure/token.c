@@ -1,7 +1,9 @@
-/* token.c - API keys and their Argon2id hashes. The remembering is in token_cache.c.
+/* token.c - tokens and their Argon2id hashes. The remembering is in token_cache.c.
  *
- * Parameters: 19 MiB, 2 passes, 1 lane (OWASP's second choice for Argon2id). See README.md for what
- * that takes; a hash carries its own, so that changing them here leaves old ones good. */
+ * API keys: 19 MiB, 2 passes, 1 lane (OWASP's second choice for Argon2id); the same for passwords.
+ * Agents' tokens: 1 MiB, 1 pass. 256 random bits need no slow hash (there is nothing to guess), and
+ * ten thousand agents that reconnect at once must not wait for minutes of it. README.md says what
+ * each takes. */
 #include "secure/token.h"
 #include "base/id.h"
 #include "base/text.h"
@@ -11,13 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MEMORY_KIB 19456
-#define PASSES     2
-#define LANES      1
-#define SALT_LEN   16
-#define HASH_LEN   32
+#define LANES    1
+#define SALT_LEN 16
+#define HASH_LEN 32
 
-void token_make(char *prefix, char *text)
+const struct token_kind TOKEN_KEY = {"mwk_", 19456, 2};
+const struct token_kind TOKEN_AGENT = {"mwa_", 1024, 1};
+
+void token_make(const struct token_kind *k, char *prefix, char *text)
 {
     static const char abc[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     unsigned char secret[32], byte;
@@ -30,20 +33,20 @@ void token_make(char *prefix, char *text)
     }
     prefix[TOKEN_PREFIX_LEN] = 0;
     random_bytes(secret, sizeof secret);
-    memcpy(text, "mwk_", 4);
+    memcpy(text, k->start, 4);
     memcpy(text + 4, prefix, TOKEN_PREFIX_LEN);
     text[4 + TOKEN_PREFIX_LEN] = '_';
     base64url_encode(secret, sizeof secret, text + 4 + TOKEN_PREFIX_LEN + 1);
     OPENSSL_cleanse(secret, sizeof secret);
 }
 
-bool token_read(const char *text, char *prefix)
+bool token_read(const struct token_kind *k, const char *text, char *prefix)
 {
     unsigned char secret[32];
     const char *after = text + 4 + TOKEN_PREFIX_LEN;
 
     if (!text || strnlen(text, TOKEN_TEXT_LEN + 1) != TOKEN_TEXT_LEN ||
-        !starts_with(text, "mwk_") || *after != '_')
+        !starts_with(text, k->start) || *after != '_')
         return false;
     if (strspn(text + 4, "abcdefghijklmnopqrstuvwxyz0123456789") != TOKEN_PREFIX_LEN)
         return false;
@@ -59,7 +62,7 @@ bool token_read(const char *text, char *prefix)
 /* ---------------------------------------------------------------- Argon2 on a thread */
 
 struct work {
-    bool verify;
+    const struct token_kind *kind; /* NULL: verify */
     int result; /* of libargon2 */
     unsigned char salt[SALT_LEN];
     char hash[TOKEN_HASH_MAX];
@@ -71,11 +74,12 @@ static void run(void *arg)
 {
     struct work *w = arg;
 
-    if (w->verify)
+    if (!w->kind)
         w->result = argon2id_verify(w->hash, w->text, w->len);
     else
-        w->result = argon2id_hash_encoded(PASSES, MEMORY_KIB, LANES, w->text, w->len, w->salt,
-                                          SALT_LEN, HASH_LEN, w->hash, sizeof w->hash);
+        w->result =
+            argon2id_hash_encoded(w->kind->passes, w->kind->memory_kib, LANES, w->text, w->len,
+                                  w->salt, SALT_LEN, HASH_LEN, w->hash, sizeof w->hash);
 }
 
 static void work_free(void *arg)
@@ -109,10 +113,11 @@ static rc work_run(struct cx *cx, struct work *w)
     return OK;
 }
 
-rc token_hash(struct cx *cx, const char *text, char *out)
+rc token_hash(struct cx *cx, const struct token_kind *k, const char *text, char *out)
 {
     struct work *w = work_new(text);
 
+    w->kind = k;
     random_bytes(w->salt, SALT_LEN);
     try(work_run(cx, w));
     rc r = OK;
@@ -131,7 +136,6 @@ rc token_verify(struct cx *cx, const char *text, const char *hash, bool *ret_ok)
     if (strlen(hash) >= TOKEN_HASH_MAX || !starts_with(hash, "$argon2id$"))
         return fail(cx, CRYPTO, "a stored hash is not an Argon2id hash");
     w = work_new(text);
-    w->verify = true;
     strcpy(w->hash, hash);
     try(work_run(cx, w));
     int result = w->result;

@@ -95,16 +95,18 @@ SHOP_TEST(keys_are_shown_once_and_revoked_for_ever)
     struct key k, *list;
     struct identity who;
     size_t n;
-    char text[TOKEN_TEXT_LEN + 1], hash[TOKEN_HASH_MAX], prefix[TOKEN_PREFIX_LEN + 1];
+    struct token_row row;
+    char text[TOKEN_TEXT_LEN + 1], prefix[TOKEN_PREFIX_LEN + 1];
     bool ok;
     uint64_t some = PERM_BIT(PERM_ORDERS_READ) | PERM_BIT(PERM_ORDERS_WRITE);
 
     ck_ok(key_create(cx, db, NINA, TENANT, "front", some, 0, &k, text));
-    ck_assert(token_read(text, prefix));
+    ck_assert(token_read(&TOKEN_KEY, text, prefix));
     ck_assert_str_eq(prefix, k.prefix);
     ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM api_keys WHERE hash LIKE '%%%s%%'", text), 0);
-    ck_ok(key_load(cx, db, prefix, hash, &who));
-    ck_ok(token_verify(cx, text, hash, &ok));
+    ck_ok(key_load(cx, db, prefix, &row, &who));
+    ck_assert_int_eq(row.state, TOKEN_GOOD);
+    ck_ok(token_verify(cx, text, row.hash, &ok));
     ck_assert(ok);
     ck_assert_str_eq(who.tenant_id, TENANT);
     ck_assert_str_eq(who.key_id, k.id);
@@ -122,7 +124,9 @@ SHOP_TEST(keys_are_shown_once_and_revoked_for_ever)
     int64_t deeds = SIDE_INT("SELECT count(*) FROM audit_log");
     ck_ok(key_revoke(cx, db, NINA, k.id));
     ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM audit_log"), deeds);
-    ck_rc(key_load(cx, db, prefix, hash, &who), E_NOT_FOUND);
+    ck_ok(key_load(cx, db, prefix, &row, &who));
+    ck_assert_int_eq(row.state, TOKEN_REVOKED);
+    ck_rc(key_load(cx, db, "abcdefghijkl", &row, &who), E_NOT_FOUND);
     ck_rc(key_revoke(cx, db, NINA, "abcdefghijkl"), E_NOT_FOUND);
     return OK;
 }
@@ -131,16 +135,20 @@ SHOP_TEST(keys_expire_and_go_with_their_tenant)
 {
     struct key k;
     struct identity who;
-    char text[TOKEN_TEXT_LEN + 1], hash[TOKEN_HASH_MAX];
+    struct token_row row;
+    char text[TOKEN_TEXT_LEN + 1];
 
     ck_ok(key_create(cx, db, NINA, TENANT, "old", PERM_ALL, clock_ms() - 1000, &k, text));
     ck_assert(k.permissions == PERM_ALL);
     ck_assert_str_eq(SIDE("SELECT permissions::text FROM api_keys WHERE id = '%s'", k.id), "{*}");
-    ck_rc(key_load(cx, db, k.prefix, hash, &who), E_NOT_FOUND);
+    ck_ok(key_load(cx, db, k.prefix, &row, &who));
+    ck_assert_int_eq(row.state, TOKEN_EXPIRED);
     ck_ok(key_create(cx, db, NINA, TENANT, "new", PERM_ALL, clock_ms() + 60000, &k, text));
-    ck_ok(key_load(cx, db, k.prefix, hash, &who));
+    ck_ok(key_load(cx, db, k.prefix, &row, &who));
+    ck_assert_int_eq(row.state, TOKEN_GOOD);
     SIDE("UPDATE tenants SET enabled = false");
-    ck_rc(key_load(cx, db, k.prefix, hash, &who), E_NOT_FOUND);
+    ck_ok(key_load(cx, db, k.prefix, &row, &who));
+    ck_assert_int_eq(row.state, TOKEN_DISABLED);
     SIDE("UPDATE tenants SET enabled = true");
 
     ck_rc(key_create(cx, db, NINA, NOBODY, "x", PERM_ALL, 0, &k, text), E_NOT_FOUND);

@@ -302,7 +302,7 @@ START_TEST(tokens_are_read)
 {
     char prefix[TOKEN_PREFIX_LEN + 1];
 
-    ck_assert_msg(token_read(token_texts[_i].text, prefix) == token_texts[_i].good, "case: %s",
+    ck_assert_msg(token_read(&TOKEN_KEY, token_texts[_i].text, prefix) == token_texts[_i].good, "case: %s",
                   token_texts[_i].title);
     if (token_texts[_i].good)
         ck_assert_str_eq(prefix, "abc123def456");
@@ -314,14 +314,14 @@ START_TEST(tokens_are_made)
     char prefix[2][TOKEN_PREFIX_LEN + 1], text[2][TOKEN_TEXT_LEN + 1], read[TOKEN_PREFIX_LEN + 1];
 
     for (int i = 0; i < 2; i++) {
-        token_make(prefix[i], text[i]);
+        token_make(&TOKEN_KEY, prefix[i], text[i]);
         ck_assert_uint_eq(strlen(text[i]), TOKEN_TEXT_LEN);
-        ck_assert(token_read(text[i], read));
+        ck_assert(token_read(&TOKEN_KEY, text[i], read));
         ck_assert_str_eq(read, prefix[i]);
     }
     ck_assert_str_ne(prefix[0], prefix[1]);
     ck_assert_str_ne(text[0] + 17, text[1] + 17);
-    ck_assert(!token_read(NULL, read));
+    ck_assert(!token_read(&TOKEN_KEY, NULL, read));
 }
 END_TEST
 
@@ -331,8 +331,8 @@ static rc hash_and_verify(struct cx *cx, void *arg)
     char hash[TOKEN_HASH_MAX], other[TOKEN_HASH_MAX];
     bool ok = false;
 
-    try(token_hash(cx, "a password", hash));
-    try(token_hash(cx, "a password", other));
+    try(token_hash(cx, &TOKEN_KEY, "a password", hash));
+    try(token_hash(cx, &TOKEN_KEY, "a password", other));
     ck_assert(starts_with(hash, "$argon2id$v=19$m=19456,t=2,p=1$"));
     ck_assert_str_ne(hash, other); /* a salt each */
     try(token_verify(cx, "a password", hash, &ok));
@@ -375,7 +375,8 @@ static struct table {
     rc trouble;
 } table;
 
-static rc load_row(struct cx *cx, void *arg, const char *prefix, char *hash, void *identity)
+static rc load_row(struct cx *cx, void *arg, const char *prefix, struct token_row *row,
+                   void *identity)
 {
     struct who *w = identity;
 
@@ -384,9 +385,10 @@ static rc load_row(struct cx *cx, void *arg, const char *prefix, char *hash, voi
     try(fiber_sleep(cx, 5)); /* a query parks */
     if (table.trouble)
         return fail_rc(cx, table.trouble, "the table is away");
-    if (table.revoked || strcmp(prefix, table.prefix) != 0)
+    if (strcmp(prefix, table.prefix) != 0)
         return fail_rc(cx, E_NOT_FOUND, "no such key");
-    strcpy(hash, table.hash);
+    row->state = table.revoked ? TOKEN_REVOKED : TOKEN_GOOD;
+    strcpy(row->hash, table.hash);
     w->id = 7;
     strcpy(w->name, "a shop");
     return OK;
@@ -395,9 +397,9 @@ static rc load_row(struct cx *cx, void *arg, const char *prefix, char *hash, voi
 static rc table_make(struct cx *cx)
 {
     table = (struct table){0};
-    token_make(table.prefix, table.text);
+    token_make(&TOKEN_KEY, table.prefix, table.text);
     now_ms = 1000;
-    return token_hash(cx, table.text, table.hash);
+    return token_hash(cx, &TOKEN_KEY, table.text, table.hash);
 }
 
 static struct token_cache *cache_make(void)
@@ -416,7 +418,7 @@ static rc identify(struct cx *cx, void *arg)
 {
     struct call *a = arg;
 
-    return token_identify(cx, a->c, a->text, &a->who);
+    return token_identify(cx, a->c, a->text, NULL, &a->who);
 }
 
 static rc remembers(struct cx *cx, void *arg)
@@ -426,35 +428,35 @@ static rc remembers(struct cx *cx, void *arg)
     char wrong[TOKEN_TEXT_LEN + 1];
 
     try(table_make(cx));
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     ck_assert_int_eq(w.id, 7);
     ck_assert_str_eq(w.name, "a shop");
     now_ms += 59999;
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     ck_assert_int_eq(table.loads, 1); /* fresh: no query */
     now_ms += 1;
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     ck_assert_int_eq(table.loads, 2); /* older: the row is read again */
 
     strcpy(wrong, table.text); /* the right prefix, another secret */
     wrong[TOKEN_TEXT_LEN - 5] = wrong[TOKEN_TEXT_LEN - 5] == 'A' ? 'B' : 'A';
-    ck_rc(token_identify(cx, c, wrong, &w), E_UNAUTHENTICATED);
-    ck_rc(token_identify(cx, c, wrong, &w), E_UNAUTHENTICATED);
+    ck_rc(token_identify(cx, c, wrong, NULL, &w), E_UNAUTHENTICATED);
+    ck_rc(token_identify(cx, c, wrong, NULL, &w), E_UNAUTHENTICATED);
     ck_assert_int_eq(table.loads, 3); /* the refusal is remembered */
     now_ms += 5000;
-    ck_rc(token_identify(cx, c, wrong, &w), E_UNAUTHENTICATED);
+    ck_rc(token_identify(cx, c, wrong, NULL, &w), E_UNAUTHENTICATED);
     ck_assert_int_eq(table.loads, 4);
-    ck_rc(token_identify(cx, c, "mwk_", &w), E_UNAUTHENTICATED);
+    ck_rc(token_identify(cx, c, "mwk_", NULL, &w), E_UNAUTHENTICATED);
     ck_assert_int_eq(table.loads, 4); /* not a token: nobody is asked */
 
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     ck_assert_int_eq(table.loads, 4);
     table.revoked = true;
-    try(token_identify(cx, c, table.text, &w)); /* known to be good for a while */
+    try(token_identify(cx, c, table.text, NULL, &w)); /* known to be good for a while */
     token_cache_forget(c, "somebodyelse");
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     token_cache_forget(c, table.prefix);
-    ck_rc(token_identify(cx, c, table.text, &w), E_UNAUTHENTICATED);
+    ck_rc(token_identify(cx, c, table.text, NULL, &w), E_UNAUTHENTICATED);
     ck_assert_int_eq(table.loads, 5);
     token_cache_free(c);
     return OK;
@@ -472,17 +474,17 @@ static rc revoked(struct cx *cx, void *arg)
     struct who w;
 
     try(table_make(cx));
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     table.revoked = true;
     now_ms += 60000;
-    ck_rc(token_identify(cx, c, table.text, &w), E_UNAUTHENTICATED);
+    ck_rc(token_identify(cx, c, table.text, NULL, &w), E_UNAUTHENTICATED);
     table.revoked = false;
     now_ms += 5000;
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     strcpy(table.hash, "$argon2id$v=19$m=16,t=1,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$"
                        "ZGlmZmVyZW50IGhhc2ggb2YgMzIgYnl0ZXMhISEhISE");
     now_ms += 60000;
-    ck_rc(token_identify(cx, c, table.text, &w),
+    ck_rc(token_identify(cx, c, table.text, NULL, &w),
           E_UNAUTHENTICATED); /* the row's hash is another one now */
     token_cache_free(c);
     return OK;
@@ -504,9 +506,9 @@ static rc forgotten(struct cx *cx, void *arg)
     token_cache_forget(c, NULL);
     try(fiber_join(cx, f, &r));
     ck_ok(r);
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     ck_assert_int_eq(table.loads, 2);
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     ck_assert_int_eq(table.loads, 2);
     token_cache_free(c);
     return OK;
@@ -556,7 +558,7 @@ static rc crowd(struct cx *cx, void *arg)
     }
     ck_assert_int_eq(table.loads, 3);
     table.trouble = OK;
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     token_cache_free(c);
     return OK;
 }
@@ -581,12 +583,12 @@ static rc guessed(struct cx *cx, void *arg)
 
     try(table_make(cx));
     for (size_t i = 0; i < COUNT(calls); i++) {
-        token_make(prefix, text[i]);
+        token_make(&TOKEN_KEY, prefix, text[i]);
         calls[i] = (struct call){c, text[i], {0}};
         f[i] = fiber_spawn(&(struct fiber_opts){.name = "guess"}, identify, &calls[i]);
     }
     try(fiber_sleep(cx, 20));
-    try(token_identify(cx, c, table.text, &w));
+    try(token_identify(cx, c, table.text, NULL, &w));
     size_t waiting = fiber_count() - 1;
     ck_assert_msg(waiting >= 8, "only %zu guesses are left behind the good key", waiting);
     for (size_t i = 0; i < COUNT(calls); i++) {
@@ -620,17 +622,17 @@ static rc bounded(struct cx *cx, void *arg)
 
     for (int i = 0; i < 3; i++) { /* the third pushes the first out: it was not used since */
         try(table_make(cx));
-        try(token_identify(cx, c, table.text, &w));
+        try(token_identify(cx, c, table.text, NULL, &w));
         saved[i] = table;
     }
     table = saved[1];
     table.loads = 0;
-    try(token_identify(cx, c, saved[1].text, &w));
-    try(token_identify(cx, c, saved[2].text, &w));
+    try(token_identify(cx, c, saved[1].text, NULL, &w));
+    try(token_identify(cx, c, saved[2].text, NULL, &w));
     ck_assert_int_eq(table.loads, 0);
     table = saved[0];
     table.loads = 0;
-    try(token_identify(cx, c, saved[0].text, &w));
+    try(token_identify(cx, c, saved[0].text, NULL, &w));
     ck_assert_int_eq(table.loads, 1);
     token_cache_free(c);
     return OK;
