@@ -23,13 +23,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DAY_MS       86400000LL
-#define LINE_MAX_    MiB(2)  /* a result as large as a message may be, escaped, and its surroundings */
-#define COMPACT_MIN  MiB(1)  /* smaller files are left as they are */
-#define PENDING_MAX  MiB(64) /* of lines that wait for the disk */
-#define ENTRY_BYTES  200     /* of memory and file, besides the texts */
+#define DAY_MS      86400000LL
+#define LINE_MAX_   MiB(2) /* a result as large as a message may be, escaped, and its surroundings */
+#define COMPACT_MIN MiB(1)  /* smaller files are left as they are */
+#define PENDING_MAX MiB(64) /* of lines that wait for the disk */
+#define ENTRY_BYTES 200     /* of memory and file, besides the texts */
 #define INTERRUPTED                                                                                \
-    "{\"error\":{\"code\":\"interrupted\",\"message\":\"the agent ended while the command was under way\"}}"
+    "{\"error\":{\"code\":\"interrupted\",\"message\":\"the agent ended while the command was "    \
+    "under way\"}}"
 
 struct node {
     struct journal_entry e; /* first: the tree compares entries */
@@ -55,12 +56,14 @@ struct journal {
 
 static int by_job(const void *a, const void *b)
 {
-    return strcmp(((const struct journal_entry *)a)->job_id, ((const struct journal_entry *)b)->job_id);
+    return strcmp(((const struct journal_entry *)a)->job_id,
+                  ((const struct journal_entry *)b)->job_id);
 }
 
 static size_t weight(const struct node *n)
 {
-    return ENTRY_BYTES + strlen(n->e.agent_id) + strlen(n->e.command) + (n->e.response ? strlen(n->e.response) : 0);
+    return ENTRY_BYTES + strlen(n->e.agent_id) + strlen(n->e.command) +
+           (n->e.response ? strlen(n->e.response) : 0);
 }
 
 static struct node *find(struct journal *j, const char *job_id)
@@ -72,7 +75,8 @@ static struct node *find(struct journal *j, const char *job_id)
     return at ? *(struct node **)at : NULL;
 }
 
-static struct node *add(struct journal *j, const char *job_id, const char *agent_id, const char *command, int64_t at_ms)
+static struct node *add(struct journal *j, const char *job_id, const char *agent_id,
+                        const char *command, int64_t at_ms)
 {
     struct node *n = xcalloc(1, sizeof *n);
 
@@ -103,7 +107,8 @@ static void drop(struct journal *j, struct node *n)
     free(n);
 }
 
-static void set_done(struct journal *j, struct node *n, bool completed, const char *response, int64_t at_ms)
+static void set_done(struct journal *j, struct node *n, bool completed, const char *response,
+                     int64_t at_ms)
 {
     j->bytes -= weight(n);
     n->e.state = JOURNAL_DONE;
@@ -149,8 +154,8 @@ static void put_begun(struct buf *b, const struct journal_entry *e)
 
 static void put_done(struct buf *b, const struct journal_entry *e)
 {
-    buf_printf(b, "{\"at\":%lld,\"job\":\"%s\",\"done\":\"%s\",\"response\":", (long long)e->at_ms, e->job_id,
-               e->completed ? "completed" : "failed");
+    buf_printf(b, "{\"at\":%lld,\"job\":\"%s\",\"done\":\"%s\",\"response\":", (long long)e->at_ms,
+               e->job_id, e->completed ? "completed" : "failed");
     buf_puts(b, e->response);
     buf_puts(b, "}\n");
 }
@@ -223,12 +228,14 @@ static rc write_all(struct cx *cx, int fd, const char *text, size_t n)
 /* A new file in place of the old one: it is there as a whole, or not at all. Gives its descriptor. */
 static rc replace(struct cx *cx, int dir_fd, const char *text, size_t n, int *ret_fd)
 {
-    _cleanup_(closep) int fd = openat(dir_fd, "journal.new", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    _cleanup_(closep) int fd =
+        openat(dir_fd, "journal.new", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
 
     if (fd < 0)
         return fail(cx, OS, "journal.new cannot be made: %s", strerror(errno));
     try(write_all(cx, fd, text, n));
-    if (fsync(fd) < 0 || renameat(dir_fd, "journal.new", dir_fd, "journal") < 0 || fsync(dir_fd) < 0)
+    if (fsync(fd) < 0 || renameat(dir_fd, "journal.new", dir_fd, "journal") < 0 ||
+        fsync(dir_fd) < 0)
         return fail(cx, OS, "journal.new cannot become the journal: %s", strerror(errno));
     *ret_fd = fd;
     fd = -1;
@@ -264,20 +271,25 @@ static rc read_file(struct cx *cx, struct journal *j)
     ssize_t len;
 
     if (!f)
-        return errno == ENOENT ? OK : fail(cx, OS, "the journal cannot be read: %s", strerror(errno));
+        return errno == ENOENT ? OK
+                               : fail(cx, OS, "the journal cannot be read: %s", strerror(errno));
     while ((len = getline(&line, &size, f)) >= 0) {
         _cleanup_(cx_release) struct cx of_line = CX_PLAIN("journal.line");
         n++;
         bool whole = line[len - 1] == '\n' && take_line(&of_line, j, line, (size_t)len - 1) == OK;
         if (whole && torn)
-            return fail(cx, CONFIG, "line %d of the journal cannot be read, and it is not the last: move the file away to begin anew", torn);
+            return fail(cx, CONFIG,
+                        "line %d of the journal cannot be read, and it is not the last: move the "
+                        "file away to begin anew",
+                        torn);
         if (!whole && !torn)
             torn = n;
     }
     if (ferror(f))
         return fail(cx, OS, "the journal cannot be read: %s", strerror(errno));
     if (torn)
-        log_ev(LOG_WARN, "journal.torn", kv_int("line", torn), kv_str("hint", "the last write before a crash; nothing had begun by it"));
+        log_ev(LOG_WARN, "journal.torn", kv_int("line", torn),
+               kv_str("hint", "the last write before a crash; nothing had begun by it"));
     return OK;
 }
 
@@ -289,7 +301,8 @@ static void interrupt(struct journal *j)
     {
         if (n->e.state != JOURNAL_BEGUN)
             continue;
-        log_ev(LOG_WARN, "command.interrupted", kv_str("job", n->e.job_id), kv_str("command", n->e.command));
+        log_ev(LOG_WARN, "command.interrupted", kv_str("job", n->e.job_id),
+               kv_str("command", n->e.command));
         set_done(j, n, false, INTERRUPTED, clock_ms());
     }
 }
@@ -319,7 +332,8 @@ static void work_on(void *arg)
     struct work *w = arg;
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("journal.write");
 
-    w->r = w->anew ? replace(&cx, w->dir_fd, w->text, w->n, &w->new_fd) : append(&cx, w->fd, w->length, w->text, w->n);
+    w->r = w->anew ? replace(&cx, w->dir_fd, w->text, w->n, &w->new_fd)
+                   : append(&cx, w->fd, w->length, w->text, w->n);
     snprintf(w->why, sizeof w->why, "%s", w->r == OK ? "" : cx_words(&cx, w->r));
 }
 
@@ -495,9 +509,11 @@ struct journal_entry *journal_find(struct journal *j, const char *job_id)
     return n ? &n->e : NULL;
 }
 
-struct journal_entry *journal_next_unacked(struct journal *j, const char *agent_id, const struct journal_entry *after)
+struct journal_entry *journal_next_unacked(struct journal *j, const char *agent_id,
+                                           const struct journal_entry *after)
 {
-    struct node *n = after ? TAILQ_NEXT((const struct node *)(const void *)after, link) : TAILQ_FIRST(&j->open);
+    struct node *n =
+        after ? TAILQ_NEXT((const struct node *)(const void *)after, link) : TAILQ_FIRST(&j->open);
 
     while (n && (n->e.state != JOURNAL_DONE || strcmp(n->e.agent_id, agent_id) != 0))
         n = TAILQ_NEXT(n, link);
@@ -512,17 +528,21 @@ size_t journal_count(const struct journal *j)
 /* Lines are pending as a whole or not at all. */
 static rc has_room(struct cx *cx, const struct journal *j, size_t n)
 {
-    return j->pending.len + n + KiB(4) < PENDING_MAX ? OK : fail(cx, OVERLOADED, "the disk does not keep up with the journal");
+    return j->pending.len + n + KiB(4) < PENDING_MAX
+               ? OK
+               : fail(cx, OVERLOADED, "the disk does not keep up with the journal");
 }
 
-rc journal_begin(struct cx *cx, struct journal *j, const char *agent_id, const char *job_id, const char *command)
+rc journal_begin(struct cx *cx, struct journal *j, const char *agent_id, const char *job_id,
+                 const char *command)
 {
     if (find(j, job_id))
         return fail(cx, ALREADY_EXISTS, "job %s has begun before", job_id);
     forget(j);
     try(has_room(cx, j, 0));
     if (full(j))
-        return fail(cx, OVERLOADED, "the journal is full of results that the hub has not acknowledged");
+        return fail(cx, OVERLOADED,
+                    "the journal is full of results that the hub has not acknowledged");
     put_begun(&j->pending, &add(j, job_id, agent_id, command, clock_ms())->e);
     rc r = sync_lines(cx, j);
     struct node *n = find(j, job_id);
@@ -531,7 +551,8 @@ rc journal_begin(struct cx *cx, struct journal *j, const char *agent_id, const c
     return r;
 }
 
-rc journal_end(struct cx *cx, struct journal *j, const char *job_id, bool completed, const char *response)
+rc journal_end(struct cx *cx, struct journal *j, const char *job_id, bool completed,
+               const char *response)
 {
     struct node *n = find(j, job_id);
 

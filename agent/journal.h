@@ -24,9 +24,9 @@ struct journal_entry {
     char job_id[ID_LEN + 1];
     enum journal_state state;
     char *agent_id, *command;
-    bool completed;        /* DONE, ACKED: completed, or failed */
-    char *response;        /* DONE, ACKED: a JSON object as text */
-    int64_t at_ms;         /* begun, done or acked */
+    bool completed;          /* DONE, ACKED: completed, or failed */
+    char *response;          /* DONE, ACKED: a JSON object as text */
+    int64_t at_ms;           /* begun, done or acked */
     int64_t offered_mono_ms; /* the owner's: when the result was sent last; 0: not in this life */
 };
 
@@ -47,14 +47,17 @@ struct journal *journal_close(struct journal *j);
 /* NULL: never seen, or forgotten. Entries are good until the next call that parks or begins one. */
 struct journal_entry *journal_find(struct journal *j, const char *job_id);
 /* Results that the hub has not acknowledged, oldest first: start with NULL. */
-struct journal_entry *journal_next_unacked(struct journal *j, const char *agent_id, const struct journal_entry *after);
+struct journal_entry *journal_next_unacked(struct journal *j, const char *agent_id,
+                                           const struct journal_entry *after);
 size_t journal_count(const struct journal *j);
 
 /* OK: it is on disk, the command may start. ALREADY_EXISTS; OVERLOADED: full of results that nobody acknowledged; OS: the disk does not
  * take it, the command must not start. Parks. */
-rc journal_begin(struct cx *cx, struct journal *j, const char *agent_id, const char *job_id, const char *command) MW_PARKS;
+rc journal_begin(struct cx *cx, struct journal *j, const char *agent_id, const char *job_id,
+                 const char *command) MW_PARKS;
 /* The result, a JSON object as text without line ends. OK: on disk. OS, CANCELLED: it is remembered in this life, and may not be in the
  * next: then the job is reported as interrupted. Parks. */
-rc journal_end(struct cx *cx, struct journal *j, const char *job_id, bool completed, const char *response) MW_PARKS;
+rc journal_end(struct cx *cx, struct journal *j, const char *job_id, bool completed,
+               const char *response) MW_PARKS;
 /* The hub has it. Not synced: at worst the result is sent once more after a crash. */
 void journal_ack(struct journal *j, const char *job_id);

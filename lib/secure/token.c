@@ -63,7 +63,7 @@ bool token_read(const struct token_kind *k, const char *text, char *prefix)
 
 struct work {
     const struct token_kind *kind; /* NULL: verify */
-    int result; /* of libargon2 */
+    int result;                    /* of libargon2 */
     unsigned char salt[SALT_LEN];
     char hash[TOKEN_HASH_MAX];
     size_t len;

@@ -76,7 +76,8 @@ struct token_cache_opts {
                         STORE_DOWN; 0: not at all */
     token_load_fn load;
     void *arg;
-    bool (*sure)(void *arg);  /* would we have heard of a change? NULL: yes. While it says no, the row
+    bool (*sure)(
+        void *arg); /* would we have heard of a change? NULL: yes. While it says no, the row
                                  is read at every use */
     int64_t (*now_ms)(void); /* NULL: clock_mono_ms; tests own the clock */
 };

@@ -372,7 +372,8 @@ struct token_cache *token_cache_new(const struct token_cache_opts *o)
     TAILQ_INIT(&c->refused.list);
     c->good.max = o->max ? o->max : GOOD_MAX;
     c->refused.max = REFUSED_MAX;
-    c->known = (struct doors){.gate = {.limit = KNOWN_HOLD}, .wait_max = o->wait_max ? o->wait_max : KNOWN_WAIT};
+    c->known = (struct doors){.gate = {.limit = KNOWN_HOLD},
+                              .wait_max = o->wait_max ? o->wait_max : KNOWN_WAIT};
     c->unknown = (struct doors){.gate = {.limit = UNKNOWN_HOLD}, .wait_max = UNKNOWN_WAIT};
     return c;
 }

@@ -22,8 +22,7 @@ void troubles_seed(const char *env)
 void trouble_note(struct troubles *t, const char *what)
 {
     int64_t start = support_now_ms(), from = t->ended();
-    bool moved =
-        wait_until(t->ended() > from || (from >= 0 && from >= t->accepted()), MOVES_MS);
+    bool moved = wait_until(t->ended() > from || (from >= 0 && from >= t->accepted()), MOVES_MS);
     int ms = (int)(support_now_ms() - start);
 
     printf("chaos: %-24s %s %s after %d ms\n", what, moved ? "next" : "NO", t->noun, ms);

@@ -6,10 +6,10 @@
 
 struct troubles {
     struct house *house;
-    const char *noun;             /* "order" */
-    int64_t (*ended)(void);       /* how many have come to their end; -1: cannot be told now */
-    int64_t (*accepted)(void);    /* how many could: with all of them ended nothing is waited for */
-    int longest_ms;               /* and what it came after */
+    const char *noun;          /* "order" */
+    int64_t (*ended)(void);    /* how many have come to their end; -1: cannot be told now */
+    int64_t (*accepted)(void); /* how many could: with all of them ended nothing is waited for */
+    int longest_ms;            /* and what it came after */
     char longest_after[48];
 };
 

@@ -13,11 +13,11 @@
 #define B "01990000-0000-7000-8000-00000000000b"
 #define C "01990000-0000-7000-8000-00000000000c"
 
-#define BEGUN(j)    "{\"at\":1,\"job\":\"" j "\",\"agent\":\"a1\",\"begun\":\"get_status\"}\n"
-#define DONE(j)     "{\"at\":2,\"job\":\"" j "\",\"done\":\"completed\",\"response\":{\"n\":1}}\n"
-#define FAILED(j)   "{\"at\":2,\"job\":\"" j "\",\"done\":\"failed\",\"response\":{\"n\":2}}\n"
+#define BEGUN(j)     "{\"at\":1,\"job\":\"" j "\",\"agent\":\"a1\",\"begun\":\"get_status\"}\n"
+#define DONE(j)      "{\"at\":2,\"job\":\"" j "\",\"done\":\"completed\",\"response\":{\"n\":1}}\n"
+#define FAILED(j)    "{\"at\":2,\"job\":\"" j "\",\"done\":\"failed\",\"response\":{\"n\":2}}\n"
 #define ACK_AT(j, t) "{\"at\":" t ",\"job\":\"" j "\",\"acked\":true}\n"
-#define FUTURE      "9000000000000" /* never a day ago */
+#define FUTURE       "9000000000000" /* never a day ago */
 
 static void put_file(struct folder *f, const char *name, const char *text)
 {
@@ -40,7 +40,8 @@ static char *shown(struct journal *j, struct cx *cx)
         if (e->state == JOURNAL_BEGUN)
             buf_puts(&b, "begun");
         else
-            buf_printf(&b, "%s%s %s", e->state == JOURNAL_ACKED ? "acked " : "", e->completed ? "completed" : "failed", e->response);
+            buf_printf(&b, "%s%s %s", e->state == JOURNAL_ACKED ? "acked " : "",
+                       e->completed ? "completed" : "failed", e->response);
     }
     char *text = arena_strdup(&cx->arena, buf_str(&b));
     buf_release(&b);
@@ -48,7 +49,8 @@ static char *shown(struct journal *j, struct cx *cx)
 }
 
 #define INTERRUPTED                                                                                \
-    "failed {\"error\":{\"code\":\"interrupted\",\"message\":\"the agent ended while the command was under way\"}}"
+    "failed {\"error\":{\"code\":\"interrupted\",\"message\":\"the agent ended while the command " \
+    "was under way\"}}"
 
 /* What a death leaves in the file, and what the next life knows. */
 static const struct {
@@ -62,20 +64,27 @@ static const struct {
     {"acknowledged", BEGUN(A) DONE(A) ACK_AT(A, FUTURE), "A acked completed {\"n\":1}"},
     {"acknowledged more than a day ago", BEGUN(A) DONE(A) ACK_AT(A, "3"), ""},
     {"old, never acknowledged", BEGUN(A) DONE(A) BEGUN(B), "A completed {\"n\":1}|B " INTERRUPTED},
-    {"lines of three commands, mixed", BEGUN(A) BEGUN(B) DONE(A) BEGUN(C) ACK_AT(A, FUTURE) FAILED(C),
+    {"lines of three commands, mixed",
+     BEGUN(A) BEGUN(B) DONE(A) BEGUN(C) ACK_AT(A, FUTURE) FAILED(C),
      "A acked completed {\"n\":1}|B " INTERRUPTED "|C failed {\"n\":2}"},
     {"the same line twice", BEGUN(A) DONE(A) BEGUN(A) DONE(A), "A completed {\"n\":1}"},
     {"done twice, the first counts", BEGUN(A) DONE(A) FAILED(A), "A completed {\"n\":1}"},
     {"acknowledged before done", BEGUN(A) ACK_AT(A, FUTURE), "A " INTERRUPTED},
     {"an end without a beginning", DONE(A) ACK_AT(A, FUTURE), ""},
-    {"torn: no end of line", BEGUN(A) "{\"at\":2,\"job\":\"" A "\",\"done\":\"completed\",\"response\":{\"n\":1}}", "A " INTERRUPTED},
+    {"torn: no end of line",
+     BEGUN(A) "{\"at\":2,\"job\":\"" A "\",\"done\":\"completed\",\"response\":{\"n\":1}}",
+     "A " INTERRUPTED},
     {"torn: in the middle of a line", BEGUN(A) "{\"at\":2,\"jo", "A " INTERRUPTED},
     {"torn: the first line", "{\"at\":1", ""},
-    {"torn: zeros up to the length that was promised", BEGUN(A) DONE(A) "\x01\x01\x01\x01", "A completed {\"n\":1}"},
+    {"torn: zeros up to the length that was promised", BEGUN(A) DONE(A) "\x01\x01\x01\x01",
+     "A completed {\"n\":1}"},
     {"torn: two lines", BEGUN(A) "{\"at\"\n{\"job\":", "A " INTERRUPTED},
     {"damaged: a bad line with good ones behind it", BEGUN(A) "nonsense\n" DONE(A), NULL, E_CONFIG},
-    {"damaged: a job_id that is none", "{\"at\":1,\"job\":\"7\",\"agent\":\"a1\",\"begun\":\"x\"}\n" BEGUN(A), NULL, E_CONFIG},
-    {"damaged: a result that is no object", BEGUN(A) "{\"at\":2,\"job\":\"" A "\",\"done\":\"failed\",\"response\":[]}\n" BEGUN(B), NULL, E_CONFIG},
+    {"damaged: a job_id that is none",
+     "{\"at\":1,\"job\":\"7\",\"agent\":\"a1\",\"begun\":\"x\"}\n" BEGUN(A), NULL, E_CONFIG},
+    {"damaged: a result that is no object",
+     BEGUN(A) "{\"at\":2,\"job\":\"" A "\",\"done\":\"failed\",\"response\":[]}\n" BEGUN(B), NULL,
+     E_CONFIG},
 };
 
 START_TEST(lives_of_a_file)
@@ -84,11 +93,13 @@ START_TEST(lives_of_a_file)
     struct journal *j = NULL;
 
     put_file(&f, "journal", files[_i].file);
-    put_file(&f, "journal.new", BEGUN(C)); /* a compaction that did not come to its end counts for nothing */
+    put_file(&f, "journal.new",
+             BEGUN(C)); /* a compaction that did not come to its end counts for nothing */
     rc r = journal_open(&f.cx, f.dir, &(struct journal_opts){0}, &j);
     ck_assert_msg(r == files[_i].fails, "%s: %s", files[_i].title, cx_words(&f.cx, r));
     for (int life = 0; r == OK && life < 2; life++) { /* what was read is what is written */
-        ck_assert_msg(strcmp(shown(j, &f.cx), files[_i].want) == 0, "%s, life %d:\n%s\n%s", files[_i].title, life, shown(j, &f.cx), files[_i].want);
+        ck_assert_msg(strcmp(shown(j, &f.cx), files[_i].want) == 0, "%s, life %d:\n%s\n%s",
+                      files[_i].title, life, shown(j, &f.cx), files[_i].want);
         journal_close(j);
         folder_ok(&f, journal_open(&f.cx, f.dir, &(struct journal_opts){0}, &j));
     }
@@ -139,7 +150,8 @@ static rc walk(struct cx *cx, void *arg)
     try(journal_begin(cx, l->j, "a1", B, "x"));
     try(journal_begin(cx, l->j, "a1", C, "x"));
     try(journal_end(cx, l->j, C, false, "{\"n\":2}"));
-    ck_assert_str_eq(journal_next_unacked(l->j, "a1", journal_find(l->j, A))->job_id, C); /* B is under way */
+    ck_assert_str_eq(journal_next_unacked(l->j, "a1", journal_find(l->j, A))->job_id,
+                     C); /* B is under way */
     journal_ack(l->j, A);
     ck_assert_int_eq(journal_find(l->j, A)->state, JOURNAL_ACKED);
     ck_assert_str_eq(journal_next_unacked(l->j, "a1", NULL)->job_id, C);
@@ -156,7 +168,8 @@ START_TEST(from_begin_to_ack)
     ck_assert_int_eq(journal_open(&f.cx, f.dir, &(struct journal_opts){0}, &second), E_CONFLICT);
     ck_assert_int_eq(on_fiber(walk, &l), OK);
     open_again(&l);
-    ck_assert_str_eq(shown(l.j, &f.cx), "A acked completed {\"n\":1}|B " INTERRUPTED "|C failed {\"n\":2}");
+    ck_assert_str_eq(shown(l.j, &f.cx),
+                     "A acked completed {\"n\":1}|B " INTERRUPTED "|C failed {\"n\":2}");
     journal_close(l.j);
 }
 END_TEST
@@ -213,7 +226,8 @@ static rc bounds(struct cx *cx, void *arg)
     try(journal_begin(cx, l->j, "a1", A, "x"));
     try(journal_end(cx, l->j, A, true, "{}"));
     try(journal_begin(cx, l->j, "a1", B, "x"));
-    ck_assert_int_eq(journal_begin(cx, l->j, "a1", C, "x"), E_OVERLOADED); /* both are still owed to the hub */
+    ck_assert_int_eq(journal_begin(cx, l->j, "a1", C, "x"),
+                     E_OVERLOADED); /* both are still owed to the hub */
     journal_ack(l->j, A);
     try(journal_begin(cx, l->j, "a1", C, "x")); /* the oldest acknowledged one makes room */
     ck_assert_ptr_null(journal_find(l->j, A));
@@ -281,11 +295,13 @@ static rc no_room(struct cx *cx, void *arg)
     try(journal_begin(cx, l->j, "a1", A, "x"));
     ck_assert_int_eq(stat(folder_path(l->f, "journal"), &st), 0);
     getrlimit(RLIMIT_FSIZE, &was);
-    setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)st.st_size + 20, was.rlim_max}); /* a part of a line still fits */
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)st.st_size + 20,
+                                             was.rlim_max}); /* a part of a line still fits */
     ck_assert_int_eq(journal_begin(cx, l->j, "a1", B, "x"), E_OS);
     ck_assert_ptr_null(journal_find(l->j, B)); /* it never began */
     ck_assert_int_eq(journal_end(cx, l->j, A, true, "{}"), E_OS);
-    ck_assert_int_eq(journal_find(l->j, A)->state, JOURNAL_DONE); /* in this life the result is known */
+    ck_assert_int_eq(journal_find(l->j, A)->state,
+                     JOURNAL_DONE); /* in this life the result is known */
     setrlimit(RLIMIT_FSIZE, &was);
     return journal_begin(cx, l->j, "a1", C, "x");
 }
@@ -304,5 +320,6 @@ START_TEST(disk_full)
 }
 END_TEST
 
-UNIT(journal, {"lives of a file", lives_of_a_file, COUNT(files)}, {"from begin to ack", from_begin_to_ack},
-     {"many at once", many_at_once}, {"bounded", bounded, 2}, {"compacted", compacted}, {"a full disk", disk_full})
+UNIT(journal, {"lives of a file", lives_of_a_file, COUNT(files)},
+     {"from begin to ack", from_begin_to_ack}, {"many at once", many_at_once},
+     {"bounded", bounded, 2}, {"compacted", compacted}, {"a full disk", disk_full})

@@ -302,8 +302,8 @@ START_TEST(tokens_are_read)
 {
     char prefix[TOKEN_PREFIX_LEN + 1];
 
-    ck_assert_msg(token_read(&TOKEN_KEY, token_texts[_i].text, prefix) == token_texts[_i].good, "case: %s",
-                  token_texts[_i].title);
+    ck_assert_msg(token_read(&TOKEN_KEY, token_texts[_i].text, prefix) == token_texts[_i].good,
+                  "case: %s", token_texts[_i].title);
     if (token_texts[_i].good)
         ck_assert_str_eq(prefix, "abc123def456");
 }

@@ -112,8 +112,7 @@ static struct bufferevent *end_of(int fd)
 
 static void pair(int fd[2])
 {
-    ck_assert_int_eq(
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
 }
 
 static void finish(struct seen *s)
@@ -262,7 +261,11 @@ static const struct {
     {"a long ping", {{PING, big, 126}}, "", "88:1002 ", 1002},
     {"a length in 16 bits that needs 7", {{TEXT, "abc", 0, LONG16}}, "", "88:1002 ", 1002},
     {"a length in 64 bits that needs 16", {{TEXT, big, 300, LONG64}}, "", "88:1002 ", 1002},
-    {"a length with its top bit set", {{TEXT, "", (size_t)1 << 63, HEAD_ONLY}}, "", "88:1009 ", 1009},
+    {"a length with its top bit set",
+     {{TEXT, "", (size_t)1 << 63, HEAD_ONLY}},
+     "",
+     "88:1009 ",
+     1009},
 
     {"close 1000", {{CLOSE, "\x03\xe8"}}, "", "88:1000 ", 1000},
     {"close 4001 and a reason", {{CLOSE, "\x0f\xa1 bye \xc3\xa9"}}, "", "88:4001 ", 4001},
@@ -310,8 +313,8 @@ START_TEST(frames)
             buf_putc(&want, '|');
         }
     }
-    ck_assert_msg(str_eq(buf_str(&s.messages), buf_str(&want)), "%s: messages '%s'",
-                  cases[c].title, buf_str(&s.messages));
+    ck_assert_msg(str_eq(buf_str(&s.messages), buf_str(&want)), "%s: messages '%s'", cases[c].title,
+                  buf_str(&s.messages));
     ck_assert_msg(str_eq(buf_str(&said), cases[c].answers), "%s: answers '%s'", cases[c].title,
                   buf_str(&said));
     if (!cases[c].code) {
@@ -558,14 +561,13 @@ static const struct {
     const char *reason;
     int64_t retry_after;
 } answers[] = {
-    {"as it should be",
-     OK_101 "Connection: Upgrade\r\nSec-WebSocket-Accept: $\r\n\r\n\x81\x02hi", -1, NULL, -1},
+    {"as it should be", OK_101 "Connection: Upgrade\r\nSec-WebSocket-Accept: $\r\n\r\n\x81\x02hi",
+     -1, NULL, -1},
     {"other spellings",
      "HTTP/1.1 101 ok\r\nUPGRADE:WebSocket\r\nconnection: keep-alive , upgrade\r\n"
      "sec-websocket-accept:   $ \r\n\r\n\x81\x02hi",
      -1, NULL, -1},
-    {"no proof", OK_101 "Connection: Upgrade\r\n\r\n", 1002,
-     "the 101 does not answer our key", -1},
+    {"no proof", OK_101 "Connection: Upgrade\r\n\r\n", 1002, "the 101 does not answer our key", -1},
     {"another's proof",
      OK_101 "Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
      1002, "the 101 does not answer our key", -1},
@@ -611,9 +613,9 @@ START_TEST(client_upgrades)
     ck_assert(websocket_key_valid(key));
     if (answers[_i].answer) {
         dollar = strchr(answers[_i].answer, '$');
-        buf_printf(&answer, "%.*s%s%s",
-                   dollar ? (int)(dollar - answers[_i].answer) : 1000, answers[_i].answer,
-                   dollar ? websocket_accept(key, accept) : "", dollar ? dollar + 1 : "");
+        buf_printf(&answer, "%.*s%s%s", dollar ? (int)(dollar - answers[_i].answer) : 1000,
+                   answers[_i].answer, dollar ? websocket_accept(key, accept) : "",
+                   dollar ? dollar + 1 : "");
         ck_assert_int_eq(send(fd[1], answer.p, answer.len, 0), (ssize_t)answer.len);
     }
     if (answers[_i].code < 0) {
