@@ -29,7 +29,7 @@ const char *door_kind_word(enum door_kind kind); /* "web", "mtls" */
 
 struct request {
     unsigned magic;
-    struct evhttp_request *ev;
+    struct evhttp_request *ev; /* NULL: the connection has left HTTP (detached.h) */
     struct hub *hub;
     const struct route *route; /* NULL: no such path */
     enum method method;

@@ -214,7 +214,9 @@ static rc serve(struct cx *cx, void *arg)
     CHECK_MAGIC(q, REQUEST_MAGIC);
     name_request(cx, q);
     r = handle(cx, q);
-    if (q->streaming) {
+    if (!q->ev) {
+        metric_add(q->hub->metrics, METRIC_UPGRADES, 1);
+    } else if (q->streaming) {
         evhttp_send_reply_end(q->ev);
     } else {
         if (r != OK)
@@ -440,6 +442,11 @@ rc server_drained(struct cx *cx, struct server *s, int64_t grace_ms)
     while (s->in_flight > 0)
         try(waitq_wait(cx, &s->empty));
     return OK;
+}
+
+void server_forget(struct server *s, struct evhttp_connection *conn)
+{
+    visitors_forget(s->visitors, conn);
 }
 
 size_t server_in_flight(const struct server *s)

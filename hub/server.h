@@ -11,6 +11,7 @@
 #pragma once
 #include "hub/hub.h"
 
+struct evhttp_connection;
 struct server;
 
 /* "127.0.0.1:8080", "[::1]:0": reserves the address for all children (SO_REUSEPORT) without
@@ -25,8 +26,10 @@ void server_stop(struct server *s);
 /* Waits until no request is under way; DEADLINE after grace_ms. Parks. */
 rc server_drained(struct cx *cx, struct server *s, int64_t grace_ms) MW_PARKS;
 size_t server_in_flight(const struct server *s);
+/* A connection is taken over (detached.h): nobody here looks after it any more. */
+void server_forget(struct server *s, struct evhttp_connection *conn);
 /* After loop_run: replies that were given but not written yet leave, within a second; whoever asks
  * now is refused. */
 void server_flush(struct server *s);
-/* No request may be under way. */
+/* No request may be under way, and no detached connection left. */
 struct server *server_free(struct server *s);

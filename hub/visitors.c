@@ -323,14 +323,29 @@ struct visitors *visitors_new(struct evhttp *http, const struct visitors_opts *o
     return v;
 }
 
-void visitors_asked(struct visitors *v, struct evhttp_connection *conn)
+static struct visitor *visitor_of(struct visitors *v, struct evhttp_connection *conn)
 {
     struct bufferevent *bev = evhttp_connection_get_bufferevent(conn);
     int fd = bufferevent_getfd(bev);
     struct visitor *it = fd >= 0 && (size_t)fd < v->fds ? v->by_fd[fd] : NULL;
 
-    if (it && it->bev == bev)
+    return it && it->bev == bev ? it : NULL;
+}
+
+void visitors_asked(struct visitors *v, struct evhttp_connection *conn)
+{
+    struct visitor *it = visitor_of(v, conn);
+
+    if (it)
         evhttp_connection_set_closecb(conn, on_close, it);
+}
+
+void visitors_forget(struct visitors *v, struct evhttp_connection *conn)
+{
+    struct visitor *it = visitor_of(v, conn);
+
+    if (it)
+        leave(it);
 }
 
 bool visitors_unsent(const struct visitors *v)

@@ -28,6 +28,8 @@ void visitors_watch_accept(struct visitors *v, struct evhttp_bound_socket *bound
 void visitors_forget_accept(struct visitors *v);
 /* A complete request came over this connection. */
 void visitors_asked(struct visitors *v, struct evhttp_connection *conn);
+/* Somebody else looks after this connection from now on. */
+void visitors_forget(struct visitors *v, struct evhttp_connection *conn);
 /* Does any connection have bytes of a reply that are not written yet? */
 bool visitors_unsent(const struct visitors *v);
 /* After evhttp_free. */
