@@ -14,33 +14,17 @@
  *
  * MIHWAR_CHAOS_SEED repeats a run's choices (not its races); MIHWAR_CHAOS_ORDERS changes the
  * number. */
+#include "tests/chaos/poster.h"
 #include "tests/chaos/trouble.h"
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ORDERS_MAX 5000
-#define SETTLE_MS  120000
+#define SETTLE_MS 120000
 
 static struct house h;
 
 /* ---------------------------------------------------------------- who sends */
-
-struct posted {
-    char user[24], id[40];
-    int tries;
-};
-static struct {
-    struct posted orders[ORDERS_MAX];
-    char packages[4][40];
-    char url[96], key[200];
-    int n, pace_ms;
-    pthread_mutex_t lock;
-    int done;    /* how many were accepted */
-    bool broken; /* an answer that must not be */
-    char broken_words[512];
-} poster = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* The goods: at once; answered slowly, so that calls are cut; taken late, so that a cut call may
  * have been lost or may still arrive; refused by the first provider. */
@@ -51,45 +35,23 @@ static const char *const goods[4][2] = {
     {"60~place.refuse=balance", "60"},
 };
 
-static int64_t accepted(void)
+static char packages[COUNT(goods)][40];
+
+static void order_body(int i, char *ret, size_t size)
 {
-    pthread_mutex_lock(&poster.lock);
-    int64_t n = poster.done;
-    pthread_mutex_unlock(&poster.lock);
-    return n;
+    snprintf(ret, size, "{\"package_id\":\"%s\",\"user_identifier\":\"chaos-%d\"}",
+             packages[(size_t)i % COUNT(packages)], i);
 }
 
-static void *post_all(void *arg)
+static struct poster poster = {.path = "/v1/orders",
+                               .id_field = "id",
+                               .accepted_status = 201,
+                               .body = order_body,
+                               .pace_ms = 100};
+
+static int64_t accepted(void)
 {
-    char body[256], header[64];
-    for (int i = 0; i < poster.n && !poster.broken; i++) {
-        struct posted *o = &poster.orders[i];
-        const char *headers[] = {header, NULL};
-        snprintf(o->user, sizeof(o->user), "chaos-%d", i);
-        snprintf(header, sizeof(header), "Idempotency-Key: chaos-%d", i);
-        snprintf(body, sizeof(body), "{\"package_id\":\"%s\",\"user_identifier\":\"%s\"}",
-                 poster.packages[i % 4], o->user);
-        while (!o->id[0] && !poster.broken) {
-            _cleanup_(web_reply_release) struct web_reply r =
-                web(.url = poster.url, .bearer = poster.key, .body = body, .headers = headers,
-                    .timeout_ms = 5000);
-            o->tries++;
-            if (r.status == 201) {
-                snprintf(o->id, sizeof(o->id), "%s", web_text(&r, "id"));
-            } else if (r.status != 0 && r.status < 500) {
-                snprintf(poster.broken_words, sizeof(poster.broken_words), "%s: %d %.400s", o->user,
-                         r.status, r.body);
-                poster.broken = true;
-            } else {
-                support_nap(50);
-            }
-        }
-        pthread_mutex_lock(&poster.lock);
-        poster.done += o->id[0] != '\0';
-        pthread_mutex_unlock(&poster.lock);
-        support_nap(poster.pace_ms);
-    }
-    return NULL;
+    return poster_accepted(&poster);
 }
 
 /* ---------------------------------------------------------------- who kills */
@@ -149,36 +111,34 @@ static int delivered(const cJSON *deliveries, const char *referans_list)
     return n;
 }
 
-static void compare_books(void)
+static void compare_books(int tries)
 {
     const char *db = h.stores.database_url;
     _cleanup_(web_reply_release) struct web_reply ledger = house_sim(&h, "/_sim/ledger");
     const cJSON *deliveries = cJSON_GetObjectItem(ledger.json, "deliveries");
-    int completed_n = 0, review_n = 0, in_ledger = 0, wrong = 0, tries = 0;
+    int completed_n = 0, review_n = 0, in_ledger = 0, wrong = 0;
 
     ck_assert_msg(deliveries != NULL, "%d %s", ledger.status, ledger.body);
     for (int i = 0; i < poster.n; i++) {
-        const struct posted *o = &poster.orders[i];
-        const char *status = house_status(&h, o->id);
+        const char *id = poster.posted[i].id, *status = house_status(&h, id);
         const char *refs = pg_one(db,
                                   "SELECT coalesce(string_agg(referans, ' '), '') FROM "
                                   "order_placements WHERE order_id = '%s'",
-                                  o->id);
+                                  id);
         int n = delivered(deliveries, refs);
         bool done = strcmp(status, "completed") == 0, review = strcmp(status, "review") == 0;
         bool cut =
             pg_one_int(
                 db,
                 "SELECT count(*) FROM order_placements WHERE order_id = '%s' AND status = 'review'",
-                o->id) == 1;
+                id) == 1;
         completed_n += done;
         review_n += review;
         in_ledger += n;
-        tries += o->tries;
         if ((done && n == 1) || (review && n <= 1 && cut))
             continue;
         wrong++;
-        printf("chaos: WRONG: %s (%s) is %s and in the ledger %d times\n", o->user, o->id,
+        printf("chaos: WRONG: chaos-%d (%s) is %s and in the ledger %d times\n", i, id,
                *status ? status : "LOST", n);
     }
     _cleanup_(freep) char *reviews = timelines("o.status = 'review'");
@@ -209,26 +169,21 @@ static void compare_books(void)
 
 START_TEST(two_hundred_orders)
 {
-    pthread_t thread;
     const char *n = getenv("MIHWAR_CHAOS_ORDERS");
     troubles_seed("MIHWAR_CHAOS_SEED");
     poster.n = n ? atoi(n) : 200;
-    ck_assert_int_le(poster.n, ORDERS_MAX);
-    poster.pace_ms = 100;
-    snprintf(poster.url, sizeof(poster.url), "%s/v1/orders", h.url);
+    snprintf(poster.urls[0], sizeof(poster.urls[0]), "%s", h.url);
     snprintf(poster.key, sizeof(poster.key), "%s", h.key);
-    for (int i = 0; i < 4; i++)
-        snprintf(poster.packages[i], sizeof(poster.packages[i]), "%s",
+    for (size_t i = 0; i < COUNT(goods); i++)
+        snprintf(packages[i], sizeof(packages[i]), "%s",
                  house_package(&h, goods[i][0], goods[i][1]));
 
-    ck_assert_int_eq(pthread_create(&thread, NULL, post_all, NULL), 0);
+    poster_start(&poster);
     ck_wait(accepted() > 3 || poster.broken, 20000);
     for (int round = 0; round < 2 || (accepted() < poster.n && round < 20 && !poster.broken);
          round++)
         round_of_troubles();
-    pthread_join(thread, NULL);
-    ck_assert_msg(!poster.broken, "%s", poster.broken_words);
-    ck_assert_int_eq(accepted(), poster.n);
+    int tries = poster_join(&poster);
 
     if (!wait_until(unsettled() == 0, SETTLE_MS)) {
         _cleanup_(freep) char *open =
@@ -239,7 +194,7 @@ START_TEST(two_hundred_orders)
             "jobs WHERE live AND task LIKE 'order.%%'");
         printf("chaos: not settled after %d s:\n%s%s", SETTLE_MS / 1000, open, jobs);
     }
-    compare_books();
+    compare_books(tries);
 }
 END_TEST
 
