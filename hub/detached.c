@@ -28,7 +28,8 @@ static void send_head(struct bufferevent *bev, const struct evkeyvalq *headers)
     evbuffer_add_printf(out, "\r\n");
 }
 
-rc server_detach(struct cx *cx, struct request *q, const struct detached_opts *o, struct detached **ret)
+rc server_detach(struct cx *cx, struct request *q, const struct detached_opts *o,
+                 struct detached **ret)
 {
     struct evhttp_connection *conn = evhttp_request_get_connection(q->ev);
     struct evkeyvalq *in = evhttp_request_get_input_headers(q->ev);

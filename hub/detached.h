@@ -30,7 +30,8 @@ struct detached_opts {
 /* Sends 101 with the reply headers so far. From then on q->ev is NULL: headers, query and body of the request are gone,
  * path, params, who, peer, door and cert_name stay until the handler returns. OVERLOADED: the hub is going away;
  * BAD_REQUEST: the caller has hung up. On failure the request is as it was. Does not park. */
-rc server_detach(struct cx *cx, struct request *q, const struct detached_opts *o, struct detached **ret);
+rc server_detach(struct cx *cx, struct request *q, const struct detached_opts *o,
+                 struct detached **ret);
 /* No callbacks, no timeouts, no watermarks, writing enabled. Its descriptor is closed by detached_free. */
 struct bufferevent *detached_bev(const struct detached *d);
 /* May be called in one of its own callbacks. NULL in, NULL out. */

@@ -1,8 +1,8 @@
 /* test_detached.c - a connection that leaves HTTP: the 101, what comes after it in both directions, its end from either
  * side. The server is the hub's own, with a table of routes that has an echo. */
-#include "hub/detached.h"
 #include "base/clock.h"
 #include "hub/api/api.h"
+#include "hub/detached.h"
 #include "hub/metrics.h"
 #include "hub/router.h"
 #include "hub/server.h"
@@ -131,8 +131,8 @@ static const struct {
     {"echo, ended by the hub",
      {.send = ASK, .expect = "\r\n\r\n", .then = "ping and an end."},
      false,
-     {"HTTP/1.1 101 Switching Protocols\r\n", "Upgrade: echo\r\nConnection: Upgrade\r\n", "X-Request-Id: ",
-      "\r\n\r\nping and an end"},
+     {"HTTP/1.1 101 Switching Protocols\r\n", "Upgrade: echo\r\nConnection: Upgrade\r\n",
+      "X-Request-Id: ", "\r\n\r\nping and an end"},
      1},
     {"ended by the caller",
      {.send = ASK, .expect = "\r\n\r\n", .then = "ping", .expect_then = "ping"},
@@ -149,7 +149,11 @@ static const struct {
      true,
      {"HTTP/1.1 503 ", "Retry-After: 1\r\n", "\"overloaded\"", "going away"},
      0},
-    {"a plain request beside", {.send = "GET /healthz HTTP/1.1\r\n\r\n", .expect = "ok\"}"}, false, {"HTTP/1.1 200 "}, 0},
+    {"a plain request beside",
+     {.send = "GET /healthz HTTP/1.1\r\n\r\n", .expect = "ok\"}"},
+     false,
+     {"HTTP/1.1 200 "},
+     0},
 };
 
 static rc converse(struct cx *cx, void *arg)
@@ -159,15 +163,18 @@ static rc converse(struct cx *cx, void *arg)
     struct talk *t = xcalloc(1, sizeof *t);
 
     try(settings_load(cx, &s, NULL));
-    world.hub = (struct hub){.settings = &s, .metrics = metrics_new(), .draining = cases[i].draining};
+    world.hub =
+        (struct hub){.settings = &s, .metrics = metrics_new(), .draining = cases[i].draining};
     try(server_reserve(cx, "127.0.0.1:0", &fd, &world.port));
     try(server_open(cx, &world.hub, fd, &world.hub.server));
     *t = cases[i].talk;
     try(offload_run(cx, talk, t, NULL));
     ck_assert_msg(t->ok, "case: %s: heard '%s'", cases[i].title, t->heard);
     for (size_t k = 0; k < COUNT(cases[i].heard) && cases[i].heard[k]; k++)
-        ck_assert_msg(strstr(t->heard, cases[i].heard[k]), "case: %s: heard '%s'", cases[i].title, t->heard);
-    for (int64_t end_ms = clock_mono_ms() + 30000; world.ended < cases[i].ended && clock_mono_ms() < end_ms;)
+        ck_assert_msg(strstr(t->heard, cases[i].heard[k]), "case: %s: heard '%s'", cases[i].title,
+                      t->heard);
+    for (int64_t end_ms = clock_mono_ms() + 30000;
+         world.ended < cases[i].ended && clock_mono_ms() < end_ms;)
         try(fiber_sleep(cx, 5));
     try(server_drained(cx, world.hub.server, 30000));
     ck_assert_int_eq((int)world.ended, (int)cases[i].ended);
