@@ -1,0 +1,484 @@
+/* agent.c - see agent.h.
+ *
+ * Connection and frames are callbacks of the loop; each command that is carried out is a fiber. A session may be lost and come back while a
+ * command runs: the task knows nothing of it, its result goes out over whatever session stands when it is there. */
+#include "agent/agent.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "rt/loop.h"
+#include "rt/waitq.h"
+#include <assert.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define MESSAGE_MAX KiB(256)
+#define ENVELOPE    256      /* bytes of a result frame besides its response */
+#define WELCOME_MS  15000    /* from hello to welcome at most */
+#define PACE_BYTES  KiB(128) /* kept results wait while so much is unsent */
+#define PACE_MS     100
+#define NAME_CHARS  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
+
+enum session { AWAY, GREETING, READY };
+
+struct task {
+    LIST_ENTRY(task) link;
+    struct agent *agent;
+    struct fiber *fiber;
+    char job_id[ID_LEN + 1];
+    char *name;
+    cJSON *payload;
+    int64_t deadline_mono_ms; /* 0: none */
+};
+
+struct agent {
+    struct agent_opts o;
+    char *agent_id;
+    struct uplink *uplink;
+    enum session session;
+    int64_t began_mono_ms, heard_mono_ms, heartbeat_ms;
+    size_t message_max;
+    struct event beat, repeat;
+    LIST_HEAD(, task) tasks;
+    size_t task_count;
+    struct gate places;
+    bool stopping;
+    struct waitq idle; /* a task ended */
+};
+
+/* ---------------------------------------------------------------- frames out */
+
+static void set_timer(struct event *e, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+    if (evtimer_add(e, &tv) != 0)
+        abort(); /* out of memory */
+}
+
+static bool send_text(struct agent *a, const char *text)
+{
+    return uplink_send(a->uplink, text, strlen(text));
+}
+
+static void send_hello(struct agent *a)
+{
+    _cleanup_(buf_release) struct buf b = BUF(MESSAGE_MAX);
+
+    buf_puts(&b, "{\"type\":\"hello\"");
+    buf_json_field(&b, "version", a->o.version);
+    buf_printf(&b, ",\"metadata\":%s}", a->o.metadata);
+    send_text(a, buf_str(&b));
+}
+
+static void send_ack(struct agent *a, const char *job_id)
+{
+    char text[96];
+
+    snprintf(text, sizeof text, "{\"type\":\"ack\",\"job_id\":\"%s\"}", job_id);
+    send_text(a, text);
+}
+
+static bool send_result(struct agent *a, const char *job_id, bool completed, const char *response)
+{
+    _cleanup_(freep) char *text = xasprintf("{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"%s\",\"response\":%s}", job_id,
+                                            completed ? "completed" : "failed", response);
+
+    return a->session == READY && send_text(a, text);
+}
+
+static void offer(struct agent *a, struct journal_entry *e)
+{
+    if (!send_result(a, e->job_id, e->completed, e->response))
+        return;
+    e->offered_mono_ms = clock_mono_ms();
+    if (!evtimer_pending(&a->repeat, NULL))
+        set_timer(&a->repeat, a->o.repeat_ms);
+}
+
+/* Every result that is owed to the hub: those of before this session at once, the others when they were not acknowledged in time. A pile of
+ * them goes out as fast as the hub takes it. */
+static void offer_owed(struct agent *a)
+{
+    int64_t before_mono_ms = MAX(a->began_mono_ms, clock_mono_ms() - a->o.repeat_ms);
+    bool owed = false;
+
+    for (struct journal_entry *e = NULL; (e = journal_next_unacked(a->o.journal, a->agent_id, e));) {
+        owed = true;
+        if (e->offered_mono_ms > before_mono_ms)
+            continue;
+        if (uplink_unsent(a->uplink) > PACE_BYTES) {
+            set_timer(&a->repeat, PACE_MS);
+            return;
+        }
+        offer(a, e);
+    }
+    if (owed && !evtimer_pending(&a->repeat, NULL))
+        set_timer(&a->repeat, a->o.repeat_ms);
+}
+
+static void on_repeat(evutil_socket_t fd, short what, void *arg)
+{
+    struct agent *a = arg;
+
+    if (a->session == READY)
+        offer_owed(a);
+}
+
+/* ---------------------------------------------------------------- a command */
+
+static void task_free(struct task *t)
+{
+    struct agent *a = t->agent;
+
+    LIST_REMOVE(t, link);
+    a->task_count--;
+    waitq_wake_all(&a->idle);
+    cJSON_Delete(t->payload);
+    free(t->name);
+    free(t);
+}
+
+/* What the hub is told; a result that fits into no message is none. */
+static void settle(const struct agent *a, struct cx *cx, rc r, struct outcome *o)
+{
+    if (r == E_DEADLINE)
+        outcome_fail(o, "time_limit", "the request's time was over before the command ended");
+    else if (r != OK)
+        outcome_fail(o, error_info(r)->code, "%s", cx_words(cx, r));
+    char *text = cJSON_PrintUnformatted(o->response);
+    size_t n = text ? strlen(text) : 0;
+    cJSON_free(text);
+    if (n > 0 && n + ENVELOPE <= a->message_max)
+        return;
+    outcome_release(o);
+    *o = outcome_new();
+    outcome_fail(o, "too_large", "the result has %zu bytes, %zu are allowed", n, a->message_max);
+}
+
+/* From its place on: begun on disk, carried out, done on disk, told. */
+static rc carry_out(struct cx *cx, struct task *t)
+{
+    struct agent *a = t->agent;
+    _cleanup_(outcome_release) struct outcome o = outcome_new();
+    int64_t began_mono_ms = clock_mono_ms();
+
+    try(journal_begin(cx, a->o.journal, a->agent_id, t->job_id, t->name));
+    cx->deadline_mono_ms = t->deadline_mono_ms;
+    rc r = a->o.carry_out(cx, &(struct agent_command){t->job_id, t->name, t->payload}, &o, a->o.arg);
+    cx->deadline_mono_ms = 0; /* the result is written down in any case */
+    if (r == E_CANCELLED)
+        return r;
+    settle(a, cx, r, &o);
+    _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
+    log_ev(LOG_INFO, "command.ended", kv_str("job", t->job_id), kv_str("command", t->name), kv_bool("completed", o.completed),
+           kv_int("took_ms", clock_mono_ms() - began_mono_ms));
+    r = journal_end(cx, a->o.journal, t->job_id, o.completed, response);
+    if (r != OK) /* told all the same; after a crash now it would be reported as interrupted, too late to matter */
+        log_fail(LOG_ERROR, "result.not_written", cx, r, kv_str("job", t->job_id));
+    struct journal_entry *e = journal_find(a->o.journal, t->job_id);
+    if (e)
+        offer(a, e);
+    return OK;
+}
+
+static rc wait_for_place(struct cx *cx, struct task *t)
+{
+    cx->deadline_mono_ms = t->deadline_mono_ms;
+    rc r = gate_enter(cx, &t->agent->places);
+    cx->deadline_mono_ms = 0;
+    return r;
+}
+
+static rc task_run(struct cx *cx, void *arg)
+{
+    struct task *t = arg;
+    struct agent *a = t->agent;
+    rc r = wait_for_place(cx, t);
+
+    snprintf(cx->subject, sizeof cx->subject, "%s", t->job_id);
+    if (r == OK) {
+        r = carry_out(cx, t);
+        gate_leave(&a->places);
+    }
+    if (r == E_DEADLINE) {
+        log_ev(LOG_WARN, "command.expired", kv_str("command", t->name), kv_str("hint", "no place was free in time; it has not begun"));
+    } else if (r != OK && r != E_CANCELLED) { /* the journal does not take it: nothing was done, and nothing will be remembered */
+        _cleanup_(outcome_release) struct outcome o = outcome_new();
+        outcome_fail(&o, "not_begun", "%s", cx_words(cx, r));
+        _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
+        log_fail(LOG_ERROR, "command.not_begun", cx, r, kv_str("command", t->name));
+        send_result(a, t->job_id, false, response);
+    }
+    task_free(t);
+    return OK;
+}
+
+static bool waits(const struct agent *a, const char *job_id)
+{
+    const struct task *t;
+
+    LIST_FOREACH(t, &a->tasks, link)
+    {
+        if (strcmp(t->job_id, job_id) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void begin(struct agent *a, const char *job_id, const char *name, const cJSON *payload, int64_t timeout_ms)
+{
+    struct task *t = xcalloc(1, sizeof *t);
+
+    *t = (struct task){.agent = a, .name = xstrdup(name)};
+    memcpy(t->job_id, job_id, sizeof t->job_id);
+    t->payload = payload ? cJSON_Duplicate(payload, true) : cJSON_CreateObject();
+    t->deadline_mono_ms = timeout_ms >= 0 ? MAX(clock_mono_ms() + timeout_ms, (int64_t)1) : 0;
+    LIST_INSERT_HEAD(&a->tasks, t, link);
+    a->task_count++;
+    t->fiber = fiber_spawn(&(struct fiber_opts){.name = "agent.command"}, task_run, t);
+    fiber_detach(t->fiber);
+}
+
+static rc take_command(struct cx *cx, struct agent *a, const cJSON *o)
+{
+    const cJSON *payload = cJSON_GetObjectItemCaseSensitive(o, "payload");
+    char job_id[ID_LEN + 1];
+    const char *name;
+    int64_t timeout_ms = -1;
+
+    try(json_id(cx, o, "job_id", job_id));
+    try(json_str(cx, o, "command", 128, &name));
+    try(json_int_opt(cx, o, "timeout_ms", 0, INT64_MAX / 2, &timeout_ms));
+    if (name[strspn(name, NAME_CHARS)] || (payload && !cJSON_IsObject(payload) && !cJSON_IsNull(payload)))
+        return fail(cx, INVALID_FIELD, "a command has a plain name and an object as its payload");
+    struct journal_entry *e = journal_find(a->o.journal, job_id);
+    if (e || waits(a, job_id)) { /* never twice */
+        send_ack(a, job_id);
+        if (e && e->state != JOURNAL_BEGUN)
+            offer(a, e);
+        return OK;
+    }
+    if (a->stopping || a->task_count >= a->o.concurrency + a->o.waiting_max)
+        return fail(cx, OVERLOADED, "no more commands are taken now, the hub sends it again");
+    send_ack(a, job_id);
+    begin(a, job_id, name, cJSON_IsObject(payload) ? payload : NULL, timeout_ms);
+    return OK;
+}
+
+/* ---------------------------------------------------------------- frames in */
+
+static rc take_welcome(struct cx *cx, struct agent *a, const cJSON *o)
+{
+    int64_t message_max = (int64_t)a->message_max;
+
+    try(json_int_opt(cx, o, "heartbeat_ms", 10, 3600000, &a->heartbeat_ms));
+    try(json_int_opt(cx, o, "message_max", 1024, 1 << 30, &message_max));
+    a->message_max = MIN((size_t)message_max, MESSAGE_MAX);
+    a->session = READY;
+    a->began_mono_ms = clock_mono_ms();
+    set_timer(&a->beat, a->heartbeat_ms);
+    if (a->o.on_state)
+        a->o.on_state(AGENT_CONNECTED, a->o.arg);
+    offer_owed(a);
+    return OK;
+}
+
+static rc take_result_ack(struct cx *cx, struct agent *a, const cJSON *o)
+{
+    char job_id[ID_LEN + 1];
+
+    try(json_id(cx, o, "job_id", job_id));
+    journal_ack(a->o.journal, job_id);
+    return OK;
+}
+
+/* It stands before a close frame; here it is only told to people. */
+static rc take_error(struct cx *cx, struct agent *a, const cJSON *o)
+{
+    const char *code, *message;
+
+    try(json_str(cx, o, "code", 64, &code));
+    try(json_str_opt(cx, o, "message", 500, &message));
+    log_ev(LOG_WARN, "hub.complains", kv_str("code", code), kv_str("message", message ? message : ""));
+    return OK;
+}
+
+static rc take_heartbeat(struct cx *cx, struct agent *a, const cJSON *o)
+{
+    return OK; /* that it came was noted */
+}
+
+/* Types that are not here are for agents newer than this one. */
+static const struct {
+    const char *type;
+    rc (*take)(struct cx *cx, struct agent *a, const cJSON *o);
+    enum session from; /* taken from this state on */
+} frames[] = {
+    {"welcome", take_welcome, GREETING},       {"command", take_command, READY}, {"result_ack", take_result_ack, READY},
+    {"heartbeat", take_heartbeat, GREETING}, {"error", take_error, GREETING},
+};
+
+static rc take(struct cx *cx, struct agent *a, const char *text, size_t n)
+{
+    const char *type;
+    cJSON *o;
+
+    try(json_parse(cx, text, n, MESSAGE_MAX, &o));
+    try(json_str(cx, o, "type", 64, &type));
+    for (size_t i = 0; i < COUNT(frames); i++) {
+        if (strcmp(frames[i].type, type) == 0 && a->session >= frames[i].from)
+            return frames[i].take(cx, a, o);
+    }
+    return OK;
+}
+
+/* ---------------------------------------------------------------- the session */
+
+static void on_open(void *arg)
+{
+    struct agent *a = arg;
+
+    a->session = GREETING;
+    a->heard_mono_ms = clock_mono_ms();
+    set_timer(&a->beat, WELCOME_MS);
+    send_hello(a);
+}
+
+static void on_alive(void *arg)
+{
+    ((struct agent *)arg)->heard_mono_ms = clock_mono_ms();
+}
+
+static void on_message(void *arg, const char *text, size_t n)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("agent.frame");
+    struct agent *a = arg;
+    rc r = take(&cx, a, text, n);
+
+    if (r != OK) /* the hub's mistake, or our limit: the session can go on */
+        log_fail(LOG_WARN, "frame.not_taken", &cx, r);
+}
+
+/* Both sides say that they live; three beats of silence and the other is gone, whatever TCP believes. */
+static void on_beat(evutil_socket_t fd, short what, void *arg)
+{
+    struct agent *a = arg;
+
+    if (a->session == GREETING) {
+        uplink_close(a->uplink, UPLINK_SILENT, "no welcome came");
+        return;
+    }
+    if (clock_mono_ms() - a->heard_mono_ms >= 3 * a->heartbeat_ms) {
+        uplink_close(a->uplink, UPLINK_SILENT, "the hub is silent");
+        return;
+    }
+    send_text(a, "{\"type\":\"heartbeat\"}");
+    set_timer(&a->beat, a->heartbeat_ms);
+}
+
+static void on_lost(void *arg)
+{
+    struct agent *a = arg;
+    bool told = a->session == READY;
+
+    a->session = AWAY;
+    evtimer_del(&a->beat);
+    evtimer_del(&a->repeat);
+    if (told && a->o.on_state)
+        a->o.on_state(AGENT_AWAY, a->o.arg);
+}
+
+static void on_revoked(void *arg)
+{
+    struct agent *a = arg;
+
+    log_ev(LOG_ERROR, "agent.revoked", kv_str("agent", a->agent_id), kv_str("hint", "its token or the agent itself was taken back"));
+    if (a->o.on_state)
+        a->o.on_state(AGENT_REVOKED, a->o.arg);
+}
+
+/* ---------------------------------------------------------------- life */
+
+struct agent *agent_new(const struct agent_opts *o)
+{
+    struct agent *a = xcalloc(1, sizeof *a);
+    struct uplink_opts up = o->uplink;
+
+    a->o = *o;
+    a->o.concurrency = o->concurrency ? o->concurrency : 4;
+    a->o.waiting_max = o->waiting_max ? o->waiting_max : 256;
+    a->o.repeat_ms = o->repeat_ms ? o->repeat_ms : 10000;
+    a->agent_id = xstrdup(o->uplink.agent_id);
+    a->message_max = MESSAGE_MAX;
+    a->heartbeat_ms = 30000;
+    a->places.limit = a->o.concurrency;
+    LIST_INIT(&a->tasks);
+    evtimer_assign(&a->beat, loop_base(), on_beat, a);
+    evtimer_assign(&a->repeat, loop_base(), on_repeat, a);
+    up.message_max = MESSAGE_MAX;
+    up.on_open = on_open;
+    up.on_message = on_message;
+    up.on_alive = on_alive;
+    up.on_lost = on_lost;
+    up.on_revoked = on_revoked;
+    up.arg = a;
+    a->uplink = uplink_new(&up);
+    return a;
+}
+
+static rc wait_idle(struct cx *cx, struct agent *a, int64_t ms)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, ms);
+
+    while (a->task_count > 0)
+        try(waitq_wait(cx, &a->idle));
+    return OK;
+}
+
+void agent_stop(struct cx *cx, struct agent *a, int64_t grace_ms)
+{
+    struct task *t;
+
+    a->stopping = true;
+    if (wait_idle(cx, a, grace_ms) != OK) {
+        LIST_FOREACH(t, &a->tasks, link)
+        fiber_cancel(t->fiber);
+        wait_idle(cx, a, grace_ms + 1000);
+    }
+    uplink_stop(a->uplink, 1001, "the agent is going away");
+    for (int i = 0; i < 100 && !uplink_gone(a->uplink) && fiber_sleep(cx, 20) == OK; i++)
+        ;
+}
+
+struct agent *agent_free(struct agent *a)
+{
+    if (!a)
+        return NULL;
+    assert(LIST_EMPTY(&a->tasks));
+    a->uplink = uplink_free(a->uplink);
+    evtimer_del(&a->beat);
+    evtimer_del(&a->repeat);
+    free(a->agent_id);
+    free(a);
+    return NULL;
+}
+
+void agent_cut(struct agent *a)
+{
+    uplink_cut(a->uplink);
+}
+
+void agent_repeat(struct agent *a, const char *job_id)
+{
+    struct journal_entry *e = journal_find(a->o.journal, job_id);
+
+    if (e && e->state != JOURNAL_BEGUN)
+        offer(a, e);
+}
