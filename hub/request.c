@@ -111,7 +111,7 @@ static bool may_be_json(const char *type)
            strncasecmp(type + n - 5, "+json", 5) == 0;
 }
 
-rc request_json(struct cx *cx, const struct request *q, cJSON **ret)
+rc request_body(struct cx *cx, const struct request *q, cJSON **ret)
 {
     const char *type = request_header(q, "Content-Type");
 
@@ -124,7 +124,7 @@ rc request_json(struct cx *cx, const struct request *q, cJSON **ret)
 
 rc request_object(struct cx *cx, const struct request *q, cJSON **ret)
 {
-    try(request_json(cx, q, ret));
+    try(request_body(cx, q, ret));
     if (!cJSON_IsObject(*ret))
         return fail(cx, BAD_JSON, "the body must be a JSON object");
     return OK;

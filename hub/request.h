@@ -70,7 +70,7 @@ rc request_id_query(struct cx *cx, const struct request *q, const char *name, ch
  * family. */
 rc request_object(struct cx *cx, const struct request *q, cJSON **ret);
 /* The same, object or array. */
-rc request_json(struct cx *cx, const struct request *q, cJSON **ret);
+rc request_body(struct cx *cx, const struct request *q, cJSON **ret);
 /* A path parameter as UUID, lower case; NOT_FOUND with `what` when it is none ("no order has this
  * id"). */
 rc request_param_id(struct cx *cx, const struct request *q, int i, const char *what,

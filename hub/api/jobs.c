@@ -134,7 +134,7 @@ rc jobs_post(struct cx *cx, struct request *q)
 {
     cJSON *body;
 
-    try(request_json(cx, q, &body));
+    try(request_body(cx, q, &body));
     return answer_once(cx, q, enqueue, body);
 }
 
