@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a shop's front end needs; operators' keys are made with --permissions "*". */
+/* What a shop's front end needs; operators' keys are made with --role operator. */
 #define SHOP_PERMISSIONS "orders:read,orders:write,jobs:read,jobs:write"
 #define TOKEN_START      "mwk_" /* then the prefix that names the row */
 
@@ -27,7 +27,7 @@ static const char *words_of(struct cx *cx, uint64_t bits)
 
 static const char *permission_list(struct cx *cx, uint64_t bits)
 {
-    return bits == PERM_ALL ? "*" : words_of(cx, bits);
+    return bits == PERM_ALL ? "*" : bits ? words_of(cx, bits) : NULL;
 }
 
 static rc read_permissions(struct cx *cx, const char *list, uint64_t *ret)
@@ -49,22 +49,23 @@ static rc read_permissions(struct cx *cx, const char *list, uint64_t *ret)
 
 rc verb_key_add(struct cx *cx, struct ops *o)
 {
-    const char *list = opt(o, "permissions");
+    const char *list = opt(o, "permissions"), *roles = opt(o, "role");
     struct tenant t;
     struct key k;
-    uint64_t bits;
+    uint64_t bits = 0;
     int64_t in_ms;
     char text[TOKEN_TEXT_LEN + 1];
     struct table *tab;
 
-    try(read_permissions(cx, list ? list : SHOP_PERMISSIONS, &bits));
+    if (list || !roles)
+        try(read_permissions(cx, list ? list : SHOP_PERMISSIONS, &bits));
     try(opt_duration(cx, o, "expires", 0, &in_ms));
     try(tenant_named(cx, o, &t));
-    try(key_create(cx, o->db, o->actor, t.id, o->argv[0], bits, in_ms ? clock_ms() + in_ms : 0, &k,
-                   text));
-    tab = table_new("id", "tenant", "name", "permissions", "expires_at", "key", NULL);
-    table_row(tab, k.id, t.name, k.name, permission_list(cx, k.permissions), when(cx, k.expires_ms),
-              text);
+    try(key_create(cx, o->db, o->actor, t.id, o->argv[0], bits, roles,
+                   in_ms ? clock_ms() + in_ms : 0, &k, text));
+    tab = table_new("id", "tenant", "name", "permissions", "roles", "expires_at", "key", NULL);
+    table_row(tab, k.id, t.name, k.name, permission_list(cx, k.permissions),
+              commas(cx, k.roles), when(cx, k.expires_ms), text);
     table_print_one(tab, o->json);
     OPENSSL_cleanse(text, sizeof text);
     if (!o->json)
@@ -81,12 +82,13 @@ rc verb_key_ls(struct cx *cx, struct ops *o)
 
     try(tenant_if_named(cx, o, &tenant));
     try(key_list(cx, o->db, tenant, &k, &n));
-    tab = table_new("prefix", "name", "permissions", "created_at", "last_used_at", "expires_at",
-                    "revoked_at", "id+", "tenant_id+", NULL);
+    tab = table_new("prefix", "name", "permissions", "roles", "created_at", "last_used_at",
+                    "expires_at", "revoked_at", "id+", "tenant_id+", NULL);
     for (size_t i = 0; i < n; i++)
         table_row(tab, k[i].prefix, k[i].name, permission_list(cx, k[i].permissions),
-                  when(cx, k[i].created_ms), when(cx, k[i].last_used_ms), when(cx, k[i].expires_ms),
-                  when(cx, k[i].revoked_ms), k[i].id, k[i].tenant_id);
+                  commas(cx, k[i].roles), when(cx, k[i].created_ms),
+                  when(cx, k[i].last_used_ms), when(cx, k[i].expires_ms), when(cx, k[i].revoked_ms),
+                  k[i].id, k[i].tenant_id);
     table_print(tab, o->json);
     return OK;
 }
@@ -102,6 +104,6 @@ rc verb_key_revoke(struct cx *cx, struct ops *o)
     if (o->json)
         printf("{\"revoked\":true}\n");
     else
-        printf("revoked; hubs that remember it refuse it within a minute\n");
+        printf("revoked; every hub refuses it from now on\n");
     return OK;
 }

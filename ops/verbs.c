@@ -1,6 +1,7 @@
 /* verbs.c - the table of all verbs; rows of one noun stand together. A new verb is a function in
  * its noun's file and a row here. */
 #include "ops/verbs.h"
+#include "base/text.h"
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -20,10 +21,26 @@ const struct verb verbs[] = {
      verb_tenant_secret},
 
     {"key add", 1, 1, PG | CHANGES, "NAME",
-     "tenant= permissions= expires=", "make an API key; it is shown once", verb_key_add},
+     "tenant= permissions= role= expires=", "make an API key; it is shown once", verb_key_add},
     {"key ls", 0, 0, PG, "", "tenant=", "API keys, by prefix", verb_key_ls},
     {"key revoke", 1, 1, PG | CHANGES, "ID|PREFIX|KEY", "", "refuse a key from now on",
      verb_key_revoke},
+
+    {"role add", 1, 1, PG | CHANGES, "NAME",
+     "tenant= permissions= commands=", "what may be done, under a name", verb_role_add},
+    {"role set", 1, 1, PG | CHANGES, "NAME",
+     "tenant= permissions= commands=", "change it; every hub goes by it at once", verb_role_set},
+    {"role ls", 0, 0, PG, "", "tenant=", "roles, and how many hold each", verb_role_ls},
+    {"role rm", 1, 1, PG | CHANGES, "NAME", "tenant=", "remove a role that nobody holds",
+     verb_role_rm},
+    {"identity add", 1, 1, PG | CHANGES, "NAME",
+     "tenant= role= agent=", "let the certificates with this name in", verb_identity_add},
+    {"identity set", 1, 1, PG | CHANGES, "NAME|ID", "tenant= role= agent= enable disable",
+     "change what it may do, or whether it may come in", verb_identity_set},
+    {"identity ls", 0, 0, PG, "", "tenant=", "the names that are known, and their roles",
+     verb_identity_ls},
+    {"identity rm", 1, 1, PG | CHANGES, "NAME|ID", "tenant=", "know this name no more",
+     verb_identity_rm},
 
     {"product add", 1, 1, PG | CHANGES, "NAME", "tenant=", "what is sold", verb_product_add},
     {"product ls", 0, 0, PG, "", "tenant=", "the products of a shop", verb_product_ls},
@@ -129,6 +146,8 @@ const struct verb verbs[] = {
     {"ca crl", 0, 0, 0, "", "dir= days=", "write the revocation list anew, before it ends",
      verb_ca_crl},
 
+    {"security ls", 0, 0, PG, "", "tenant= since= kind= source= after= limit=",
+     "what the doors refused, newest first", verb_security_ls},
     {"audit ls", 0, 0, PG, "", "type= object= limit=", "what people did by hand, newest first",
      verb_audit_ls},
     {"top", 0, 0, STORES, "", "every= times=", "the queues, again and again", verb_top},
@@ -138,6 +157,15 @@ const size_t verb_count = COUNT(verbs);
 const char *number(struct cx *cx, int64_t n)
 {
     return arena_printf(&cx->arena, "%lld", (long long)n);
+}
+
+const char *commas(struct cx *cx, const char *list)
+{
+    char *out = arena_strdup(&cx->arena, list);
+
+    for (char *p = out; p && *p; p++)
+        *p = *p == ' ' ? ',' : *p;
+    return str_empty(out) ? NULL : out;
 }
 
 void hint(const char *fmt, ...)

@@ -8,6 +8,8 @@ const char *when(struct cx *cx, int64_t ms);
 void hint(const char *fmt, ...) _printf_(1, 2);
 /* "12" in cx's arena. verbs.c */
 const char *number(struct cx *cx, int64_t n);
+/* "a b" -> "a,b" in cx's arena, as lists are given; NULL for "" and NULL. verbs.c */
+const char *commas(struct cx *cx, const char *list);
 /* Waits until a durable job has ended, at most wait_ms; its result (JSON, arena) or its failure.
  * job.c. Parks. */
 rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
@@ -22,6 +24,14 @@ VERB(tenant_secret);
 VERB(key_add);
 VERB(key_ls);
 VERB(key_revoke);
+VERB(role_add);
+VERB(role_set);
+VERB(role_ls);
+VERB(role_rm);
+VERB(identity_add);
+VERB(identity_set);
+VERB(identity_ls);
+VERB(identity_rm);
 VERB(product_add);
 VERB(product_ls);
 VERB(package_add);
@@ -73,6 +83,7 @@ VERB(ca_issue);
 VERB(ca_revoke);
 VERB(ca_ls);
 VERB(ca_crl);
+VERB(security_ls);
 VERB(audit_ls);
 VERB(top);
 #undef VERB

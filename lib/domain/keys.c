@@ -3,9 +3,9 @@
 #include "domain/keys.h"
 #include "base/buf.h"
 #include "base/text.h"
+#include "domain/access/roles.h"
 #include "domain/keys.sql.h"
 #include "domain/row.h"
-#include "pg/pg_array.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -123,10 +123,10 @@ static const char *words_of(struct cx *cx, uint64_t bits)
 {
     if (bits == PERM_ALL)
         return "*";
-    const char *list = NULL;
+    const char *list = "";
     for (size_t i = 0; i < COUNT(words); i++) {
         if (bits & PERM_BIT(i))
-            list = list ? arena_printf(&cx->arena, "%s %s", list, words[i]) : words[i];
+            list = *list ? arena_printf(&cx->arena, "%s %s", list, words[i]) : words[i];
     }
     return list;
 }
@@ -140,6 +140,7 @@ static void key_read(struct cx *cx, const struct pg_result *res, int row, struct
     k->name = row_text(&r);
     k->prefix = row_text(&r);
     k->permissions = bits_of(row_text(&r));
+    k->roles = row_text(&r);
     k->created_ms = row_ms(&r);
     k->expires_ms = row_ms(&r);
     k->revoked_ms = row_ms(&r);
@@ -147,25 +148,27 @@ static void key_read(struct cx *cx, const struct pg_result *res, int row, struct
 }
 
 rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
-              const char *name, uint64_t permissions, int64_t expires_ms, struct key *ret,
-              char *text)
+              const char *name, uint64_t permissions, const char *roles, int64_t expires_ms,
+              struct key *ret, char *text)
 {
+    _cleanup_(pg_array_release) struct pg_array held = PG_ARRAY(KiB(4));
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     char id[ID_LEN + 1], tenant[ID_LEN + 1], prefix[TOKEN_PREFIX_LEN + 1], hash[TOKEN_HASH_MAX];
 
     if (str_empty(name) || !utf8_valid(name, strlen(name)) || utf8_len(name) > KEY_NAME_MAX)
         return fail_at(cx, INVALID_FIELD, "/name", "must have 1 to %d characters", KEY_NAME_MAX);
-    if (permissions == 0 || (permissions & ~PERM_ALL))
-        return fail_at(cx, INVALID_FIELD, "/permissions",
-                       "must name at least one permission, and only known ones");
     if (!id_parse(tenant_id, tenant))
         return fail(cx, NOT_FOUND, "there is no such tenant");
+    try(role_names(cx, db, tenant, roles, &held));
+    if ((permissions == 0 && held.n == 0) || (permissions & ~PERM_ALL))
+        return fail_at(cx, INVALID_FIELD, "/permissions",
+                       "must name at least one permission or role, and only known ones");
 
     token_make(&TOKEN_KEY, prefix, text);
     try(token_hash(cx, &TOKEN_KEY, text, hash));
     try(pg_do(cx, db, SQL_KEY_CREATE, &res, pg_s(id_new(id)), pg_s(tenant), pg_s(name),
               pg_s(prefix), pg_s(hash), pg_s(words_of(cx, permissions)), pg_t(expires_ms),
-              pg_s(actor)));
+              pg_s(actor), pg_a(&held)));
     if (pg_rows(res) == 0)
         return fail(cx, NOT_FOUND, "there is no such tenant");
     key_read(cx, res, 0, ret);

@@ -57,21 +57,23 @@ void identity_grant_roles(struct identity *i, const char *roles);
 
 struct key {
     const char *id, *tenant_id, *name, *prefix;
+    const char *roles; /* names, a space between; "" none. permissions are without theirs */
     uint64_t permissions;
     int64_t created_ms, expires_ms, revoked_ms, last_used_ms; /* 0: none */
 };
 
-/* A new key of a tenant. text holds TOKEN_TEXT_LEN + 1 bytes: show it once, then wipe it. Written
- * to the audit log. expires_ms 0: never. Errors: NOT_FOUND (tenant), INVALID_FIELD (name; no
- * permission; one unknown). Parks. */
+/* A new key of a tenant. roles: names of its roles with commas or spaces between, NULL none. text
+ * holds TOKEN_TEXT_LEN + 1 bytes: show it once, then wipe it. Written to the audit log. expires_ms 0:
+ * never. Errors: NOT_FOUND (tenant, role), INVALID_FIELD (name; neither permission nor role; one
+ * unknown). Parks. */
 rc key_create(struct cx *cx, struct pg *db, const char *actor, const char *tenant_id,
-              const char *name, uint64_t permissions, int64_t expires_ms, struct key *ret,
-              char *text) MW_PARKS;
+              const char *name, uint64_t permissions, const char *roles, int64_t expires_ms,
+              struct key *ret, char *text) MW_PARKS;
 /* A token_load_fn: arg is the struct pg *, identity a struct identity. Disabled: its tenant is. Parks. */
 rc key_load(struct cx *cx, void *arg, const char *prefix, struct token_row *row,
             void *identity) MW_PARKS;
-/* by: id or prefix. Audited. NOT_FOUND; revoking twice is OK. The caller forgets it in its token
- * cache. Parks. */
+/* by: id or prefix. Audited. NOT_FOUND; revoking twice is OK. Hubs hear of it at the commit
+ * (mw_access). Parks. */
 rc key_revoke(struct cx *cx, struct pg *db, const char *actor, const char *by) MW_PARKS;
 /* Oldest first; tenant_id NULL: of all. *ret is in cx's arena. Parks. */
 rc key_list(struct cx *cx, struct pg *db, const char *tenant_id, struct key **ret,

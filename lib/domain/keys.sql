@@ -3,13 +3,17 @@ WITH made AS (
     INSERT INTO api_keys (id, tenant_id, name, prefix, hash, permissions, expires_at)
     SELECT $1::uuid, t.id, $3, $4, $5, string_to_array($6, ' '), $7::timestamptz FROM tenants t WHERE t.id = $2::uuid
     RETURNING *
+), held AS (
+    INSERT INTO api_key_roles (tenant_id, key_id, role_id)
+    SELECT m.tenant_id, m.id, r.id FROM made m JOIN roles r ON r.tenant_id = m.tenant_id AND r.name = ANY ($9::text[])
 ), noted AS (
     INSERT INTO audit_log (tenant_id, actor, action, object_type, object_id, detail)
     SELECT tenant_id, $8, 'key.create', 'api_key', id::text,
-           jsonb_build_object('name', name, 'prefix', prefix, 'permissions', permissions, 'expires_at', expires_at)
+           jsonb_build_object('name', name, 'prefix', prefix, 'permissions', permissions, 'roles', $9::text[], 'expires_at', expires_at)
       FROM made
 )
-SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '), created_at, expires_at, revoked_at, last_used_at
+SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '), array_to_string($9::text[], ' '), created_at, expires_at,
+       revoked_at, last_used_at
   FROM made;
 
 -- name: key_load
@@ -36,8 +40,10 @@ WITH found AS (
 SELECT id FROM found;
 
 -- name: key_list
-SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '), created_at, expires_at, revoked_at, last_used_at
-  FROM api_keys
+SELECT id, tenant_id, name, prefix, array_to_string(permissions, ' '),
+       (SELECT coalesce(string_agg(r.name, ' ' ORDER BY r.name), '') FROM api_key_roles h JOIN roles r ON r.id = h.role_id WHERE h.key_id = k.id),
+       created_at, expires_at, revoked_at, last_used_at
+  FROM api_keys k
  WHERE $1::uuid IS NULL OR tenant_id = $1
  ORDER BY tenant_id, id;
 

@@ -18,6 +18,7 @@ struct pg_listen {
     void (*on_gap)(void *arg);
     void *arg;
     bool asked; /* LISTEN was sent on this connection */
+    bool heard; /* LISTEN was answered on this connection */
     bool busy;  /* in one of the callbacks: freed after it */
     bool dead;
 };
@@ -32,6 +33,7 @@ static void listening(struct pg_conn *c, struct request *rq)
         conn_close(c, PQresultErrorField(rq->error, PG_DIAG_MESSAGE_PRIMARY));
         return;
     }
+    l->heard = true;
     if (l->on_gap) {
         l->busy = true;
         l->on_gap(l->arg);
@@ -46,7 +48,7 @@ static void changed(struct pg_conn *c)
     if (l->dead)
         return;
     if (c->state == CONN_CLOSED) {
-        l->asked = false;
+        l->asked = l->heard = false;
         conn_want(c);
     } else if (!l->asked) {
         struct request *rq = request_begin(NULL, 1);
@@ -86,6 +88,11 @@ struct pg_listen *pg_listen(struct pg *db, const char *channel,
     l->arg = arg;
     conn_want(&l->c);
     return l;
+}
+
+bool pg_listening(const struct pg_listen *l)
+{
+    return l->heard;
 }
 
 static void free_now(void *arg)

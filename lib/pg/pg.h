@@ -106,3 +106,6 @@ struct pg_listen *pg_listen(struct pg *db, const char *channel,
                             void (*fn)(const char *payload, void *arg), void (*on_gap)(void *arg),
                             void *arg);
 struct pg_listen *pg_listen_free(struct pg_listen *l);
+/* Would a notification sent now be heard? False before the first on_gap and while the connection is
+ * lost (a network that went silent is noticed later). */
+bool pg_listening(const struct pg_listen *l);

@@ -39,7 +39,7 @@ START_TEST(keys)
 {
     AUTO(made) =
         CLI_WITH(&h, .reveals = true, "key", "add", "front", "--tenant", "cedar", "--json");
-    cli_fields(made.json, "id:s tenant:s name:s permissions:s expires_at:s? key:s");
+    cli_fields(made.json, "id:s tenant:s name:s permissions:s? roles:s? expires_at:s? key:s");
     const char *key = cli_text(&made, "key");
     ck_assert_int_eq(with_key(key, "GET", "/v1/orders"), 200);
     ck_assert_int_eq(with_key(key, "GET", "/v1/dlq"), 403);
@@ -56,8 +56,8 @@ START_TEST(keys)
 
     done(CLI_WITH(&h, .expect = "key_ls", "key", "ls", "--tenant", "cedar"));
     AUTO(all) = CLI(&h, "key", "ls", "--json");
-    cli_fields(all.json, "prefix:s name:s permissions:s created_at:s last_used_at:s? expires_at:s? "
-                         "revoked_at:s? id:s tenant_id:s");
+    cli_fields(all.json, "prefix:s name:s permissions:s? roles:s? created_at:s last_used_at:s? "
+                         "expires_at:s? revoked_at:s? id:s tenant_id:s");
 
     char prefix[13] = "";
     memcpy(prefix, other + 4, 12);

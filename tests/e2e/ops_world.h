@@ -8,6 +8,7 @@ extern struct house h;
 /* The tests of the other files, written to rows; how many. test_ops.c runs them in this order:
  * later ones use what earlier ones made. */
 size_t shop_tests(struct e2e_row *rows);
+size_t access_tests(struct e2e_row *rows);
 size_t order_tests(struct e2e_row *rows);
 size_t work_tests(struct e2e_row *rows);
 size_t ca_tests(struct e2e_row *rows);

@@ -219,6 +219,7 @@ int main(void)
 
     memcpy(rows, first, sizeof first);
     n += shop_tests(rows + n);
+    n += access_tests(rows + n);
     n += order_tests(rows + n);
     n += work_tests(rows + n);
     n += ca_tests(rows + n);

@@ -100,7 +100,7 @@ SHOP_TEST(keys_are_shown_once_and_revoked_for_ever)
     bool ok;
     uint64_t some = PERM_BIT(PERM_ORDERS_READ) | PERM_BIT(PERM_ORDERS_WRITE);
 
-    ck_ok(key_create(cx, db, NINA, TENANT, "front", some, 0, &k, text));
+    ck_ok(key_create(cx, db, NINA, TENANT, "front", some, NULL, 0, &k, text));
     ck_assert(token_read(&TOKEN_KEY, text, prefix));
     ck_assert_str_eq(prefix, k.prefix);
     ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM api_keys WHERE hash LIKE '%%%s%%'", text), 0);
@@ -138,12 +138,12 @@ SHOP_TEST(keys_expire_and_go_with_their_tenant)
     struct token_row row;
     char text[TOKEN_TEXT_LEN + 1];
 
-    ck_ok(key_create(cx, db, NINA, TENANT, "old", PERM_ALL, clock_ms() - 1000, &k, text));
+    ck_ok(key_create(cx, db, NINA, TENANT, "old", PERM_ALL, NULL, clock_ms() - 1000, &k, text));
     ck_assert(k.permissions == PERM_ALL);
     ck_assert_str_eq(SIDE("SELECT permissions::text FROM api_keys WHERE id = '%s'", k.id), "{*}");
     ck_ok(key_load(cx, db, k.prefix, &row, &who));
     ck_assert_int_eq(row.state, TOKEN_EXPIRED);
-    ck_ok(key_create(cx, db, NINA, TENANT, "new", PERM_ALL, clock_ms() + 60000, &k, text));
+    ck_ok(key_create(cx, db, NINA, TENANT, "new", PERM_ALL, NULL, clock_ms() + 60000, &k, text));
     ck_ok(key_load(cx, db, k.prefix, &row, &who));
     ck_assert_int_eq(row.state, TOKEN_GOOD);
     SIDE("UPDATE tenants SET enabled = false");
@@ -151,9 +151,9 @@ SHOP_TEST(keys_expire_and_go_with_their_tenant)
     ck_assert_int_eq(row.state, TOKEN_DISABLED);
     SIDE("UPDATE tenants SET enabled = true");
 
-    ck_rc(key_create(cx, db, NINA, NOBODY, "x", PERM_ALL, 0, &k, text), E_NOT_FOUND);
-    ck_rc(key_create(cx, db, NINA, TENANT, "", PERM_ALL, 0, &k, text), E_INVALID_FIELD);
-    ck_rc(key_create(cx, db, NINA, TENANT, "x", 0, 0, &k, text), E_INVALID_FIELD);
+    ck_rc(key_create(cx, db, NINA, NOBODY, "x", PERM_ALL, NULL, 0, &k, text), E_NOT_FOUND);
+    ck_rc(key_create(cx, db, NINA, TENANT, "", PERM_ALL, NULL, 0, &k, text), E_INVALID_FIELD);
+    ck_rc(key_create(cx, db, NINA, TENANT, "x", 0, NULL, 0, &k, text), E_INVALID_FIELD);
     ck_at(cx, "/permissions");
     ck_assert(permission_bits("orders:fly") == 0 && permission_bits("*") == PERM_ALL);
     for (int p = 0; p < PERM_COUNT; p++)
