@@ -64,8 +64,8 @@ rc verb_key_add(struct cx *cx, struct ops *o)
     try(key_create(cx, o->db, o->actor, t.id, o->argv[0], bits, roles,
                    in_ms ? clock_ms() + in_ms : 0, &k, text));
     tab = table_new("id", "tenant", "name", "permissions", "roles", "expires_at", "key", NULL);
-    table_row(tab, k.id, t.name, k.name, permission_list(cx, k.permissions),
-              commas(cx, k.roles), when(cx, k.expires_ms), text);
+    table_row(tab, k.id, t.name, k.name, permission_list(cx, k.permissions), commas(cx, k.roles),
+              when(cx, k.expires_ms), text);
     table_print_one(tab, o->json);
     OPENSSL_cleanse(text, sizeof text);
     if (!o->json)
@@ -86,9 +86,8 @@ rc verb_key_ls(struct cx *cx, struct ops *o)
                     "expires_at", "revoked_at", "id+", "tenant_id+", NULL);
     for (size_t i = 0; i < n; i++)
         table_row(tab, k[i].prefix, k[i].name, permission_list(cx, k[i].permissions),
-                  commas(cx, k[i].roles), when(cx, k[i].created_ms),
-                  when(cx, k[i].last_used_ms), when(cx, k[i].expires_ms), when(cx, k[i].revoked_ms),
-                  k[i].id, k[i].tenant_id);
+                  commas(cx, k[i].roles), when(cx, k[i].created_ms), when(cx, k[i].last_used_ms),
+                  when(cx, k[i].expires_ms), when(cx, k[i].revoked_ms), k[i].id, k[i].tenant_id);
     table_print(tab, o->json);
     return OK;
 }
