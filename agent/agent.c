@@ -87,8 +87,9 @@ static void send_ack(struct agent *a, const char *job_id)
 
 static bool send_result(struct agent *a, const char *job_id, bool completed, const char *response)
 {
-    _cleanup_(freep) char *text = xasprintf("{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"%s\",\"response\":%s}", job_id,
-                                            completed ? "completed" : "failed", response);
+    _cleanup_(freep) char *text =
+        xasprintf("{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"%s\",\"response\":%s}",
+                  job_id, completed ? "completed" : "failed", response);
 
     return a->session == READY && send_text(a, text);
 }
@@ -109,7 +110,8 @@ static void offer_owed(struct agent *a)
     int64_t before_mono_ms = MAX(a->began_mono_ms, clock_mono_ms() - a->o.repeat_ms);
     bool owed = false;
 
-    for (struct journal_entry *e = NULL; (e = journal_next_unacked(a->o.journal, a->agent_id, e));) {
+    for (struct journal_entry *e = NULL;
+         (e = journal_next_unacked(a->o.journal, a->agent_id, e));) {
         owed = true;
         if (e->offered_mono_ms > before_mono_ms)
             continue;
@@ -171,16 +173,18 @@ static rc carry_out(struct cx *cx, struct task *t)
 
     try(journal_begin(cx, a->o.journal, a->agent_id, t->job_id, t->name));
     cx->deadline_mono_ms = t->deadline_mono_ms;
-    rc r = a->o.carry_out(cx, &(struct agent_command){t->job_id, t->name, t->payload}, &o, a->o.arg);
+    rc r =
+        a->o.carry_out(cx, &(struct agent_command){t->job_id, t->name, t->payload}, &o, a->o.arg);
     cx->deadline_mono_ms = 0; /* the result is written down in any case */
     if (r == E_CANCELLED)
         return r;
     settle(a, cx, r, &o);
     _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
-    log_ev(LOG_INFO, "command.ended", kv_str("job", t->job_id), kv_str("command", t->name), kv_bool("completed", o.completed),
-           kv_int("took_ms", clock_mono_ms() - began_mono_ms));
+    log_ev(LOG_INFO, "command.ended", kv_str("job", t->job_id), kv_str("command", t->name),
+           kv_bool("completed", o.completed), kv_int("took_ms", clock_mono_ms() - began_mono_ms));
     r = journal_end(cx, a->o.journal, t->job_id, o.completed, response);
-    if (r != OK) /* told all the same; after a crash now it would be reported as interrupted, too late to matter */
+    if (r !=
+        OK) /* told all the same; after a crash now it would be reported as interrupted, too late to matter */
         log_fail(LOG_ERROR, "result.not_written", cx, r, kv_str("job", t->job_id));
     struct journal_entry *e = journal_find(a->o.journal, t->job_id);
     if (e)
@@ -208,8 +212,12 @@ static rc task_run(struct cx *cx, void *arg)
         gate_leave(&a->places);
     }
     if (r == E_DEADLINE) {
-        log_ev(LOG_WARN, "command.expired", kv_str("command", t->name), kv_str("hint", "no place was free in time; it has not begun"));
-    } else if (r != OK && r != E_CANCELLED) { /* the journal does not take it: nothing was done, and nothing will be remembered */
+        log_ev(LOG_WARN, "command.expired", kv_str("command", t->name),
+               kv_str("hint", "no place was free in time; it has not begun"));
+    } else if (
+        r != OK &&
+        r !=
+            E_CANCELLED) { /* the journal does not take it: nothing was done, and nothing will be remembered */
         _cleanup_(outcome_release) struct outcome o = outcome_new();
         outcome_fail(&o, "not_begun", "%s", cx_words(cx, r));
         _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
@@ -232,7 +240,8 @@ static bool waits(const struct agent *a, const char *job_id)
     return false;
 }
 
-static void begin(struct agent *a, const char *job_id, const char *name, const cJSON *payload, int64_t timeout_ms)
+static void begin(struct agent *a, const char *job_id, const char *name, const cJSON *payload,
+                  int64_t timeout_ms)
 {
     struct task *t = xcalloc(1, sizeof *t);
 
@@ -256,7 +265,8 @@ static rc take_command(struct cx *cx, struct agent *a, const cJSON *o)
     try(json_id(cx, o, "job_id", job_id));
     try(json_str(cx, o, "command", 128, &name));
     try(json_int_opt(cx, o, "timeout_ms", 0, INT64_MAX / 2, &timeout_ms));
-    if (name[strspn(name, NAME_CHARS)] || (payload && !cJSON_IsObject(payload) && !cJSON_IsNull(payload)))
+    if (name[strspn(name, NAME_CHARS)] ||
+        (payload && !cJSON_IsObject(payload) && !cJSON_IsNull(payload)))
         return fail(cx, INVALID_FIELD, "a command has a plain name and an object as its payload");
     struct journal_entry *e = journal_find(a->o.journal, job_id);
     if (e || waits(a, job_id)) { /* never twice */
@@ -306,7 +316,8 @@ static rc take_error(struct cx *cx, struct agent *a, const cJSON *o)
 
     try(json_str(cx, o, "code", 64, &code));
     try(json_str_opt(cx, o, "message", 500, &message));
-    log_ev(LOG_WARN, "hub.complains", kv_str("code", code), kv_str("message", message ? message : ""));
+    log_ev(LOG_WARN, "hub.complains", kv_str("code", code),
+           kv_str("message", message ? message : ""));
     return OK;
 }
 
@@ -321,8 +332,9 @@ static const struct {
     rc (*take)(struct cx *cx, struct agent *a, const cJSON *o);
     enum session from; /* taken from this state on */
 } frames[] = {
-    {"welcome", take_welcome, GREETING},       {"command", take_command, READY}, {"result_ack", take_result_ack, READY},
-    {"heartbeat", take_heartbeat, GREETING}, {"error", take_error, GREETING},
+    {"welcome", take_welcome, GREETING},    {"command", take_command, READY},
+    {"result_ack", take_result_ack, READY}, {"heartbeat", take_heartbeat, GREETING},
+    {"error", take_error, GREETING},
 };
 
 static rc take(struct cx *cx, struct agent *a, const char *text, size_t n)
@@ -399,7 +411,8 @@ static void on_revoked(void *arg)
 {
     struct agent *a = arg;
 
-    log_ev(LOG_ERROR, "agent.revoked", kv_str("agent", a->agent_id), kv_str("hint", "its token or the agent itself was taken back"));
+    log_ev(LOG_ERROR, "agent.revoked", kv_str("agent", a->agent_id),
+           kv_str("hint", "its token or the agent itself was taken back"));
     if (a->o.on_state)
         a->o.on_state(AGENT_REVOKED, a->o.arg);
 }

@@ -104,7 +104,8 @@ static void run(struct program *p)
                                               .on_state = on_state,
                                               .arg = p});
     log_ev(LOG_INFO, "agent.started", kv_str("agent", c->agent_id), kv_str("version", c->version),
-           kv_int("commands", (int64_t)c->command_count + 1), kv_int("journal", (int64_t)journal_count(p->journal)));
+           kv_int("commands", (int64_t)c->command_count + 1),
+           kv_int("journal", (int64_t)journal_count(p->journal)));
     loop_run();
     p->agent = agent_free(p->agent);
     log_ev(LOG_INFO, "agent.stopped", kv_int("status", p->status));
@@ -116,7 +117,10 @@ static rc open_tls(struct cx *cx, struct program *p)
 {
     const struct config *c = &p->config;
 
-    return c->ca ? tls_new(cx, TLS_CLIENT, &(struct tls_files){.cert = c->cert, .key = c->key, .ca = c->ca}, &p->tls) : OK;
+    return c->ca
+               ? tls_new(cx, TLS_CLIENT,
+                         &(struct tls_files){.cert = c->cert, .key = c->key, .ca = c->ca}, &p->tls)
+               : OK;
 }
 
 static rc begin(struct cx *cx, struct program *p, const char *file)
@@ -152,17 +156,22 @@ static void print_help(void)
 {
     printf("mihwar-agent - carries out commands of a hub on this machine\n\n"
            "usage: mihwar-agent [--config FILE] [--check-config] [--version] [--help]\n\n"
-           "  --config FILE    who it is, where the hub is, what it may do (default: /etc/mihwar/agent.ini)\n"
+           "  --config FILE    who it is, where the hub is, what it may do (default: "
+           "/etc/mihwar/agent.ini)\n"
            "  --check-config   say whether the file is right, and leave\n\n"
-           "exit status: 0 stopped, 1 failed, 2 usage or a wrong file, 3 the hub took the agent or its token back\n");
+           "exit status: 0 stopped, 1 failed, 2 usage or a wrong file, 3 the hub took the agent or "
+           "its token back\n");
 }
 
 /* -1: go on; otherwise the exit status. */
 static int read_options(int argc, char **argv, const char **file, bool *check)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'}, {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int c;
 
@@ -187,7 +196,8 @@ static int read_options(int argc, char **argv, const char **file, bool *check)
     }
     if (optind == argc)
         return -1;
-    fprintf(stderr, "mihwar-agent: '%s' is not an option; try 'mihwar-agent --help'\n", argv[optind]);
+    fprintf(stderr, "mihwar-agent: '%s' is not an option; try 'mihwar-agent --help'\n",
+            argv[optind]);
     return 2;
 }
 

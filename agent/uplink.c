@@ -20,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEADY_MS      60000   /* a session that stood this long was a good one: the back-off begins anew */
+#define STEADY_MS                                                                                  \
+    60000 /* a session that stood this long was a good one: the back-off begins anew */
 #define RETRY_AFTER_MS 3600000 /* a hub cannot send us away for longer */
 #define TOKEN_MAX      256
 
@@ -49,7 +50,8 @@ struct uplink {
 
 /* ---------------------------------------------------------------- resting */
 
-struct uplink_rest uplink_rest(const struct uplink_opts *o, int code, int64_t retry_after_s, unsigned tries)
+struct uplink_rest uplink_rest(const struct uplink_opts *o, int code, int64_t retry_after_s,
+                               unsigned tries)
 {
     int64_t spread_ms = MIN(o->max_ms, o->min_ms << MIN(tries, 20u));
 
@@ -63,7 +65,8 @@ struct uplink_rest uplink_rest(const struct uplink_opts *o, int code, int64_t re
         return (struct uplink_rest){o->max_ms / 2, o->max_ms / 2};
     case 429:
     case 503:
-        return (struct uplink_rest){MIN(MAX(retry_after_s, (int64_t)0) * 1000, (int64_t)RETRY_AFTER_MS), spread_ms};
+        return (struct uplink_rest){
+            MIN(MAX(retry_after_s, (int64_t)0) * 1000, (int64_t)RETRY_AFTER_MS), spread_ms};
     default:
         return (struct uplink_rest){0, spread_ms};
     }
@@ -91,8 +94,9 @@ static void lost(struct uplink *u, int code, const char *why, int64_t retry_afte
     if (stopped)
         return;
     if (was_open || strcmp(u->logged, why) != 0)
-        log_ev(LOG_WARN, was_open ? "hub.lost" : "hub.unreachable", kv_str("hub", u->url.authority), kv_int("code", code),
-               kv_str("why", why), kv_int("retry_ms", rest.at_least_ms < 0 ? -1 : rest_ms));
+        log_ev(LOG_WARN, was_open ? "hub.lost" : "hub.unreachable", kv_str("hub", u->url.authority),
+               kv_int("code", code), kv_str("why", why),
+               kv_int("retry_ms", rest.at_least_ms < 0 ? -1 : rest_ms));
     snprintf(u->logged, sizeof u->logged, "%s", why);
     u->state = rest.at_least_ms < 0 ? STOPPED : RESTING;
     if (u->state == RESTING)
@@ -156,12 +160,14 @@ static rc make_bev(struct cx *cx, struct uplink *u, struct bufferevent **ret)
         return fail(cx, OS, "no TLS connection can be made");
     rc r = tls_expect(cx, ssl, u->url.host);
     if (r == OK)
-        *ret = bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
+        *ret = bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                              BEV_OPT_CLOSE_ON_FREE);
     if (r != OK || !*ret) {
         SSL_free(ssl);
         return r != OK ? r : fail(cx, OS, "no TLS connection can be made");
     }
-    bufferevent_openssl_set_allow_dirty_shutdown(*ret, 1); /* a frame has its length, TLS' goodbye adds nothing */
+    bufferevent_openssl_set_allow_dirty_shutdown(
+        *ret, 1); /* a frame has its length, TLS' goodbye adds nothing */
     return OK;
 }
 
@@ -188,7 +194,8 @@ static rc connect_to(struct cx *cx, struct uplink *u, const struct addrinfo *fou
         bufferevent_free(bev);
         return fail(cx, OS, "%s", strerror(errno));
     }
-    snprintf(target, sizeof target, "%s/v1/agent/session?agent_id=%s", u->url.prefix, u->o.agent_id);
+    snprintf(target, sizeof target, "%s/v1/agent/session?agent_id=%s", u->url.prefix,
+             u->o.agent_id);
     u->state = OPENING;
     u->ws = websocket_connect(bev, &(struct websocket_opts){.message_max = u->o.message_max,
                                                             .arg = u,
@@ -253,7 +260,9 @@ static rc look_up(struct cx *cx, void *arg)
 
 static void connect_by_name(struct uplink *u)
 {
-    struct addrinfo numeric = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
+    struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
+                               .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV},
+                    *found;
     char port[8];
 
     snprintf(port, sizeof port, "%d", u->url.port);
@@ -295,7 +304,8 @@ struct uplink *uplink_new(const struct uplink_opts *o)
     u->o.min_ms = o->min_ms ? o->min_ms : 1000;
     u->o.max_ms = o->max_ms ? o->max_ms : 60000;
     u->o.superseded_ms = o->superseded_ms ? o->superseded_ms : 300000;
-    u->turn = (size_t)random_below(o->url_count); /* many agents with one list spread over its hubs */
+    u->turn =
+        (size_t)random_below(o->url_count); /* many agents with one list spread over its hubs */
     evtimer_assign(&u->timer, loop_base(), on_timer, u);
     set_timer(u, 0);
     return u;

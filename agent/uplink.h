@@ -54,4 +54,5 @@ struct uplink *uplink_free(struct uplink *u); /* NULL in, NULL out */
 struct uplink_rest {
     int64_t at_least_ms, spread_ms;
 };
-struct uplink_rest uplink_rest(const struct uplink_opts *o, int code, int64_t retry_after_s, unsigned tries);
+struct uplink_rest uplink_rest(const struct uplink_opts *o, int code, int64_t retry_after_s,
+                               unsigned tries);
