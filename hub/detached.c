@@ -3,8 +3,10 @@
  * evhttp_connection_free shuts the socket down, so the evhttp_connection cannot go before the connection does: it stays
  * as a shell of half a kilobyte, with its request, whose headers are dropped. Without its callbacks it does nothing. */
 #include "hub/detached.h"
+#include "hub/handshake.h"
 #include "hub/hub.h"
 #include "hub/server.h"
+#include "hub/visitors.h"
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -13,9 +15,9 @@
 #include <stdlib.h>
 
 struct detached {
-    struct detached_opts o;
     struct evhttp_connection *conn;
     struct bufferevent *bev;
+    struct visitor *visitor;
 };
 
 static void send_head(struct bufferevent *bev, const struct evkeyvalq *headers)
@@ -42,8 +44,6 @@ rc server_detach(struct cx *cx, struct request *q, const struct detached_opts *o
     if (q->hub->draining)
         return fail(cx, OVERLOADED, "this hub is going away");
     bev = evhttp_connection_get_bufferevent(conn);
-    server_forget(q->hub->server, conn);
-    evhttp_connection_set_closecb(conn, NULL, NULL);
     bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
     bufferevent_set_timeouts(bev, NULL, NULL);
     bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
@@ -53,7 +53,8 @@ rc server_detach(struct cx *cx, struct request *q, const struct detached_opts *o
     evhttp_clear_headers(out);
 
     d = xcalloc(1, sizeof *d);
-    *d = (struct detached){.o = *o, .conn = conn, .bev = bev};
+    *d = (struct detached){.conn = conn, .bev = bev};
+    d->visitor = server_forget(q->hub->server, q, o->on_unwelcome, o->arg);
     q->ev = NULL;
     q->body = "";
     q->body_len = 0;
@@ -70,8 +71,12 @@ struct bufferevent *detached_bev(const struct detached *d)
 struct detached *detached_free(struct detached *d)
 {
     if (d) {
+        SSL *ssl = tls_of(d->bev);
+        if (ssl)
+            tls_goodbye(ssl);
         bufferevent_setcb(d->bev, NULL, NULL, NULL, NULL);
         evhttp_connection_free(d->conn);
+        visitor_leave(d->visitor);
         free(d);
     }
     return NULL;

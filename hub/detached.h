@@ -22,8 +22,8 @@ struct bufferevent;
 struct detached;
 
 struct detached_opts {
-    /* A reload of the mTLS door's files has made the peer's certificate one that is no longer let in (revoked, another
-     * CA): end the connection. May call detached_free. Called on a fiber of the hub's; must not park. */
+    /* The peer's certificate is not let in any more (revoked, its CA gone, expired): end the connection. Called on a fiber of
+     * the hub's, must not park; may call detached_free. NULL: the bufferevent's event callback hears BEV_EVENT_ERROR. */
     void (*on_unwelcome)(void *arg);
     void *arg;
 };

@@ -1,8 +1,9 @@
 /* main.c - mihwar-hub: the front end. A parent that watches, children that listen on one port
- * (SO_REUSEPORT).
+ * (SO_REUSEPORT), at each of two doors.
  *
- *   parent: settings, metrics, address  --fork-->  child: loop, stores, listener, a fiber a request
+ *   parent: settings, metrics, addresses  --fork-->  child: loop, stores, doors, a fiber a request
  *
+ * SIGHUP: the doors read their certificates anew (door.h).
  * SIGTERM: no more connections, requests under way are answered, then the child ends
  * (shutdown_grace at the latest). */
 #include "base/clock.h"
@@ -30,21 +31,32 @@
 struct program {
     struct settings settings;
     struct metrics *metrics;
-    int reserved_fd, port;
+    struct door_address at[DOOR_KINDS];
 };
 
 /* ------------------------------------------------------------------ a child */
 
-static rc write_port_file(struct cx *cx, const char *path, int port)
+static rc write_port_file(struct cx *cx, const char *setting, const char *path, int port)
 {
     _cleanup_(freep) char *next = xasprintf("%s.next", path);
     FILE *f = fopen(next, "we");
 
     if (!f)
-        return fail(cx, OS, "port_file: %s cannot be written: %s", next, strerror(errno));
+        return fail(cx, OS, "%s: %s cannot be written: %s", setting, next, strerror(errno));
     fprintf(f, "%d\n", port);
     if (fclose(f) != 0 || rename(next, path) != 0)
-        return fail(cx, OS, "port_file: %s cannot be written: %s", path, strerror(errno));
+        return fail(cx, OS, "%s: %s cannot be written: %s", setting, path, strerror(errno));
+    return OK;
+}
+
+static rc write_port_files(struct cx *cx, const struct program *p)
+{
+    const struct settings *s = &p->settings;
+
+    if (*s->port_file)
+        try(write_port_file(cx, "port_file", s->port_file, p->at[DOOR_WEB].port));
+    if (*s->mtls_port_file && p->at[DOOR_MTLS].fd >= 0)
+        try(write_port_file(cx, "mtls_port_file", s->mtls_port_file, p->at[DOOR_MTLS].port));
     return OK;
 }
 
@@ -70,6 +82,13 @@ static rc drain(struct cx *cx, void *arg)
 static void on_stop(void *arg)
 {
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "hub.drain"}, drain, arg));
+}
+
+static void on_reload(void *arg)
+{
+    struct hub *hub = arg;
+
+    server_reload(hub->server);
 }
 
 static rc open_stores(struct cx *cx, struct hub *hub)
@@ -113,15 +132,16 @@ static int child_main(int index, void *arg)
     if (r == OK)
         hub.gather = gather_new(&hub, &gather_orders);
     if (r == OK)
-        r = server_open(&cx, &hub, p->reserved_fd, &hub.server);
-    if (r == OK && index == 0 && *p->settings.port_file)
-        r = write_port_file(&cx, p->settings.port_file, p->port);
+        r = server_open(&cx, &hub, p->at, &hub.server);
+    if (r == OK && index == 0)
+        r = write_port_files(&cx, p);
     if (r != OK) {
         log_fail(LOG_ERROR, "hub.cannot_start", &cx, r);
         return error_info(r)->exit_status;
     }
-    child_signals(on_stop, NULL, &hub);
-    log_ev(LOG_INFO, "hub.listening", kv_int("port", p->port), kv_int("child", index));
+    child_signals(on_stop, on_reload, &hub);
+    log_ev(LOG_INFO, "hub.listening", kv_int("port", p->at[DOOR_WEB].port),
+           kv_int("mtls_port", p->at[DOOR_MTLS].port), kv_int("child", index));
     loop_run();
 
     server_flush(hub.server);
@@ -145,13 +165,14 @@ static rc check_settings(struct cx *cx, const struct settings *s)
         return fail(cx, CONFIG, "seal_keys is not set; it opens PINs and provider credentials");
     try(seal_keys_load(cx, s->seal_keys, &keys));
     seal_keys_free(keys);
-    return OK;
+    try(door_check(cx, s, DOOR_WEB));
+    return door_check(cx, s, DOOR_MTLS);
 }
 
 int main(int argc, char **argv)
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("hub");
-    struct program p = {.reserved_fd = -1};
+    struct program p = {.at = {{.fd = -1}, {.fd = -1}}};
     int status =
         program_begin(argc, argv, "mihwar-hub", "takes requests over HTTP and answers at once",
                       &p.settings, check_settings);
@@ -162,7 +183,7 @@ int main(int argc, char **argv)
     status = migrate_gate(p.settings.database_url, "mihwar-hub");
     if (status == 0) {
         p.metrics = metrics_new();
-        r = server_reserve(&cx, p.settings.hub_listen, &p.reserved_fd, &p.port);
+        r = server_reserve(&cx, &p.settings, p.at);
         if (r == OK) {
             status = supervisor_run(&(struct supervisor_opts){
                 .name = "hub",
@@ -177,7 +198,8 @@ int main(int argc, char **argv)
         }
         metrics_free(p.metrics);
     }
-    closep(&p.reserved_fd);
+    for (size_t i = 0; i < DOOR_KINDS; i++)
+        closep(&p.at[i].fd);
     settings_release(&p.settings);
     return status;
 }

@@ -66,7 +66,7 @@ void metrics_child(struct metrics *m, int index)
     assert(index >= 0 && index < METRICS_CHILDREN);
     m->self = index;
     for (size_t i = 0; i < METRIC_COUNT; i++) {
-        if (strcmp(metric_rows[i].type, "gauge") == 0)
+        if (strcmp(metric_rows[i].type, "counter") != 0)
             atomic_store(&m->rows[index].value[i], 0);
     }
 }
@@ -74,6 +74,23 @@ void metrics_child(struct metrics *m, int index)
 void metric_add(struct metrics *m, enum metric which, int64_t n)
 {
     atomic_fetch_add_explicit(&m->rows[m->self].value[which], n, memory_order_relaxed);
+}
+
+void metric_set(struct metrics *m, enum metric which, int64_t value)
+{
+    atomic_store_explicit(&m->rows[m->self].value[which], value, memory_order_relaxed);
+}
+
+int64_t metric_lowest(const struct metrics *m, enum metric which)
+{
+    int64_t lowest = 0;
+
+    for (int i = 0; i < METRICS_CHILDREN; i++) {
+        int64_t n = atomic_load_explicit(&m->rows[i].value[which], memory_order_relaxed);
+        if (n && (!lowest || n < lowest))
+            lowest = n;
+    }
+    return lowest;
 }
 
 int64_t metric_sum(const struct metrics *m, enum metric which)
@@ -149,10 +166,15 @@ static void print_durations(const struct metrics *m, struct buf *out)
 
 void metrics_print(const struct metrics *m, struct buf *out)
 {
-    for (size_t i = 0; i < METRIC_COUNT; i++)
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        bool lowest = strcmp(metric_rows[i].type, "lowest") == 0;
+        int64_t n = lowest ? metric_lowest(m, (enum metric)i) : metric_sum(m, (enum metric)i);
+        if (lowest && !n)
+            continue;
         buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %lld\n", metric_rows[i].name,
-                   metric_rows[i].help, metric_rows[i].name, metric_rows[i].type,
-                   metric_rows[i].name, (long long)metric_sum(m, (enum metric)i));
+                   metric_rows[i].help, metric_rows[i].name, lowest ? "gauge" : metric_rows[i].type,
+                   metric_rows[i].name, (long long)n);
+    }
     print_requests(m, out);
     print_durations(m, out);
 }

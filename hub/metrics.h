@@ -21,6 +21,9 @@ struct metrics *metrics_free(struct metrics *m);
 /* In a child: its place among the gauges; clears what a predecessor left. */
 void metrics_child(struct metrics *m, int index);
 void metric_add(struct metrics *m, enum metric which, int64_t n);
+/* This process's value of a gauge, or of a "lowest": of those, the smallest that is not 0 is shown, and none if there is none. */
+void metric_set(struct metrics *m, enum metric which, int64_t value);
+int64_t metric_lowest(const struct metrics *m, enum metric which);
 int64_t metric_sum(const struct metrics *m, enum metric which);
 /* One finished request of route number `route` (route_count: none matched). */
 void metrics_request(struct metrics *m, size_t route, int status, int64_t took_us);

@@ -13,39 +13,29 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "hub/door.h"
 #include "hub/interceptor.h"
 #include "hub/metrics.h"
 #include "hub/router.h"
-#include "hub/visitors.h"
 #include "rt/loop.h"
 #include "rt/waitq.h"
 #include <assert.h>
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
-#include <event2/util.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#define HEADERS_MAX     KiB(16)
-#define DESCRIPTORS_OWN 256 /* stores, logs, listener, offload: not visitors */
-#define BACKLOG         1024
+#define DESCRIPTORS_OWN 256  /* stores, logs, listener, offload: not visitors */
 #define FLUSH_MS        1000 /* at the end: for replies that are not written yet */
 
 struct server {
     struct hub *hub;
-    struct evhttp *http;
-    struct evhttp_bound_socket *bound;
-    struct visitors *visitors;
-    bool closed; /* no fiber is started any more */
+    struct door *doors[DOOR_KINDS]; /* by kind; NULL: there is none */
+    bool closed;                    /* no fiber is started any more */
     size_t in_flight;
     struct waitq empty; /* who waits for in_flight to become 0 */
 };
@@ -275,18 +265,19 @@ static void refuse(struct server *s, struct evhttp_request *ev, enum metric why,
     metrics_request(s->hub->metrics, route_count, 503, 0);
 }
 
-static void on_request(struct evhttp_request *ev, void *arg)
+static void on_request(struct door *door, struct evhttp_request *ev, void *arg)
 {
     struct server *s = arg;
     const struct settings *set = s->hub->settings;
     struct evhttp_connection *conn = evhttp_request_get_connection(ev);
     struct evbuffer *in = evhttp_request_get_input_buffer(ev);
     int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
+    const char *cert_name;
     struct request *q;
     char *peer = NULL;
     ev_uint16_t port = 0;
 
-    visitors_asked(s->visitors, conn);
+    cert_name = door_asked(door, conn);
     if (s->closed || fd > set->hub_connections_max + DESCRIPTORS_OWN) {
         refuse(s, ev, METRIC_CONNECTION_REFUSED, /* close= */ true);
         return;
@@ -309,130 +300,61 @@ static void on_request(struct evhttp_request *ev, void *arg)
     q->out = BUF(REPLY_MAX);
     evhttp_connection_get_peer(conn, &peer, &port);
     snprintf(q->peer, sizeof q->peer, "%s", peer ? peer : "");
+    q->door = door_kind(door);
+    snprintf(q->cert_name, sizeof q->cert_name, "%s", cert_name);
     s->in_flight++;
     metric_add(s->hub->metrics, METRIC_IN_FLIGHT, 1);
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "request"}, serve, q));
 }
 
-/* ------------------------------------------------------------------ the listener */
+/* ------------------------------------------------------------------ the doors */
 
-static rc make_socket(struct cx *cx, const struct sockaddr *sa, socklen_t len, int *ret_fd)
+rc server_reserve(struct cx *cx, const struct settings *s, struct door_address ret[DOOR_KINDS])
 {
-    _cleanup_(closep) int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int on = 1;
-
-    if (fd < 0)
-        return fail(cx, OS, "no socket: %s", strerror(errno));
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
-        return fail(cx, OS, "the socket cannot be shared: %s", strerror(errno));
-    if (bind(fd, sa, len) < 0)
-        return fail(cx, CONFIG, "hub_listen: the address cannot be bound: %s", strerror(errno));
-    *ret_fd = fd;
-    fd = -1;
-    return OK;
+    try(door_reserve(cx, s, DOOR_WEB, &ret[DOOR_WEB]));
+    return door_reserve(cx, s, DOOR_MTLS, &ret[DOOR_MTLS]);
 }
 
-static in_port_t *port_of(struct sockaddr_storage *sa)
+rc server_open(struct cx *cx, struct hub *hub, const struct door_address at[DOOR_KINDS],
+               struct server **ret)
 {
-    return sa->ss_family == AF_INET6 ? &((struct sockaddr_in6 *)sa)->sin6_port
-                                     : &((struct sockaddr_in *)sa)->sin_port;
-}
+    struct server *s = xcalloc(1, sizeof *s);
+    rc r = OK;
 
-/* evutil_parse_sockaddr_port takes no port 0: "any free one" is read as port 1, then put right. */
-static bool parse_listen(const char *listen, struct sockaddr_storage *ret, int *ret_len)
-{
-    char text[80];
-    size_t n = strlen(listen);
-    bool any = n > 2 && n < sizeof text && strcmp(listen + n - 2, ":0") == 0;
-
-    if (any)
-        snprintf(text, sizeof text, "%.*s:1", (int)(n - 2), listen);
-    if (evutil_parse_sockaddr_port(any ? text : listen, (struct sockaddr *)ret, ret_len) < 0)
-        return false;
-    if (any)
-        *port_of(ret) = 0;
-    return true;
-}
-
-rc server_reserve(struct cx *cx, const char *listen, int *ret_fd, int *ret_port)
-{
-    struct sockaddr_storage sa = {0};
-    int len = sizeof sa;
-    socklen_t got = sizeof sa;
-
-    if (!parse_listen(listen, &sa, &len))
-        return fail(cx, CONFIG,
-                    "hub_listen: '%s' is not an address such as 127.0.0.1:8080 or [::1]:0", listen);
-    try(make_socket(cx, (struct sockaddr *)&sa, (socklen_t)len, ret_fd));
-    if (getsockname(*ret_fd, (struct sockaddr *)&sa, &got) < 0)
-        return fail(cx, OS, "the port cannot be read: %s", strerror(errno));
-    *ret_port = ntohs(*port_of(&sa));
-    return OK;
-}
-
-static void set_limits(struct evhttp *http, const struct settings *settings)
-{
-    struct timeval idle = {settings->hub_idle_timeout / 1000,
-                           settings->hub_idle_timeout % 1000 * 1000};
-    evhttp_set_timeout_tv(http, &idle);
-    evhttp_set_max_headers_size(http, HEADERS_MAX);
-    /* room above the ceiling, so that a body a little too large is answered in our own words */
-    evhttp_set_max_body_size(http, (ev_ssize_t)settings->hub_body_max + (ev_ssize_t)MiB(3));
-    /* a body that is larger still is read to its end and dropped: its sender reads the answer only
-     * then */
-    evhttp_set_flags(http, EVHTTP_SERVER_LINGERING_CLOSE);
-    evhttp_set_allowed_methods(http, UINT16_MAX); /* what is not taken is said in our own words */
-    evhttp_set_default_content_type(http, NULL);
-}
-
-rc server_open(struct cx *cx, struct hub *hub, int reserved_fd, struct server **ret)
-{
-    struct sockaddr_storage sa = {0};
-    socklen_t len = sizeof sa;
-    struct server *s;
-    int fd, on = 1;
-
-    if (getsockname(reserved_fd, (struct sockaddr *)&sa, &len) < 0)
-        return fail(cx, OS, "the reserved address is gone: %s", strerror(errno));
-    try(make_socket(cx, (struct sockaddr *)&sa, len, &fd));
-    /* inherited by accepted connections: replies are small and must not wait for an ACK */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (listen(fd, BACKLOG) < 0) {
-        close(fd);
-        return fail(cx, OS, "cannot listen: %s", strerror(errno));
-    }
-    s = xcalloc(1, sizeof *s);
     s->hub = hub;
-    s->http = evhttp_new(loop_base());
-    if (s->http)
-        s->visitors = visitors_new(
-            s->http, &(struct visitors_opts){.limit_ms = hub->settings->hub_idle_timeout,
-                                             .body_max = (long long)hub->settings->hub_body_max,
-                                             .headers_max = HEADERS_MAX,
-                                             .metrics = hub->metrics});
-    s->bound = s->http ? evhttp_accept_socket_with_handle(s->http, fd) : NULL;
-    if (!s->bound) {
-        close(fd);
-        if (s->http)
-            evhttp_free(s->http);
-        visitors_free(s->visitors);
-        free(s);
-        return fail(cx, OS, "the listener cannot be made");
+    for (enum door_kind kind = 0; kind < DOOR_KINDS && r == OK; kind++) {
+        if (at[kind].fd >= 0)
+            r = door_open(cx,
+                          &(struct door_opts){.kind = kind,
+                                              .reserved_fd = at[kind].fd,
+                                              .settings = hub->settings,
+                                              .metrics = hub->metrics,
+                                              .warns = hub->index == 0,
+                                              .on_request = on_request,
+                                              .arg = s},
+                          &s->doors[kind]);
     }
-    set_limits(s->http, hub->settings);
-    evhttp_set_gencb(s->http, on_request, s);
-    visitors_watch_accept(s->visitors, s->bound);
-    *ret = s;
-    return OK;
+    if (r != OK)
+        server_free(s);
+    else
+        *ret = s;
+    return r;
+}
+
+void server_reload(struct server *s)
+{
+    for (size_t i = 0; i < DOOR_KINDS; i++) {
+        if (s->doors[i])
+            door_reload(s->doors[i]);
+    }
 }
 
 void server_stop(struct server *s)
 {
-    visitors_forget_accept(s->visitors);
-    if (s->bound)
-        evhttp_del_accept_socket(s->http, s->bound);
-    s->bound = NULL;
+    for (size_t i = 0; i < DOOR_KINDS; i++) {
+        if (s->doors[i])
+            door_stop(s->doors[i]);
+    }
 }
 
 rc server_drained(struct cx *cx, struct server *s, int64_t grace_ms)
@@ -444,14 +366,24 @@ rc server_drained(struct cx *cx, struct server *s, int64_t grace_ms)
     return OK;
 }
 
-void server_forget(struct server *s, struct evhttp_connection *conn)
-{
-    visitors_forget(s->visitors, conn);
-}
-
 size_t server_in_flight(const struct server *s)
 {
     return s->in_flight;
+}
+
+struct visitor *server_forget(struct server *s, const struct request *q,
+                              void (*on_unwelcome)(void *arg), void *arg)
+{
+    return door_detach(s->doors[q->door], evhttp_request_get_connection(q->ev), on_unwelcome, arg);
+}
+
+static bool unsent(const struct server *s)
+{
+    for (size_t i = 0; i < DOOR_KINDS; i++) {
+        if (s->doors[i] && door_unsent(s->doors[i]))
+            return true;
+    }
+    return false;
 }
 
 void server_flush(struct server *s)
@@ -460,7 +392,7 @@ void server_flush(struct server *s)
     struct timeval tick = {.tv_usec = 20000};
 
     s->closed = true;
-    while (visitors_unsent(s->visitors) && clock_mono_ms() < end) {
+    while (unsent(s) && clock_mono_ms() < end) {
         event_base_loopexit(loop_base(), &tick);
         event_base_loop(loop_base(), EVLOOP_ONCE);
     }
@@ -469,8 +401,8 @@ void server_flush(struct server *s)
 struct server *server_free(struct server *s)
 {
     if (s) {
-        evhttp_free(s->http);
-        visitors_free(s->visitors);
+        for (size_t i = 0; i < DOOR_KINDS; i++)
+            door_free(s->doors[i]);
         free(s);
     }
     return NULL;

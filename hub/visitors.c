@@ -4,169 +4,91 @@
  * are found dead by a sweep: bufferevent_free takes the callbacks away, and our reference keeps the
  * struct readable and its socket ours until then. The sweep also ends those who take too long.
  *
- * A page of evhttp's own is recognised where it is written: one addition to the output buffer of
- * this size, beginning so. It is replaced before the loop writes it. */
+ *      first ─► new ─► … ─► old          detached ─► …        the newest in front: a walk sees no one twice
+ *
+ * evhttp gives a connection its socket after we have made the bufferevent: TLS is looked at once more, still before the
+ * loop hears of the first byte (settle). */
 #include "hub/visitors.h"
-#include "base/buf.h"
 #include "base/clock.h"
-#include "base/id.h"
 #include "base/log.h"
+#include "hub/handshake.h"
 #include "hub/metrics.h"
-#include "hub/request.h"
-#include "hub/router.h"
+#include "rt/fiber.h"
 #include "rt/loop.h"
+#include "secure/pem.h"
+#include <arpa/inet.h>
+#include <assert.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/socket.h>
 
-#define PAGE_START "<HTML><HEAD>\n<TITLE>"
-#define PAGE_MIN   64
-#define PAGE_MAX   192
-#define HEAD_MAX   KiB(4)
-#define PAUSE_MS   100
+#define PAUSE_MS       100
+#define CROWD_SHARE    10   /* of handshake_ms, when nobody else is accepted */
+#define RECHECK_STRIDE 16   /* a certificate takes 0.2 ms */
+#define EXPIRED_STRIDE 2048 /* a date takes nothing */
 
 struct visitor {
     struct visitor *next, **link;
     struct visitors *of;
     struct bufferevent *bev;
     struct evbuffer_cb_entry *on_input, *on_output;
-    int fd;                /* its place in by_fd; -1: nothing was sent yet */
-    int64_t since_mono_ms; /* the first byte of a request that is not complete yet; 0: none */
+    int64_t
+        since_mono_ms; /* the first byte of a request that is not complete yet, or the begin of the handshake; 0: neither */
+    int fd;            /* its place in by_fd; -1: nothing was sent yet */
+    /* TLS */
+    bool shaking;                    /* not let in yet */
+    struct handshake *handshake;     /* from settle on, while shaking */
+    char *name;                      /* in its certificate */
+    int64_t until_ms;                /* when that ends */
+    void (*on_unwelcome)(void *arg); /* detached */
+    void *arg;
+    char ip[46];
 };
 
 struct visitors {
+    struct visitors *next; /* among all doors */
     struct visitors_opts o;
-    struct visitor *first;
+    struct visitor *first, *detached;
+    struct visitor *cursor; /* of a walk: whom it comes to next */
     struct visitor **by_fd; /* those that have sent something */
     size_t fds;
-    struct event *sweep, *resume;
-    bool sweeping;
+    size_t handshakes;
+    struct event *sweep, *resume, *settle;
+    bool sweeping, crowded;
     struct evconnlistener *listener;
 };
+
+static struct visitors
+    *doors; /* libevent's callback for a failed accept does not say whose listener it is */
 
 static struct timeval tv_of(int64_t ms)
 {
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 }
 
-/* ------------------------------------------------------------------ a page of evhttp's */
+/* ------------------------------------------------------------------ lists */
 
-/* What libevent found wrong, by the status it chose. */
-static rc page_meaning(const struct visitors *v, int status, char *words, size_t size)
+static void push(struct visitor **head, struct visitor *it)
 {
-    if (status == 413) {
-        snprintf(words, size, "the body has more than %lld bytes, or its chunks cannot be read",
-                 v->o.body_max);
-        return E_BODY_TOO_LARGE;
-    }
-    snprintf(words, size,
-             status == 417 ? "only 'Expect: 100-continue' is understood here"
-                           : "the request line or a header cannot be read, or all of "
-                             "them have more than %ld bytes",
-             v->o.headers_max);
-    return E_BAD_REQUEST;
+    it->next = *head;
+    it->link = head;
+    if (*head)
+        (*head)->link = &it->next;
+    *head = it;
 }
 
-static void page_print(const struct visitors *v, int status, struct buf *out)
+static void pull(struct visitor *it)
 {
-    _cleanup_(buf_release) struct buf body = BUF(KiB(2));
-    char words[160], id[ID_LEN + 1], date[40];
-    time_t now = time(NULL);
-    struct tm tm;
-    rc r = page_meaning(v, status, words, sizeof words);
-
-    id_new(id);
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-    problem_print(&body,
-                  &(struct problem){.code = r, .status = status, .words = words, .request_id = id});
-    buf_printf(out,
-               "HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\nContent-Type: application/problem+json\r\n"
-               "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-               "Connection: close\r\nDate: %s\r\nContent-Length: %zu\r\n\r\n",
-               status,
-               status == 413   ? "Content Too Large"
-               : status == 417 ? "Expectation Failed"
-                               : "Bad Request",
-               id, date, body.len);
-    buf_append(out, body.p, body.len);
-    metrics_request(v->o.metrics, route_count, status, 0);
-    log_ev(LOG_DEBUG, "request.unreadable", kv_int("status", status), kv_str("request_id", id));
-}
-
-/* The head stands before the page; before that, perhaps, "100 Continue". */
-static size_t head_start(const char *all, size_t n)
-{
-    static const char mark[] = "HTTP/1.";
-
-    for (size_t i = n; i-- > 0;) {
-        if (n - i >= sizeof mark - 1 && memcmp(all + i, mark, sizeof mark - 1) == 0)
-            return i;
-    }
-    return n;
-}
-
-static void page_replace(struct visitors *v, struct evbuffer *out, size_t page_at)
-{
-    _cleanup_(buf_release) struct buf ours = BUF(KiB(8));
-    const char *all = (const char *)evbuffer_pullup(out, -1);
-    size_t head = all ? head_start(all, page_at) : page_at;
-    int status;
-
-    if (head == page_at)
-        return;
-    status = atoi(all + page_at + sizeof PAGE_START - 1);
-    if (status < 400 || status > 499)
-        status = 400;
-    buf_append(&ours, all, head);
-    page_print(v, status, &ours);
-    if (!buf_ok(&ours))
-        return;
-    evbuffer_drain(out, evbuffer_get_length(out));
-    evbuffer_add(out, ours.p, ours.len);
-}
-
-static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
-{
-    struct visitor *it = arg;
-    char start[sizeof PAGE_START - 1];
-    struct evbuffer_ptr at;
-
-    if (info->n_added == 0)
-        return;
-    it->since_mono_ms = 0;
-    if (info->n_added < PAGE_MIN || info->n_added > PAGE_MAX || info->orig_size > HEAD_MAX)
-        return;
-    evbuffer_unfreeze(out, /* at_front= */ 1); /* bufferevent lets nobody else take from it */
-    if (evbuffer_ptr_set(out, &at, info->orig_size, EVBUFFER_PTR_SET) == 0 &&
-        evbuffer_copyout_from(out, &at, start, sizeof start) == (ev_ssize_t)sizeof start &&
-        memcmp(start, PAGE_START, sizeof start) == 0)
-        page_replace(it->of, out, info->orig_size);
-    evbuffer_freeze(out, /* at_front= */ 1);
-}
-
-/* ------------------------------------------------------------------ coming and going */
-
-static void leave(struct visitor *it)
-{
-    evbuffer_remove_cb_entry(bufferevent_get_input(it->bev), it->on_input);
-    evbuffer_remove_cb_entry(bufferevent_get_output(it->bev), it->on_output);
-    if (it->fd >= 0 && it->of->by_fd[it->fd] == it)
-        it->of->by_fd[it->fd] = NULL;
+    if (it->of->cursor == it)
+        it->of->cursor = it->next;
     *it->link = it->next;
     if (it->next)
         it->next->link = it->link;
-    bufferevent_decref(it->bev);
-    free(it);
-}
-
-static void on_close(struct evhttp_connection *conn, void *arg)
-{
-    (void)conn;
-    leave(arg);
 }
 
 static void note_fd(struct visitor *it)
@@ -187,48 +109,115 @@ static void note_fd(struct visitor *it)
     v->by_fd[fd] = it;
 }
 
-static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg)
+/* evhttp no longer reads and writes here. */
+static void unwatch(struct visitor *it)
+{
+    if (!it->on_input)
+        return;
+    evbuffer_remove_cb_entry(bufferevent_get_input(it->bev), it->on_input);
+    evbuffer_remove_cb_entry(bufferevent_get_output(it->bev), it->on_output);
+    it->on_input = it->on_output = NULL;
+    if (it->fd >= 0 && it->of->by_fd[it->fd] == it)
+        it->of->by_fd[it->fd] = NULL;
+}
+
+static void shaken(struct visitor *it);
+
+void visitor_leave(struct visitor *it)
+{
+    it->handshake = handshake_free(it->handshake);
+    if (it->shaking)
+        shaken(it);
+    unwatch(it);
+    pull(it);
+    bufferevent_decref(it->bev);
+    free(it->name);
+    free(it);
+}
+
+static void on_close(struct evhttp_connection *conn, void *arg)
 {
     struct visitor *it = arg;
 
-    (void)in;
-    if (info->n_added == 0)
+    (void)conn;
+    if (it->of->o.tls)
+        tls_goodbye(tls_of(it->bev));
+    visitor_leave(it);
+}
+
+/* ------------------------------------------------------------------ accepting */
+
+static void accept_again(struct visitors *v)
+{
+    v->crowded = false;
+    if (v->listener)
+        evconnlistener_enable(v->listener);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct visitors *v = arg;
+
+    (void)fd;
+    (void)what;
+    if (!v->crowded)
+        accept_again(v);
+}
+
+/* No descriptors, no memory: the connection stays in the kernel's queue, and the loop would be told
+ * of it again at once. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    struct visitors *v = doors;
+    struct timeval tv = tv_of(PAUSE_MS);
+
+    (void)arg; /* evhttp's */
+    while (v && v->listener != listener)
+        v = v->next;
+    if (!v)
         return;
-    if (it->fd < 0)
-        note_fd(it);
-    if (it->since_mono_ms == 0)
-        it->since_mono_ms = clock_mono_ms();
+
+    metric_add(v->o.metrics, METRIC_ACCEPT_PAUSED, 1);
+    evconnlistener_disable(listener);
+    evtimer_add(v->resume, &tv);
+}
+
+void visitors_watch_accept(struct visitors *v, struct evhttp_bound_socket *bound)
+{
+    v->listener = evhttp_bound_socket_get_listener(bound);
+    evconnlistener_set_error_cb(v->listener, on_accept_error);
+}
+
+void visitors_forget_accept(struct visitors *v)
+{
+    v->listener = NULL;
+}
+
+/* ------------------------------------------------------------------ the sweep */
+
+static int64_t patience_ms(const struct visitors *v)
+{
+    return v->crowded ? MAX(v->o.handshake_ms / CROWD_SHARE, 50) : v->o.handshake_ms;
 }
 
 static void sweep_soon(struct visitors *v)
 {
-    struct timeval tv = tv_of(MIN(MAX(v->o.limit_ms / 4, 50), 1000));
+    int64_t limit = v->o.tls ? MIN(v->o.limit_ms, patience_ms(v)) : v->o.limit_ms;
+    struct timeval tv = tv_of(MIN(MAX(limit / 4, 50), 1000));
 
     if (!v->sweeping && v->first)
         v->sweeping = evtimer_add(v->sweep, &tv) == 0;
 }
 
-/* evhttp calls it for each connection. */
-static struct bufferevent *arrive(struct event_base *base, void *arg)
+/* So many are in their handshake that nobody else is accepted until some of them are through, or cut. */
+static void crowd(struct visitors *v)
 {
-    struct visitors *v = arg;
-    /* the bufferevent closes its socket: evhttp would close it under our reference, and the next
-     * connection with this number would find our events on it */
-    struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
-    struct visitor *it;
-
-    if (!bev)
-        return NULL; /* evhttp makes its own, unwatched */
-    bufferevent_incref(bev);
-    it = xcalloc(1, sizeof *it);
-    *it = (struct visitor){.next = v->first, .link = &v->first, .of = v, .bev = bev, .fd = -1};
-    if (v->first)
-        v->first->link = &it->next;
-    v->first = it;
-    it->on_input = evbuffer_add_cb(bufferevent_get_input(bev), on_input, it);
-    it->on_output = evbuffer_add_cb(bufferevent_get_output(bev), on_output, it);
+    v->crowded = true;
+    if (v->listener)
+        evconnlistener_disable(v->listener);
+    metric_add(v->o.metrics, METRIC_ACCEPT_PAUSED, 1);
+    v->sweeping = false; /* sooner than planned */
     sweep_soon(v);
-    return bev;
 }
 
 static bool is_gone(const struct visitor *it)
@@ -249,7 +238,7 @@ static bool is_late(const struct visitor *it, int64_t now_mono_ms)
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
     struct visitors *v = arg;
-    int64_t now = clock_mono_ms();
+    int64_t now = clock_mono_ms(), patience = patience_ms(v);
 
     (void)fd;
     (void)what;
@@ -257,7 +246,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     for (struct visitor *it = v->first, *next; it; it = next) {
         next = it->next;
         if (is_gone(it)) {
-            leave(it);
+            visitor_leave(it);
+        } else if (it->shaking) {
+            if (it->handshake && now - it->since_mono_ms >= patience)
+                handshake_cut(it->handshake, "the handshake took too long");
         } else if (is_late(it, now)) {
             it->since_mono_ms = now;
             metric_add(v->o.metrics, METRIC_TOO_SLOW, 1);
@@ -267,47 +259,225 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     sweep_soon(v);
 }
 
-/* ------------------------------------------------------------------ accepting */
+/* ------------------------------------------------------------------ handshakes */
 
-static struct visitors *accepting; /* whose listener it is: libevent's callback does not say */
+static void shaken(struct visitor *it)
+{
+    struct visitors *v = it->of;
 
-static void on_resume(evutil_socket_t fd, short what, void *arg)
+    it->shaking = false;
+    v->handshakes--;
+    metric_add(v->o.metrics, METRIC_HANDSHAKES_OPEN, -1);
+    if (v->crowded && v->handshakes <= v->o.handshakes_max - v->o.handshakes_max / 8)
+        accept_again(v);
+}
+
+static void on_handshake_ended(void *arg, const struct handshake_end *end)
+{
+    struct visitor *it = arg;
+    struct visitors *v = it->of;
+
+    it->handshake = NULL;
+    it->since_mono_ms = 0;
+    shaken(it);
+    if (end->ok) {
+        it->name = xstrdup(end->name);
+        it->until_ms = asn1_ms(X509_get0_notAfter(SSL_get0_peer_certificate(tls_of(it->bev))));
+        metric_add(v->o.metrics, METRIC_HANDSHAKES, 1);
+        return;
+    }
+    if (end->words)
+        v->o.on_refused(v->o.arg, it->ip, end->name, end->words);
+    visitor_leave(it);
+}
+
+static void read_ip(struct visitor *it)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } sa;
+    socklen_t n = sizeof sa;
+
+    if (getpeername(it->fd, &sa.any, &n) != 0)
+        return; /* it has hung up already */
+    inet_ntop(sa.any.sa_family,
+              sa.any.sa_family == AF_INET6 ? (void *)&sa.v6.sin6_addr : &sa.v4.sin_addr, it->ip,
+              sizeof it->ip);
+}
+
+/* The new ones stand in front. */
+static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
     struct visitors *v = arg;
 
     (void)fd;
     (void)what;
-    if (v->listener)
-        evconnlistener_enable(v->listener);
+    for (struct visitor *it = v->first, *next; it && it->shaking && !it->handshake; it = next) {
+        next = it->next;
+        note_fd(it);
+        if (it->fd < 0 || is_gone(it)) {
+            visitor_leave(it);
+            continue;
+        }
+        read_ip(it);
+        it->since_mono_ms = clock_mono_ms();
+        it->handshake = handshake_begin(it->bev, v->o.tls, on_handshake_ended, it);
+    }
 }
 
-/* No descriptors, no memory: the connection stays in the kernel's queue, and the loop would be told
- * of it again at once. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-    struct visitors *v = accepting;
-    struct timeval tv = tv_of(PAUSE_MS);
+/* ------------------------------------------------------------------ coming */
 
-    (void)arg; /* evhttp's */
-    if (!v)
+static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct visitor *it = arg;
+    bool plain = !it->of->o.tls;
+
+    if (info->n_added == 0)
         return;
-
-    metric_add(v->o.metrics, METRIC_ACCEPT_PAUSED, 1);
-    evconnlistener_disable(listener);
-    evtimer_add(v->resume, &tv);
+    it->since_mono_ms = 0;
+    if (plain) /* a socket's bufferevent lets nobody else take from it */
+        evbuffer_unfreeze(out, /* at_front= */ 1);
+    pages_mend(&it->of->o.pages, out, info);
+    if (plain)
+        evbuffer_freeze(out, /* at_front= */ 1);
 }
 
-void visitors_watch_accept(struct visitors *v, struct evhttp_bound_socket *bound)
+static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg)
 {
-    accepting = v;
-    v->listener = evhttp_bound_socket_get_listener(bound);
-    evconnlistener_set_error_cb(v->listener, on_accept_error);
+    struct visitor *it = arg;
+
+    (void)in;
+    if (info->n_added == 0)
+        return;
+    if (it->fd < 0)
+        note_fd(it);
+    if (it->since_mono_ms == 0)
+        it->since_mono_ms = clock_mono_ms();
 }
 
-void visitors_forget_accept(struct visitors *v)
+/* The bufferevent closes its socket: evhttp would close it under our reference, and the next connection with this number
+ * would find our events on it. */
+static struct bufferevent *make_bufferevent(struct visitors *v)
 {
-    v->listener = NULL;
-    accepting = NULL;
+    struct bufferevent *bev;
+
+    if (v->o.tls)
+        return handshake_bufferevent(v->o.tls);
+    bev = bufferevent_socket_new(loop_base(), -1, BEV_OPT_CLOSE_ON_FREE);
+    if (!bev) {
+        log_ev(LOG_ERROR, "visitors.no_memory");
+        abort();
+    }
+    return bev;
+}
+
+/* evhttp calls it for each connection. */
+static struct bufferevent *arrive(struct event_base *base, void *arg)
+{
+    struct visitors *v = arg;
+    struct bufferevent *bev = make_bufferevent(v);
+    struct visitor *it = xcalloc(1, sizeof *it);
+
+    (void)base;
+    bufferevent_incref(bev);
+    *it = (struct visitor){.of = v, .bev = bev, .fd = -1, .shaking = v->o.tls != NULL};
+    push(&v->first, it);
+    it->on_input = evbuffer_add_cb(bufferevent_get_input(bev), on_input, it);
+    it->on_output = evbuffer_add_cb(bufferevent_get_output(bev), on_output, it);
+    if (it->shaking) {
+        event_active(v->settle, EV_TIMEOUT, 0);
+        metric_add(v->o.metrics, METRIC_HANDSHAKES_OPEN, 1);
+        if (++v->handshakes >= v->o.handshakes_max)
+            crowd(v);
+    }
+    sweep_soon(v);
+    return bev;
+}
+
+/* ------------------------------------------------------------------ a request */
+
+static struct visitor *visitor_of(struct visitors *v, struct evhttp_connection *conn)
+{
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(conn);
+    int fd = bufferevent_getfd(bev);
+
+    assert(fd >= 0 && (size_t)fd < v->fds && v->by_fd[fd] && v->by_fd[fd]->bev == bev);
+    return v->by_fd[fd];
+}
+
+const char *visitors_asked(struct visitors *v, struct evhttp_connection *conn)
+{
+    struct visitor *it = visitor_of(v, conn);
+
+    evhttp_connection_set_closecb(conn, on_close, it);
+    return it->name ? it->name : "";
+}
+
+struct visitor *visitors_detach(struct visitors *v, struct evhttp_connection *conn,
+                                void (*on_unwelcome)(void *arg), void *arg)
+{
+    struct visitor *it = visitor_of(v, conn);
+
+    evhttp_connection_set_closecb(conn, NULL, NULL);
+    unwatch(it);
+    pull(it);
+    push(&v->detached, it);
+    it->on_unwelcome = on_unwelcome;
+    it->arg = arg;
+    return it;
+}
+
+/* ------------------------------------------------------------------ certificates, once more */
+
+/* May free it. */
+static void end_unwelcome(struct visitor *it, const char *why)
+{
+    struct visitors *v = it->of;
+
+    metric_add(v->o.metrics, METRIC_UNWELCOME, 1);
+    v->o.on_refused(v->o.arg, it->ip, it->name, why);
+    if (it->on_unwelcome)
+        it->on_unwelcome(it->arg);
+    else
+        bufferevent_trigger_event(it->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, 0);
+}
+
+static void recheck(struct visitor *it, bool by_files)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("recheck");
+
+    if (it->shaking || (it->on_input && is_gone(it)))
+        return;
+    if (it->until_ms <= clock_ms())
+        end_unwelcome(it, "its certificate has expired");
+    else if (by_files && tls_recheck(&cx, it->of->o.tls, tls_of(it->bev)) != OK)
+        end_unwelcome(it, cx_words(&cx, E_UNAUTHENTICATED));
+}
+
+/* Whoever leaves meanwhile moves the cursor on; whoever is detached meanwhile is met in the second list. */
+static rc walk(struct cx *cx, struct visitors *v, struct visitor *head, bool by_files)
+{
+    size_t n = 0;
+    rc r = OK;
+
+    for (v->cursor = head; v->cursor && r == OK;) {
+        struct visitor *it = v->cursor;
+        v->cursor = it->next;
+        recheck(it, by_files);
+        if (++n % (by_files ? RECHECK_STRIDE : EXPIRED_STRIDE) == 0)
+            r = fiber_yield(cx);
+    }
+    v->cursor = NULL;
+    return r;
+}
+
+rc visitors_recheck(struct cx *cx, struct visitors *v, bool by_files)
+{
+    assert(!v->cursor);
+    try(walk(cx, v, v->first, by_files));
+    return walk(cx, v, v->detached, by_files);
 }
 
 /* ------------------------------------------------------------------ all of them */
@@ -319,33 +489,11 @@ struct visitors *visitors_new(struct evhttp *http, const struct visitors_opts *o
     v->o = *o;
     v->sweep = evtimer_new(loop_base(), on_sweep, v);
     v->resume = evtimer_new(loop_base(), on_resume, v);
+    v->settle = event_new(loop_base(), -1, 0, on_settle, v);
+    v->next = doors;
+    doors = v;
     evhttp_set_bevcb(http, arrive, v);
     return v;
-}
-
-static struct visitor *visitor_of(struct visitors *v, struct evhttp_connection *conn)
-{
-    struct bufferevent *bev = evhttp_connection_get_bufferevent(conn);
-    int fd = bufferevent_getfd(bev);
-    struct visitor *it = fd >= 0 && (size_t)fd < v->fds ? v->by_fd[fd] : NULL;
-
-    return it && it->bev == bev ? it : NULL;
-}
-
-void visitors_asked(struct visitors *v, struct evhttp_connection *conn)
-{
-    struct visitor *it = visitor_of(v, conn);
-
-    if (it)
-        evhttp_connection_set_closecb(conn, on_close, it);
-}
-
-void visitors_forget(struct visitors *v, struct evhttp_connection *conn)
-{
-    struct visitor *it = visitor_of(v, conn);
-
-    if (it)
-        leave(it);
 }
 
 bool visitors_unsent(const struct visitors *v)
@@ -359,13 +507,20 @@ bool visitors_unsent(const struct visitors *v)
 
 struct visitors *visitors_free(struct visitors *v)
 {
-    if (v) {
-        while (v->first)
-            leave(v->first);
-        event_free(v->sweep);
-        event_free(v->resume);
-        free(v->by_fd);
-        free(v);
-    }
+    struct visitors **p = &doors;
+
+    if (!v)
+        return NULL;
+    assert(!v->detached);
+    while (v->first)
+        visitor_leave(v->first);
+    while (*p != v)
+        p = &(*p)->next;
+    *p = v->next;
+    event_free(v->sweep);
+    event_free(v->resume);
+    event_free(v->settle);
+    free(v->by_fd);
+    free(v);
     return NULL;
 }

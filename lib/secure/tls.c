@@ -1,6 +1,7 @@
 /* tls.c - see tls.h. */
 #include "secure/tls.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "secure/pem.h"
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -84,6 +85,59 @@ static rc add_crls(struct cx *cx, const struct tls *t, X509_STORE *store, STACK_
     return OK;
 }
 
+/* ---------------------------------------------------------------- who was refused */
+
+static void refusal_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
+                         void *argp)
+{
+    free(ptr);
+}
+
+/* Where a refusal hangs on its connection. */
+static int refusal_slot(void)
+{
+    static int slot = -1;
+
+    if (slot < 0)
+        slot = SSL_get_ex_new_index(0, NULL, NULL, NULL, refusal_free);
+    return slot;
+}
+
+static void serial_text(const X509 *cert, char out[65])
+{
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
+
+    out[0] = 0;
+    hex_encode(ASN1_STRING_get0_data(serial), (size_t)MIN(ASN1_STRING_length(serial), 32), out);
+}
+
+/* OpenSSL's verdict on each certificate of the chain; ours is the same, and the first refusal is kept. */
+static int on_verified(int good, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const X509 *cert = X509_STORE_CTX_get0_cert(store);
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("tls");
+    struct tls_refusal *r;
+
+    if (good || !ssl || !cert || SSL_get_ex_data(ssl, refusal_slot()))
+        return good;
+    r = xcalloc(1, sizeof *r);
+    r->why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
+    if (identity_of(&cx, cert, r->claims) != OK)
+        r->claims[0] = 0;
+    serial_text(cert, r->serial);
+    if (SSL_set_ex_data(ssl, refusal_slot(), r) != 1)
+        free(r);
+    return good;
+}
+
+const struct tls_refusal *tls_refusal(const SSL *ssl)
+{
+    return SSL_get_ex_data(ssl, refusal_slot());
+}
+
+/* ---------------------------------------------------------------- trust */
+
 static rc set_trust(struct cx *cx, const struct tls *t, SSL_CTX *ctx, int64_t *ret_until_ms)
 {
     _cleanup_(certs_freep) STACK_OF(X509) *cas = NULL;
@@ -106,7 +160,7 @@ static rc set_trust(struct cx *cx, const struct tls *t, SSL_CTX *ctx, int64_t *r
     X509_VERIFY_PARAM_set_purpose(param, t->side == TLS_SERVER ? X509_PURPOSE_SSL_CLIENT
                                                                : X509_PURPOSE_SSL_SERVER);
     SSL_CTX_set_verify_depth(ctx, DEPTH_MAX);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verified);
     return OK;
 }
 
@@ -222,4 +276,36 @@ rc tls_identity(struct cx *cx, const SSL *ssl, char *out)
         return fail(cx, UNAUTHENTICATED, "the peer's certificate is not trusted: %s",
                     X509_verify_cert_error_string(SSL_get_verify_result(ssl)));
     return identity_of(cx, cert, out);
+}
+
+static void store_ctx_freep(X509_STORE_CTX **p)
+{
+    X509_STORE_CTX_free(*p);
+}
+
+rc tls_recheck(struct cx *cx, const struct tls *t, const SSL *ssl)
+{
+    _cleanup_(store_ctx_freep) X509_STORE_CTX *store = X509_STORE_CTX_new();
+    X509 *cert = SSL_get0_peer_certificate(ssl);
+    bool good;
+
+    if (!cert)
+        return fail(cx, UNAUTHENTICATED, "the peer shows no certificate");
+    if (!store || X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(t->ctx), cert,
+                                      SSL_get_peer_cert_chain(ssl)) != 1)
+        return fail(cx, INTERNAL, "OpenSSL does not check the certificate: %s", openssl_reason());
+    X509_STORE_CTX_set_default(store, t->side == TLS_SERVER ? "ssl_client" : "ssl_server");
+    X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(store), SSL_CTX_get0_param(t->ctx));
+    good = X509_verify_cert(store) == 1;
+    ERR_clear_error();
+    return good ? OK
+                : fail(cx, UNAUTHENTICATED, "the peer's certificate is not trusted any more: %s",
+                       X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+}
+
+void tls_goodbye(SSL *ssl)
+{
+    if (SSL_is_init_finished(ssl) && !(SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN))
+        SSL_shutdown(ssl);
+    ERR_clear_error();
 }

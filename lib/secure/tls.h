@@ -11,7 +11,7 @@
  *     ...
  *     try(tls_reload(cx, door));                    SIGHUP: all anew from the files, or all as it was
  *
- * Building blocks (files). Connections that stand are not looked at again by a reload. */
+ * Connections that stand are not touched by a reload; tls_recheck asks for one whether it would be let in now. */
 #pragma once
 #include "secure/identity.h"
 #include <openssl/ssl.h>
@@ -41,6 +41,19 @@ int64_t tls_crl_until_ms(const struct tls *t);
 
 /* Client, before the handshake: whom we mean to talk to, a DNS name or an address. INVALID_FIELD. */
 rc tls_expect(struct cx *cx, SSL *ssl, const char *host);
+/* After the handshake: would this peer's certificate be let in now, by the files as they were read last?
+ * UNAUTHENTICATED: no, in words. About 0.2 ms. */
+rc tls_recheck(struct cx *cx, const struct tls *t, const SSL *ssl);
+/* What was wrong with the certificate that the peer showed: "certificate revoked", and whom it names, also when it is
+ * nobody's whom we know. NULL: nothing was, or it showed none. */
+struct tls_refusal {
+    const char *why;               /* static */
+    char claims[IDENTITY_MAX + 1]; /* "": no usable name */
+    char serial[65];               /* hex, lower case, as far as it goes */
+};
+const struct tls_refusal *tls_refusal(const SSL *ssl);
+/* Before the connection is closed: tells the peer that nothing more comes (close_notify), if the socket takes it. */
+void tls_goodbye(SSL *ssl);
 /* After the handshake: who the peer is (identity.h); out holds IDENTITY_MAX + 1 bytes.
  * UNAUTHENTICATED: no certificate, one that was not verified, or one without a usable name. */
 rc tls_identity(struct cx *cx, const SSL *ssl, char *out);

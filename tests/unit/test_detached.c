@@ -158,15 +158,18 @@ static const struct {
 
 static rc converse(struct cx *cx, void *arg)
 {
-    int i = *(int *)arg, fd;
+    struct door_address at[DOOR_KINDS];
+    int i = *(int *)arg;
     struct settings s = {0};
     struct talk *t = xcalloc(1, sizeof *t);
 
     try(settings_load(cx, &s, NULL));
     world.hub =
         (struct hub){.settings = &s, .metrics = metrics_new(), .draining = cases[i].draining};
-    try(server_reserve(cx, "127.0.0.1:0", &fd, &world.port));
-    try(server_open(cx, &world.hub, fd, &world.hub.server));
+    try(settings_set(cx, &s, "hub_listen", "127.0.0.1:0", "test"));
+    try(server_reserve(cx, &s, at));
+    try(server_open(cx, &world.hub, at, &world.hub.server));
+    world.port = at[DOOR_WEB].port;
     *t = cases[i].talk;
     try(offload_run(cx, talk, t, NULL));
     ck_assert_msg(t->ok, "case: %s: heard '%s'", cases[i].title, t->heard);
@@ -187,7 +190,7 @@ static rc converse(struct cx *cx, void *arg)
     world.hub.server = server_free(world.hub.server);
     metrics_free(world.hub.metrics);
     settings_release(&s);
-    close(fd);
+    close(at[DOOR_WEB].fd);
     free(t);
     return OK;
 }

@@ -211,6 +211,16 @@ START_TEST(visitor)
     rc r = tls_identity(&w.ours.cx, m.server.ssl, who);
     ck_assert_msg(r == (visitors[_i].reason ? E_UNAUTHENTICATED : OK), "case: %s: %d", title, r);
     ck_assert_str_eq(who, visitors[_i].reason ? "" : visitors[_i].name);
+
+    const struct tls_refusal *no = tls_refusal(m.server.ssl);
+    bool judged = visitors[_i].verify != X509_V_OK;
+    ck_assert_msg(!!no == judged, "case: %s", title);
+    if (no) {
+        ck_assert_str_eq(no->why, X509_verify_cert_error_string(visitors[_i].verify));
+        ck_assert_str_eq(no->claims, /* a server's names itself by its addresses */
+                         strcmp(visitors[_i].name, "hub") == 0 ? "localhost" : visitors[_i].name);
+        ck_assert_int_ge((int)strlen(no->serial), 30);
+    }
 }
 END_TEST
 
@@ -307,7 +317,10 @@ START_TEST(a_reload)
     shake(&before);
     ck_assert_msg(talk(&before), "the list is read at a reload only");
 
+    folder_ok(&w.ours, tls_recheck(&w.ours.cx, door, standing.server.ssl));
     folder_ok(&w.ours, tls_reload(&w.ours.cx, door));
+    ck_assert_int_eq(tls_recheck(&w.ours.cx, door, standing.server.ssl), E_UNAUTHENTICATED);
+    ck_assert_ptr_nonnull(strstr(cx_words(&w.ours.cx, E_UNAUTHENTICATED), "revoked"));
     _meeting_ after = meet(tls_ctx(door), c);
     shake(&after);
     ck_assert_int_eq(SSL_get_verify_result(after.server.ssl), X509_V_ERR_CERT_REVOKED);
