@@ -11,8 +11,7 @@ static void print_roles(struct cx *cx, const struct role *list, size_t n, bool j
                                 "tenant_id+", NULL);
 
     for (size_t i = 0; i < n; i++)
-        table_row(t, list[i].name, commas(cx, list[i].permissions),
-                  commas(cx, list[i].commands),
+        table_row(t, list[i].name, commas(cx, list[i].permissions), commas(cx, list[i].commands),
                   number(cx, list[i].holders), when(cx, list[i].updated_ms), list[i].id,
                   list[i].tenant_id);
     (one ? table_print_one : table_print)(t, json);

@@ -50,10 +50,15 @@ static void configure(struct world *w, const char *url, const char *more)
     snprintf(w->dir, sizeof w->dir, "%s/agent-%d", support_dir(), ++worlds);
     if (mkdir(w->dir, 0700) < 0)
         support_die("%s cannot be made", w->dir);
-    mark = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\necho '{\"marked\":true}'\n", w->dir);
-    slow = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\nwhile ! [ -e %s/go ]; do sleep 0.05; done\necho done\n", w->dir, w->dir);
-    ini = xasprintf("[agent]\nurl = %s\nagent_id = a1\ntoken_file = %s/token\nstate_dir = %s/state\nreconnect_min = 20ms\n"
-                    "reconnect_max = 200ms\nsuperseded_wait = 1500ms\nstop_grace = 200ms\ntype = cpe\n%s\n[metadata]\nsite = 12\n"
+    mark = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\necho '{\"marked\":true}'\n",
+                     w->dir);
+    slow = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\nwhile ! [ -e %s/go ]; do "
+                     "sleep 0.05; done\necho done\n",
+                     w->dir, w->dir);
+    ini = xasprintf("[agent]\nurl = %s\nagent_id = a1\ntoken_file = %s/token\nstate_dir = "
+                    "%s/state\nreconnect_min = 20ms\n"
+                    "reconnect_max = 200ms\nsuperseded_wait = 1500ms\nstop_grace = 200ms\ntype = "
+                    "cpe\n%s\n[metadata]\nsite = 12\n"
                     "[command mark]\nprogram = %s/mark\n"
                     "[command slow]\nprogram = %s/slow\n"
                     "[command echo]\nprogram = /bin/cat\nargs = stdin\n",
@@ -92,7 +97,7 @@ static void part(struct world *w)
     w->door = hub_door_free(w->door);
 }
 
-#define results(w) hub_door_count((w)->door, "result", (w)->job)
+#define results(w)           hub_door_count((w)->door, "result", (w)->job)
 #define result_text(w, path) hub_door_text((w)->door, "result", (w)->job, path)
 
 /* ---------------------------------------------------------------- what it says and does */
@@ -147,7 +152,8 @@ static rc never_twice(struct cx *cx, void *arg)
     put(w->dir, "go", 0600, "");
     door_wait(cx, results(w) == 1);
     ck_assert_str_eq(result_text(w, "response.output"), "done\n");
-    hub_door_command(w->door, w->job, "slow", "{}", 30000); /* its result was acknowledged; it is kept all the same */
+    hub_door_command(w->door, w->job, "slow", "{}",
+                     30000); /* its result was acknowledged; it is kept all the same */
     door_wait(cx, results(w) == 2);
     hub_door_cut(w->door);
     door_wait(cx, w->door->welcomed == 2);
@@ -176,7 +182,8 @@ static rc until_acknowledged(struct cx *cx, void *arg)
     door_wait(cx, results(w) == 5);
     w->door->no_result_ack = false;
     hub_door_result_ack(w->door, w->job);
-    for (int session = 1; session <= 2; session++) { /* what was owed would come before another result */
+    for (int session = 1; session <= 2;
+         session++) { /* what was owed would come before another result */
         char other[ID_LEN + 1];
         int known = w->door->welcomed;
         hub_door_command(w->door, id_new(other), "get_status", "{}", 10000);
@@ -326,7 +333,8 @@ static rc silence(struct cx *cx, void *arg)
     w->door->no_heartbeats = false;
     door_wait(cx, w->door->welcomed == 3);
     int beats = hub_door_count(w->door, "heartbeat", NULL);
-    door_wait(cx, hub_door_count(w->door, "heartbeat", NULL) >= beats + 5); /* longer than three beats: it stands */
+    door_wait(cx, hub_door_count(w->door, "heartbeat", NULL) >=
+                      beats + 5); /* longer than three beats: it stands */
     ck_assert_int_eq(w->door->open, 1);
     return OK;
 }
@@ -336,12 +344,22 @@ static rc nonsense(struct cx *cx, void *arg)
 {
     struct world *w = arg;
     static const char *const frames[] = {
-        "", "{", "[]", "null", "{\"type\":7}", "{\"type\":\"no_such_thing\"}", "{\"type\":\"command\"}",
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"type\":7}",
+        "{\"type\":\"no_such_thing\"}",
+        "{\"type\":\"command\"}",
         "{\"type\":\"command\",\"job_id\":\"7\",\"command\":\"mark\"}",
-        "{\"type\":\"command\",\"job_id\":\"01990000-0000-7000-8000-000000000001\",\"command\":\"../mark\"}",
-        "{\"type\":\"command\",\"job_id\":\"01990000-0000-7000-8000-000000000001\",\"command\":\"mark\",\"payload\":[]}",
-        "{\"type\":\"command\",\"job_id\":\"01990000-0000-7000-8000-000000000001\",\"command\":\"mark\",\"timeout_ms\":-1}",
-        "{\"type\":\"result_ack\",\"job_id\":\"01990000-0000-7000-8000-000000000001\"}", "{\"type\":\"welcome\",\"heartbeat_ms\":0}",
+        "{\"type\":\"command\",\"job_id\":\"01990000-0000-7000-8000-000000000001\",\"command\":\".."
+        "/mark\"}",
+        "{\"type\":\"command\",\"job_id\":\"01990000-0000-7000-8000-000000000001\",\"command\":"
+        "\"mark\",\"payload\":[]}",
+        "{\"type\":\"command\",\"job_id\":\"01990000-0000-7000-8000-000000000001\",\"command\":"
+        "\"mark\",\"timeout_ms\":-1}",
+        "{\"type\":\"result_ack\",\"job_id\":\"01990000-0000-7000-8000-000000000001\"}",
+        "{\"type\":\"welcome\",\"heartbeat_ms\":0}",
         "{\"type\":\"error\"}",
     };
 
@@ -371,8 +389,13 @@ static rc make_ca(struct cx *cx, const char *dir, const char *dns)
     struct ca_issued c;
 
     try(ca_init(cx, dir, "Test CA", clock_ms() + 30 * day_ms, clock_ms() + 30 * day_ms, &c));
-    try(ca_issue(cx, dir, &(struct ca_request){.name = "hub", .kind = CA_SERVER, .dns = dns, .until_ms = clock_ms() + day_ms}, &c));
-    return ca_issue(cx, dir, &(struct ca_request){.name = "a1", .kind = CA_AGENT, .until_ms = clock_ms() + day_ms}, &c);
+    try(ca_issue(cx, dir,
+                 &(struct ca_request){
+                     .name = "hub", .kind = CA_SERVER, .dns = dns, .until_ms = clock_ms() + day_ms},
+                 &c));
+    return ca_issue(
+        cx, dir,
+        &(struct ca_request){.name = "a1", .kind = CA_AGENT, .until_ms = clock_ms() + day_ms}, &c);
 }
 
 static const struct {
@@ -381,7 +404,8 @@ static const struct {
     const char *why; /* what its log says otherwise */
 } certificates[] = {
     {"as it should be", "localhost", false, false, true, NULL},
-    {"the hub is called otherwise", "hub.example", false, false, false, "certificate verify failed"},
+    {"the hub is called otherwise", "hub.example", false, false, false,
+     "certificate verify failed"},
     {"the hub is another CA's", "localhost", true, false, false, "certificate verify failed"},
     {"the agent shows none", "localhost", false, true, false, "hub.unreachable"},
 };
@@ -392,18 +416,23 @@ static rc with_certificates(struct cx *cx, void *arg)
     struct world *w = arg;
     int i = certificate_case;
     struct tls *tls;
-    char *ca = arena_printf(&cx->arena, "%s/ca-%d", support_dir(), i), *other = arena_printf(&cx->arena, "%s/other-%d", support_dir(), i);
-    char *own = arena_printf(&cx->arena, "cert = %s/issued/a1.crt\nkey = %s/issued/a1.key\n", ca, ca);
+    char *ca = arena_printf(&cx->arena, "%s/ca-%d", support_dir(), i),
+         *other = arena_printf(&cx->arena, "%s/other-%d", support_dir(), i);
+    char *own =
+        arena_printf(&cx->arena, "cert = %s/issued/a1.crt\nkey = %s/issued/a1.key\n", ca, ca);
 
     try(make_ca(cx, ca, certificates[i].dns));
     try(make_ca(cx, other, "localhost"));
     const char *hub = certificates[i].other_ca ? other : ca;
     try(tls_new(cx, TLS_SERVER,
-                &(struct tls_files){.cert = in_ca(cx, hub, "issued/hub.crt"), .key = in_ca(cx, hub, "issued/hub.key"), .ca = in_ca(cx, ca, "ca.crt")},
+                &(struct tls_files){.cert = in_ca(cx, hub, "issued/hub.crt"),
+                                    .key = in_ca(cx, hub, "issued/hub.key"),
+                                    .ca = in_ca(cx, ca, "ca.crt")},
                 &tls));
     try(hub_door_new(cx, tls, 0, &w->door));
-    configure(w, arena_printf(&cx->arena, "wss://localhost:%d", hub_door_port(w->door)),
-              arena_printf(&cx->arena, "ca = %s/ca.crt\n%s", ca, certificates[i].no_cert ? "" : own));
+    configure(
+        w, arena_printf(&cx->arena, "wss://localhost:%d", hub_door_port(w->door)),
+        arena_printf(&cx->arena, "ca = %s/ca.crt\n%s", ca, certificates[i].no_cert ? "" : own));
     start(w);
     if (certificates[i].welcome) {
         door_wait(cx, w->door->welcomed == 1);

@@ -77,7 +77,9 @@ static void welcome(struct door_session *s)
     struct hub_door *d = s->door;
     char text[512], id[ID_LEN + 1];
 
-    snprintf(text, sizeof text, "{\"type\":\"welcome\",\"session_id\":\"%s\",\"agent_id\":\"%s\",\"heartbeat_ms\":%lld,\"message_max\":262144}",
+    snprintf(text, sizeof text,
+             "{\"type\":\"welcome\",\"session_id\":\"%s\",\"agent_id\":\"%s\",\"heartbeat_ms\":%"
+             "lld,\"message_max\":262144}",
              id_new(id), s->agent_id, (long long)(d->heartbeat_ms ? d->heartbeat_ms : 30000));
     say(s, text);
     d->welcomed++;
@@ -126,11 +128,13 @@ static void upgrade(struct door_session *s, const char *head)
     s->agent_id[strcspn(s->agent_id, " ")] = 0;
     snprintf(d->agent_id, sizeof d->agent_id, "%s", s->agent_id);
     header(head, "Authorization: Bearer ", d->bearer, sizeof d->bearer);
-    evbuffer_add_printf(out,
-                        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                        "Sec-WebSocket-Accept: %s\r\n\r\n",
-                        websocket_accept(header(head, "Sec-WebSocket-Key: ", key, sizeof key), accept));
-    s->ws = websocket_new(s->bev, &(struct websocket_opts){.arg = s, .on_message = on_message, .on_close = on_close});
+    evbuffer_add_printf(
+        out,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Accept: %s\r\n\r\n",
+        websocket_accept(header(head, "Sec-WebSocket-Key: ", key, sizeof key), accept));
+    s->ws = websocket_new(
+        s->bev, &(struct websocket_opts){.arg = s, .on_message = on_message, .on_close = on_close});
     d->open++;
 }
 
@@ -150,7 +154,8 @@ static void on_read(struct bufferevent *bev, void *arg)
         upgrade(s, head);
         return;
     }
-    evbuffer_add_printf(bufferevent_get_output(bev), "HTTP/1.1 %d Refused\r\nContent-Length: 0\r\n", d->refuse_status);
+    evbuffer_add_printf(bufferevent_get_output(bev), "HTTP/1.1 %d Refused\r\nContent-Length: 0\r\n",
+                        d->refuse_status);
     if (d->retry_after_s)
         evbuffer_add_printf(bufferevent_get_output(bev), "Retry-After: %d\r\n", d->retry_after_s);
     evbuffer_add_printf(bufferevent_get_output(bev), "\r\n");
@@ -162,7 +167,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         session_free(arg);
 }
 
-static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *from, int len, void *arg)
+static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *from, int len,
+                      void *arg)
 {
     struct hub_door *d = arg;
     struct door_session *s = xcalloc(1, sizeof *s);
@@ -170,9 +176,10 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     s->door = d;
     s->next = d->in->sessions;
     d->in->sessions = s;
-    s->bev = d->in->tls ? bufferevent_openssl_socket_new(loop_base(), fd, SSL_new(tls_ctx(d->in->tls)), BUFFEREVENT_SSL_ACCEPTING,
-                                                         BEV_OPT_CLOSE_ON_FREE)
-                        : bufferevent_socket_new(loop_base(), fd, BEV_OPT_CLOSE_ON_FREE);
+    s->bev = d->in->tls
+                 ? bufferevent_openssl_socket_new(loop_base(), fd, SSL_new(tls_ctx(d->in->tls)),
+                                                  BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE)
+                 : bufferevent_socket_new(loop_base(), fd, BEV_OPT_CLOSE_ON_FREE);
     bufferevent_setcb(s->bev, on_read, NULL, on_event, s);
     bufferevent_enable(s->bev, EV_READ | EV_WRITE);
 }
@@ -181,13 +188,17 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 
 rc hub_door_new(struct cx *cx, const struct tls *tls, int port, struct hub_door **ret)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                            .sin_port = htons((uint16_t)port)};
     struct hub_door *d = xcalloc(1, sizeof *d);
 
     d->in = xcalloc(1, sizeof *d->in);
     d->in->tls = tls;
-    d->in->listener = evconnlistener_new_bind(loop_base(), on_accept, d, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC, 128,
-                                              (struct sockaddr *)&a, sizeof a);
+    d->in->listener =
+        evconnlistener_new_bind(loop_base(), on_accept, d,
+                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC,
+                                128, (struct sockaddr *)&a, sizeof a);
     if (!d->in->listener) {
         free(d->in);
         free(d);
@@ -231,9 +242,11 @@ void hub_door_say(struct hub_door *d, const char *text)
         say(s, text);
 }
 
-void hub_door_command(struct hub_door *d, const char *job_id, const char *command, const char *payload, int64_t timeout_ms)
+void hub_door_command(struct hub_door *d, const char *job_id, const char *command,
+                      const char *payload, int64_t timeout_ms)
 {
-    _cleanup_(freep) char *text = xasprintf("{\"type\":\"command\",\"job_id\":\"%s\",\"command\":\"%s\",\"payload\":%s,\"timeout_ms\":%lld}",
+    _cleanup_(freep) char *text = xasprintf("{\"type\":\"command\",\"job_id\":\"%s\",\"command\":"
+                                            "\"%s\",\"payload\":%s,\"timeout_ms\":%lld}",
                                             job_id, command, payload, (long long)timeout_ms);
     hub_door_say(d, text);
 }
@@ -272,7 +285,8 @@ void hub_door_cut(struct hub_door *d)
 void hub_door_cut_in_frame(struct hub_door *d)
 {
     struct door_session *s = newest(d);
-    const unsigned char half[] = {0x81, 126, 0x01, 0x00, '{', '"', 't', 'y'}; /* 256 bytes are promised */
+    const unsigned char half[] = {0x81, 126, 0x01, 0x00,
+                                  '{',  '"', 't',  'y'}; /* 256 bytes are promised */
 
     if (!s || write(bufferevent_getfd(s->bev), half, sizeof half) != sizeof half)
         return;
@@ -294,7 +308,8 @@ int hub_door_count(const struct hub_door *d, const char *type, const char *job_i
     return n;
 }
 
-const char *hub_door_text(const struct hub_door *d, const char *type, const char *job_id, const char *path)
+const char *hub_door_text(const struct hub_door *d, const char *type, const char *job_id,
+                          const char *path)
 {
     static char printed[4][32];
     static int turn;

@@ -18,8 +18,8 @@ struct door_session;
 struct hub_door {
     /* switches, to be changed at any time */
     bool no_welcome, no_result_ack, no_heartbeats;
-    int refuse_status; /* instead of 101; 0: none */
-    int retry_after_s; /* with refuse_status; 0: not said */
+    int refuse_status;    /* instead of 101; 0: none */
+    int retry_after_s;    /* with refuse_status; 0: not said */
     int64_t heartbeat_ms; /* promised in the welcome; 0: 30 s */
 
     /* what was seen */
@@ -38,7 +38,8 @@ int hub_door_port(const struct hub_door *d);
 struct hub_door *hub_door_free(struct hub_door *d); /* ends its sessions without a word */
 
 void hub_door_say(struct hub_door *d, const char *text);
-void hub_door_command(struct hub_door *d, const char *job_id, const char *command, const char *payload, int64_t timeout_ms);
+void hub_door_command(struct hub_door *d, const char *job_id, const char *command,
+                      const char *payload, int64_t timeout_ms);
 void hub_door_result_ack(struct hub_door *d, const char *job_id);
 void hub_door_close(struct hub_door *d, int code);
 void hub_door_cut(struct hub_door *d);
@@ -48,7 +49,8 @@ void hub_door_cut_in_frame(struct hub_door *d);
 /* How many frames of this type came; job_id NULL: any. */
 int hub_door_count(const struct hub_door *d, const char *type, const char *job_id);
 /* The newest such frame's value at a path of names ("response.error.code"); "" if it is not there. */
-const char *hub_door_text(const struct hub_door *d, const char *type, const char *job_id, const char *path);
+const char *hub_door_text(const struct hub_door *d, const char *type, const char *job_id,
+                          const char *path);
 
 /* On a fiber: until cond is true; the test fails after 30 s. */
 #define door_wait(cx, cond)                                                                        \
