@@ -5,7 +5,7 @@
  *                                  `--miss--> row by prefix --> Argon2id on the offload --> identity
  *   identity's permissions  ∋  the route's permission ?  handler : 403
  *
- * Permissions are words ("orders:write", domain/permission.def) that a key is given when it is
+ * Permissions are words ("orders:write", domain/access/permission.def) that a key is given when it is
  * made. */
 #pragma once
 #include "hub/request.h"

@@ -3,7 +3,7 @@
  * for decisions. */
 #include "hub/key_usage.h"
 #include "base/log.h"
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 #include "rt/fiber.h"
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/program.h"
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 #include "hub/api/api.h"
 #include "hub/gather.h"
 #include "hub/key_usage.h"

@@ -11,7 +11,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/json.h"
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 #include "secure/identity.h"
 
 struct evhttp_request;

@@ -1,7 +1,7 @@
 /* key.c - API keys: shown once when they are made, then only by prefix. */
 #include "base/clock.h"
 #include "base/text.h"
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 #include "ops/table.h"
 #include "ops/tenant.h"
 #include "ops/verbs.h"

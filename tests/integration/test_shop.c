@@ -3,10 +3,10 @@
  * own making. */
 #include "base/clock.h"
 #include "base/text.h"
+#include "domain/access/keys.h"
 #include "domain/audit.h"
 #include "domain/clock/schedules.h"
 #include "domain/idempotency.h"
-#include "domain/keys.h"
 #include "domain/retention.h"
 #include "domain/shop/catalog.h"
 #include "domain/shop/integrations.h"

@@ -5,7 +5,7 @@
  * A name belongs to one shop. A certificate's key may change (a new one is issued) without anything
  * changing here. agent_id binds it: it may hold the session of this agent and of no other. */
 #pragma once
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 
 struct identity_row {
     const char *id, *tenant_id, *name;

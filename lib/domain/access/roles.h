@@ -6,7 +6,7 @@
  * Held by identities (identities.h) and API keys (keys.h) of the same shop. A change works in every hub
  * at once: the database says so on channel mw_access at its commit. */
 #pragma once
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 #include "pg/pg_array.h"
 
 #define ROLE_NAME_MAX     64

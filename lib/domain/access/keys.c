@@ -1,10 +1,10 @@
 /* keys.c - API keys and what they permit. In the database permissions are words, here they are
  * bits. */
-#include "domain/keys.h"
+#include "domain/access/keys.h"
 #include "base/buf.h"
 #include "base/text.h"
+#include "domain/access/keys.sql.h"
 #include "domain/access/roles.h"
-#include "domain/keys.sql.h"
 #include "domain/row.h"
 #include <assert.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 static const char *const words[] = {
 #define PERMISSION(NAME, word) [PERM_##NAME] = (word),
-#include "domain/permission.def"
+#include "domain/access/permission.def"
 #undef PERMISSION
 };
 

@@ -12,7 +12,7 @@
 
 enum permission {
 #define PERMISSION(NAME, word) PERM_##NAME,
-#include "domain/permission.def"
+#include "domain/access/permission.def"
 #undef PERMISSION
     PERM_COUNT
 };
