@@ -54,6 +54,12 @@ rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *k)
     return OK;
 }
 
+char *hub_key(const char *hub_id, char out[HUB_KEY_MAX])
+{
+    snprintf(out, HUB_KEY_MAX, "mw:hub:{%.36s}", hub_id);
+    return out;
+}
+
 char *token_format(const struct lease *l, char out[TOKEN_MAX])
 {
     snprintf(out, TOKEN_MAX, "%s:%d.%d.%d", l->id, l->generation, l->claim, l->snoozes);

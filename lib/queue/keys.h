@@ -2,6 +2,7 @@
  *
  *   mw:{QUEUE}:WORD    all of one queue in one hash slot
  *   mw:queues          the names of the queues ever used (a set)
+ *   mw:hub:{INSTANCE}  notes to a hub process (a list)
  *
  * A queue's name is [a-z0-9_.-]+: without a colon or a brace it can neither leave its braces nor
  * spell another key. */
@@ -9,6 +10,10 @@
 #include "queue/queue.h"
 
 #define KEY_QUEUES "mw:queues"
+
+/* mw:hub:{INSTANCE}: notes to a hub process (domain/agents/inbox.h). hub_id: a UUID; returns out. */
+#define HUB_KEY_MAX (ID_LEN + 16)
+char *hub_key(const char *hub_id, char out[HUB_KEY_MAX]);
 
 enum queue_key {
     QK_JOBS,      /* hash   id -> envelope; what is in here is known to Redis */

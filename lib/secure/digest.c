@@ -17,12 +17,18 @@ static void must(bool ok)
     }
 }
 
+void sha256_bytes(const void *p, size_t n, unsigned char out[DIGEST_LEN])
+{
+    size_t len = 0;
+
+    must(EVP_Q_digest(NULL, "SHA256", NULL, p, n, out, &len) && len == DIGEST_LEN);
+}
+
 char *sha256_hex(const void *p, size_t n, char *out)
 {
     unsigned char md[DIGEST_LEN];
-    size_t len = 0;
 
-    must(EVP_Q_digest(NULL, "SHA256", NULL, p, n, md, &len) && len == sizeof md);
+    sha256_bytes(p, n, md);
     return hex_encode(md, sizeof md, out);
 }
 

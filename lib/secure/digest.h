@@ -1,10 +1,11 @@
-/* digest.h - SHA-256 and HMAC-SHA-256 as lower-case hex. */
+/* digest.h - SHA-256 and HMAC-SHA-256 as bytes and as lower-case hex. */
 #pragma once
 #include "base/util.h"
 
 #define DIGEST_HEX_LEN 64
 #define DIGEST_LEN     32
 
+void sha256_bytes(const void *p, size_t n, unsigned char out[DIGEST_LEN]);
 /* out holds DIGEST_HEX_LEN + 1 bytes; returns out. */
 char *sha256_hex(const void *p, size_t n, char *out);
 char *hmac_sha256_hex(const void *key, size_t key_len, const void *p, size_t n, char *out);
