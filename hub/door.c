@@ -37,7 +37,8 @@ struct door {
     struct tls *tls;
     struct event *minute;
     bool stopped;
-    bool walking, again; /* a walk over all connections is under way; by the files; one more after it */
+    bool walking,
+        again; /* a walk over all connections is under way; by the files; one more after it */
     int64_t crl_warn_ms; /* when to warn of the list's end */
     int64_t logged_second, unlogged;
     int logged;

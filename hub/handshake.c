@@ -58,7 +58,8 @@ static void refuse(struct handshake *h, const char *name, const char *words)
     tls_goodbye(tls_of(own.bev));
     drop_unread(bufferevent_getfd(own.bev));
     give_back(&own);
-    own.then.event(own.bev, BEV_EVENT_ERROR | BEV_EVENT_READING, own.then.arg); /* evhttp closes it */
+    own.then.event(own.bev, BEV_EVENT_ERROR | BEV_EVENT_READING,
+                   own.then.arg); /* evhttp closes it */
     own.ended(own.arg, &(struct handshake_end){.name = name, .words = words});
 }
 

@@ -12,14 +12,16 @@ struct handshake;
 
 struct handshake_end {
     bool ok;
-    const char *name;  /* ok: the certificate's. Refused: whom it claims, "" if it says nothing usable */
+    const char
+        *name; /* ok: the certificate's. Refused: whom it claims, "" if it says nothing usable */
     const char *words; /* refused: why; NULL: the peer left before it said anything */
 };
 /* Called once; h is gone by then, and so is a refused connection for evhttp. The texts are good while it runs. */
 typedef void (*handshake_ended_fn)(void *arg, const struct handshake_end *end);
 
 /* bev: made by handshake_bufferevent, in evhttp's hands, nothing read yet. t outlives it. */
-struct handshake *handshake_begin(struct bufferevent *bev, const struct tls *t, handshake_ended_fn ended, void *arg);
+struct handshake *handshake_begin(struct bufferevent *bev, const struct tls *t,
+                                  handshake_ended_fn ended, void *arg);
 /* It takes too long: refused with these words. */
 void handshake_cut(struct handshake *h, const char *words);
 /* Forget it without a word: the connection is gone already. NULL in, NULL out. */

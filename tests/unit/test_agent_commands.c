@@ -17,33 +17,54 @@ static const struct {
     {"json", "echo '{\"a\": [1, 2]}'", "", "{}", "{\"exit_status\":0,\"output\":{\"a\":[1,2]}}"},
     {"text", "echo hello", "", "{}", "{\"exit_status\":0,\"output\":\"hello\\n\"}"},
     {"nothing", ":", "", "{}", "{\"exit_status\":0,\"output\":\"\"}"},
-    {"json and more", "echo '{}'; echo x", "", "{}", "{\"exit_status\":0,\"output\":\"{}\\nx\\n\"}"},
-    {"not UTF-8, and a NUL", "printf 'a\\377\\000b\\303\\251\\303'", "", "{}", "{\"exit_status\":0,\"output\":\"a??b\xc3\xa9?\"}"},
+    {"json and more", "echo '{}'; echo x", "", "{}",
+     "{\"exit_status\":0,\"output\":\"{}\\nx\\n\"}"},
+    {"not UTF-8, and a NUL", "printf 'a\\377\\000b\\303\\251\\303'", "", "{}",
+     "{\"exit_status\":0,\"output\":\"a??b\xc3\xa9?\"}"},
     {"too deep for JSON", "printf '%0100d' 0 | tr 0 '['", "", "{}",
-     "{\"exit_status\":0,\"output\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}"},
-    {"as long as allowed", "printf 1234567890", "output_max = 10\n", "{}", "{\"exit_status\":0,\"output\":1234567890}"},
-    {"one byte more", "printf 12345678901", "output_max = 10\n", "{}", "{\"exit_status\":0,\"truncated\":true,\"output\":\"1234567890\"}"},
-    {"a flood", "head -c 3000000 /dev/zero | tr '\\000' x", "output_max = 4\n", "{}", "{\"exit_status\":0,\"truncated\":true,\"output\":\"xxxx\"}"},
-    {"no output wanted", "echo x", "output_max = 0\n", "{}", "{\"exit_status\":0,\"truncated\":true,\"output\":\"\"}"},
+     "{\"exit_status\":0,\"output\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
+     "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}"},
+    {"as long as allowed", "printf 1234567890", "output_max = 10\n", "{}",
+     "{\"exit_status\":0,\"output\":1234567890}"},
+    {"one byte more", "printf 12345678901", "output_max = 10\n", "{}",
+     "{\"exit_status\":0,\"truncated\":true,\"output\":\"1234567890\"}"},
+    {"a flood", "head -c 3000000 /dev/zero | tr '\\000' x", "output_max = 4\n", "{}",
+     "{\"exit_status\":0,\"truncated\":true,\"output\":\"xxxx\"}"},
+    {"no output wanted", "echo x", "output_max = 0\n", "{}",
+     "{\"exit_status\":0,\"truncated\":true,\"output\":\"\"}"},
     {"it fails", "echo out; echo why >&2; exit 3", "", "{}",
-     "{\"exit_status\":3,\"output\":\"out\\n\",\"errors\":\"why\\n\",\"error\":{\"code\":\"exit_status\",\"message\":\"the program ended with status 3\"}}"},
-    {"stderr of one that succeeds is its own", "echo why >&2", "", "{}", "{\"exit_status\":0,\"output\":\"\"}"},
-    {"a signal", "kill -USR1 $$", "", "{}", "{\"output\":\"\",\"error\":{\"code\":\"signal\",\"message\":\"the program was ended by signal 10\"}}"},
+     "{\"exit_status\":3,\"output\":\"out\\n\",\"errors\":\"why\\n\",\"error\":{\"code\":\"exit_"
+     "status\",\"message\":\"the program ended with status 3\"}}"},
+    {"stderr of one that succeeds is its own", "echo why >&2", "", "{}",
+     "{\"exit_status\":0,\"output\":\"\"}"},
+    {"a signal", "kill -USR1 $$", "", "{}",
+     "{\"output\":\"\",\"error\":{\"code\":\"signal\",\"message\":\"the program was ended by "
+     "signal 10\"}}"},
     {"its time is over", "echo begun; while :; do sleep 0.01; done", "time_limit = 200ms\n", "{}",
-     "{\"output\":\"begun\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was ended after 200 ms\"}}"},
-    {"it will not hear SIGTERM", "trap '' TERM; echo begun; while :; do sleep 0.01; done", "time_limit = 200ms\nkill_after = 50ms\n", "{}",
-     "{\"output\":\"begun\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was ended after 200 ms\"}}"},
-    {"it ends by itself at SIGTERM", "trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done", "time_limit = 200ms\n", "{}",
-     "{\"exit_status\":0,\"output\":\"bye\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was ended after 200 ms\"}}"},
+     "{\"output\":\"begun\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was "
+     "ended after 200 ms\"}}"},
+    {"it will not hear SIGTERM", "trap '' TERM; echo begun; while :; do sleep 0.01; done",
+     "time_limit = 200ms\nkill_after = 50ms\n", "{}",
+     "{\"output\":\"begun\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was "
+     "ended after 200 ms\"}}"},
+    {"it ends by itself at SIGTERM", "trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done",
+     "time_limit = 200ms\n", "{}",
+     "{\"exit_status\":0,\"output\":\"bye\\n\",\"error\":{\"code\":\"time_limit\",\"message\":"
+     "\"the program was ended after 200 ms\"}}"},
     {"a payload that is not wanted", "echo x", "", "{\"a\":1}",
      "{\"error\":{\"code\":\"invalid_arguments\",\"message\":\"command x takes no payload\"}}"},
-    {"a payload on stdin", "cat", "args = stdin\n", "{\"a\":\"; rm -rf /\"}", "{\"exit_status\":0,\"output\":{\"a\":\"; rm -rf /\"}}"},
-    {"a payload that nobody reads", "exec <&-; echo x", "args = stdin\n", "{\"a\":1}", "{\"exit_status\":0,\"output\":\"x\\n\"}"},
+    {"a payload on stdin", "cat", "args = stdin\n", "{\"a\":\"; rm -rf /\"}",
+     "{\"exit_status\":0,\"output\":{\"a\":\"; rm -rf /\"}}"},
+    {"a payload that nobody reads", "exec <&-; echo x", "args = stdin\n", "{\"a\":1}",
+     "{\"exit_status\":0,\"output\":\"x\\n\"}"},
     {"stdin is empty", "cat", "", "{}", "{\"exit_status\":0,\"output\":\"\"}"},
-    {"arguments as they stand in the file", "printf '%s|' \"$@\"", "argument = $HOME; `id`\nargument =  two  words \n", "{}",
+    {"arguments as they stand in the file", "printf '%s|' \"$@\"",
+     "argument = $HOME; `id`\nargument =  two  words \n", "{}",
      "{\"exit_status\":0,\"output\":\"$HOME; `id`|two  words|\"}"},
-    {"the environment", "echo $MIHWAR_JOB_ID $MIHWAR_COMMAND $SECRET", "", "{}", "{\"exit_status\":0,\"output\":\"" JOB " x\\n\"}"},
-    {"no descriptors of ours", "exec ls /proc/self/fd", "", "{}", "{\"exit_status\":0,\"output\":\"0\\n1\\n2\\n3\\n\"}"}, /* 3: the folder */
+    {"the environment", "echo $MIHWAR_JOB_ID $MIHWAR_COMMAND $SECRET", "", "{}",
+     "{\"exit_status\":0,\"output\":\"" JOB " x\\n\"}"},
+    {"no descriptors of ours", "exec ls /proc/self/fd", "", "{}",
+     "{\"exit_status\":0,\"output\":\"0\\n1\\n2\\n3\\n\"}"}, /* 3: the folder */
     {"no such interpreter", NULL, "", "{}", NULL},
 };
 
@@ -65,7 +86,8 @@ static rc run_body(struct cx *cx, void *arg)
     r->outcome = outcome_new();
     if (r->deadline_ms)
         cx_deadline_within(cx, r->deadline_ms);
-    rc result = commands_carry_out(cx, &(struct agent_command){JOB, r->name, payload}, &r->outcome, &r->config);
+    rc result = commands_carry_out(cx, &(struct agent_command){JOB, r->name, payload}, &r->outcome,
+                                   &r->config);
     cJSON_Delete(payload);
     return result;
 }
@@ -75,10 +97,15 @@ static void script(struct folder *f, const char *text, const char *more, struct 
     FILE *out = fopen(folder_path(f, "x"), "w");
     const char *ini = folder_path(f, "agent.ini");
 
-    ck_assert(out && fprintf(out, "#!%s\n%s\n", text ? "/bin/sh" : "/no/such/shell", text ? text : "") > 0 && fclose(out) == 0);
+    ck_assert(out &&
+              fprintf(out, "#!%s\n%s\n", text ? "/bin/sh" : "/no/such/shell", text ? text : "") >
+                  0 &&
+              fclose(out) == 0);
     ck_assert_int_eq(chmod(folder_path(f, "x"), 0700), 0);
     out = fopen(ini, "w");
-    ck_assert(out && fprintf(out, "[agent]\nurl = ws://h\nagent_id = a\ntoken_file = /t\nstate_dir = /tmp\n[command x]\nprogram = %s\n%s",
+    ck_assert(out && fprintf(out,
+                             "[agent]\nurl = ws://h\nagent_id = a\ntoken_file = /t\nstate_dir = "
+                             "/tmp\n[command x]\nprogram = %s\n%s",
                              folder_path(f, "x"), more) > 0);
     ck_assert_int_eq(fclose(out), 0);
     folder_ok(f, config_load(&f->cx, ini, ret));
@@ -102,7 +129,8 @@ START_TEST(programs)
     if (!cases[_i].script)
         ck_assert_msg(strstr(got, "\"exit_status\":127") && strstr(got, "No such file"), "%s", got);
     else
-        ck_assert_msg(strcmp(got, cases[_i].want) == 0, "%s:\n%s\n%s", cases[_i].title, got, cases[_i].want);
+        ck_assert_msg(strcmp(got, cases[_i].want) == 0, "%s:\n%s\n%s", cases[_i].title, got,
+                      cases[_i].want);
     ck_assert_int_eq(r.outcome.completed, strstr(got, "\"error\":") == NULL);
 }
 END_TEST
@@ -111,8 +139,9 @@ END_TEST
 
 static const struct {
     const char *name, *code;
-} names[] = {{"get_status", NULL},  {"x", NULL},          {"X", "not_allowed"},   {"x ", "not_allowed"},
-             {"", "not_allowed"},   {"/bin/sh", "not_allowed"}, {"reboot", "not_allowed"}};
+} names[] = {{"get_status", NULL},     {"x", NULL},         {"X", "not_allowed"},
+             {"x ", "not_allowed"},    {"", "not_allowed"}, {"/bin/sh", "not_allowed"},
+             {"reboot", "not_allowed"}};
 
 START_TEST(the_list)
 {
@@ -121,7 +150,8 @@ START_TEST(the_list)
 
     script(&f, "echo x", "", &r.config);
     ck_assert_int_eq(on_fiber(run_body, &r), OK);
-    const cJSON *code = cJSON_GetObjectItem(cJSON_GetObjectItem(r.outcome.response, "error"), "code");
+    const cJSON *code =
+        cJSON_GetObjectItem(cJSON_GetObjectItem(r.outcome.response, "error"), "code");
     ck_assert_int_eq(r.outcome.completed, names[_i].code == NULL);
     if (names[_i].code)
         ck_assert_str_eq(code->valuestring, names[_i].code);
@@ -155,8 +185,8 @@ static bool gone(struct folder *f, const char *file)
 START_TEST(what_it_leaves)
 {
     static const char *const scripts[] = {
-        "sleep 1000 & echo $! > %s/left",                               /* ends, and leaves one behind */
-        "sleep 1000 & echo $! > %s/left; wait",                          /* time limit */
+        "sleep 1000 & echo $! > %s/left",       /* ends, and leaves one behind */
+        "sleep 1000 & echo $! > %s/left; wait", /* time limit */
         "trap '' TERM; (trap '' TERM; sleep 1000) & echo $! > %s/left; wait", /* and neither hears SIGTERM */
     };
     _folder_ f = folder_new();
@@ -173,7 +203,8 @@ END_TEST
 START_TEST(the_requests_deadline)
 {
     _folder_ f = folder_new();
-    _cleanup_(run_release) struct run r = {.f = &f, .payload = "{}", .name = "x", .deadline_ms = 200};
+    _cleanup_(run_release) struct run r = {
+        .f = &f, .payload = "{}", .name = "x", .deadline_ms = 200};
 
     script(&f, "while :; do sleep 0.01; done", "time_limit = 1h\n", &r.config);
     ck_assert_int_eq(on_fiber(run_body, &r), OK);
@@ -201,11 +232,15 @@ START_TEST(cancelled)
     _folder_ f = folder_new();
     _cleanup_(run_release) struct run r = {.f = &f, .payload = "{}", .name = "x"};
 
-    script(&f, arena_printf(&f.cx.arena, "trap '' TERM; echo $$ > %s/pid; while :; do sleep 0.01; done", f.dir), "", &r.config);
+    script(&f,
+           arena_printf(&f.cx.arena, "trap '' TERM; echo $$ > %s/pid; while :; do sleep 0.01; done",
+                        f.dir),
+           "", &r.config);
     ck_assert_int_eq(on_fiber(cancel_it, &r), OK);
     ck_assert(gone(&f, "pid"));
 }
 END_TEST
 
-UNIT(agent_commands, {"programs", programs, COUNT(cases)}, {"the list", the_list, COUNT(names)}, {"what it leaves", what_it_leaves, 3},
-     {"the request's deadline", the_requests_deadline}, {"cancelled", cancelled})
+UNIT(agent_commands, {"programs", programs, COUNT(cases)}, {"the list", the_list, COUNT(names)},
+     {"what it leaves", what_it_leaves, 3}, {"the request's deadline", the_requests_deadline},
+     {"cancelled", cancelled})

@@ -15,20 +15,34 @@ static const struct {
     const char *words[3]; /* of the error; none: it is right */
 } files[] = {
     {"the least", AGENT, {0}},
-    {"comments, spaces, empty lines", "# c\n; c\n\n  [agent]  \n  url=ws://h\nagent_id : a1\ntoken_file = /t # not a comment\n", {0}},
-    {"a command", COMMAND "argument = -r\nargument = a b; c\nargs = stdin\ntime_limit = 2m\noutput_max = 10\nkill_after = 0\n", {0}},
+    {"comments, spaces, empty lines",
+     "# c\n; c\n\n  [agent]  \n  url=ws://h\nagent_id : a1\ntoken_file = /t # not a comment\n",
+     {0}},
+    {"a command",
+     COMMAND "argument = -r\nargument = a b; c\nargs = stdin\ntime_limit = 2m\noutput_max = "
+             "10\nkill_after = 0\n",
+     {0}},
     {"nothing", "", {"url"}},
     {"no agent_id", "[agent]\nurl = ws://h\ntoken_file = /t\n", {"agent_id"}},
     {"no token_file", "[agent]\nurl = ws://h\nagent_id = a\n", {"token_file"}},
-    {"an agent_id with a space", "[agent]\nurl = ws://h\nagent_id = a b\ntoken_file = /t\n", {"agent_id"}},
-    {"an agent_id that begins with a dot", "[agent]\nurl = ws://h\nagent_id = .a\ntoken_file = /t\n", {"agent_id"}},
+    {"an agent_id with a space",
+     "[agent]\nurl = ws://h\nagent_id = a b\ntoken_file = /t\n",
+     {"agent_id"}},
+    {"an agent_id that begins with a dot",
+     "[agent]\nurl = ws://h\nagent_id = .a\ntoken_file = /t\n",
+     {"agent_id"}},
     {"an unknown name", AGENT "colour = red\n", {":5", "colour"}},
     {"an unknown section", AGENT "[agents]\na = b\n", {":6", "[agents]"}},
     {"a name before any section", "url = ws://h\n", {":1", "section"}},
     {"no equals sign", AGENT "nonsense\n", {":5", "name = value"}},
     {"a URL of another kind", "[agent]\nurl = ftp://h\n", {":2", "ftp://h"}},
-    {"nine hubs", "[agent]\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\n", {":10", "8"}},
-    {"wss without a CA", "[agent]\nurl = wss://h\nagent_id = a\ntoken_file = /t\n", {"wss://h", "'ca'"}},
+    {"nine hubs",
+     "[agent]\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://a\nurl=ws://"
+     "a\nurl=ws://a\nurl=ws://a\n",
+     {":10", "8"}},
+    {"wss without a CA",
+     "[agent]\nurl = wss://h\nagent_id = a\ntoken_file = /t\n",
+     {"wss://h", "'ca'"}},
     {"a certificate without its key", AGENT "cert = /c\n", {"'key'"}},
     {"a relative path", AGENT "state_dir = here\n", {":5", "state_dir", "absolute"}},
     {"no number", AGENT "concurrency = many\n", {":5", "concurrency", "whole number"}},
@@ -38,11 +52,17 @@ static const struct {
     {"a level that is none", AGENT "log_level = loud\n", {"log_level"}},
     {"a format that is none", AGENT "log_format = xml\n", {"log_format"}},
     {"metadata twice", AGENT "[metadata]\nsite = 1\nsite = 2\n", {":7", "site"}},
-    {"a command without a program", AGENT "[command x]\nargument = y\n", {"[command x]", "program"}},
+    {"a command without a program",
+     AGENT "[command x]\nargument = y\n",
+     {"[command x]", "program"}},
     {"a program without a path", AGENT "[command x]\nprogram = true\n", {":6", "absolute"}},
-    {"a command called like a path", AGENT "[command ../x]\nprogram = /bin/true\n", {":6", "name of a command"}},
+    {"a command called like a path",
+     AGENT "[command ../x]\nprogram = /bin/true\n",
+     {":6", "name of a command"}},
     {"a command without a name", AGENT "[command ]\nprogram = /bin/true\n", {":6"}},
-    {"a command whose name is too long", AGENT "[command xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]\nprogram = /bin/true\n", {":6", "40"}},
+    {"a command whose name is too long",
+     AGENT "[command xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]\nprogram = /bin/true\n",
+     {":6", "40"}},
     {"get_status again", AGENT "[command get_status]\nprogram = /bin/true\n", {":6", "built in"}},
     {"args of another kind", COMMAND "args = shell\n", {"args", "stdin"}},
     {"an output without end", COMMAND "output_max = 99999999\n", {":7", "output_max"}},
@@ -67,7 +87,8 @@ START_TEST(files_are_read)
     rc r = load(&f, files[_i].text, &c);
     ck_assert_msg((r == OK) == !files[_i].words[0], "%s: %s", files[_i].title, cx_words(&f.cx, r));
     for (size_t i = 0; i < 3 && files[_i].words[i]; i++)
-        ck_assert_msg(strstr(cx_words(&f.cx, r), files[_i].words[i]), "%s: no '%s' in: %s", files[_i].title, files[_i].words[i], cx_words(&f.cx, r));
+        ck_assert_msg(strstr(cx_words(&f.cx, r), files[_i].words[i]), "%s: no '%s' in: %s",
+                      files[_i].title, files[_i].words[i], cx_words(&f.cx, r));
 }
 END_TEST
 
@@ -75,10 +96,13 @@ START_TEST(values)
 {
     _folder_ f = folder_new();
     _cleanup_(config_release) struct config c = {0};
-    rc r = load(&f,
-                AGENT "url = wss://[::1]:8443/hub\nca = /ca\ntype = cpe\n[metadata]\nsite = 12\nquote = \"a\"\n"
-                      "[command x]\nargument = -r\nprogram = /bin/echo\nargument = $(reboot) ; # \"q\"\n[command y]\nprogram = /bin/y\n",
-                &c);
+    rc r = load(
+        &f,
+        AGENT
+        "url = wss://[::1]:8443/hub\nca = /ca\ntype = cpe\n[metadata]\nsite = 12\nquote = \"a\"\n"
+        "[command x]\nargument = -r\nprogram = /bin/echo\nargument = $(reboot) ; # \"q\"\n[command "
+        "y]\nprogram = /bin/y\n",
+        &c);
 
     folder_ok(&f, r);
     ck_assert_uint_eq(c.url_count, 2);
@@ -110,9 +134,13 @@ START_TEST(sample)
         p[1] = ' '; /* what is commented out is right too */
     config_release(&c);
     folder_ok(&f, load(&f, text, &c));
-    static const char *const names[] = {"agent_id",   "ca",        "cert",       "concurrency", "key",        "log_format", "log_level",
-                                        "reconnect_max", "reconnect_min", "state_dir", "stop_grace", "superseded_wait", "token_file", "type",
-                                        "version",    "args",      "kill_after", "output_max",  "program",    "time_limit", "argument", "url"};
+    static const char *const names[] = {
+        "agent_id",      "ca",         "cert",       "concurrency",
+        "key",           "log_format", "log_level",  "reconnect_max",
+        "reconnect_min", "state_dir",  "stop_grace", "superseded_wait",
+        "token_file",    "type",       "version",    "args",
+        "kill_after",    "output_max", "program",    "time_limit",
+        "argument",      "url"};
     for (size_t i = 0; i < COUNT(names); i++)
         ck_assert_msg(strstr(text, names[i]), "the sample does not show %s", names[i]);
 }
@@ -226,12 +254,15 @@ static const struct {
 START_TEST(it_rests)
 {
     const struct uplink_opts o = {.min_ms = 1000, .max_ms = 60000, .superseded_ms = 300000};
-    struct uplink_rest r = uplink_rest(&o, rests[_i].code, rests[_i].retry_after_s, rests[_i].tries);
+    struct uplink_rest r =
+        uplink_rest(&o, rests[_i].code, rests[_i].retry_after_s, rests[_i].tries);
 
-    ck_assert_msg(r.at_least_ms == rests[_i].at_least_ms && r.spread_ms == rests[_i].spread_ms, "%s: %lld + %lld", rests[_i].title,
-                  (long long)r.at_least_ms, (long long)r.spread_ms);
+    ck_assert_msg(r.at_least_ms == rests[_i].at_least_ms && r.spread_ms == rests[_i].spread_ms,
+                  "%s: %lld + %lld", rests[_i].title, (long long)r.at_least_ms,
+                  (long long)r.spread_ms);
 }
 END_TEST
 
-UNIT(agent_config, {"files", files_are_read, COUNT(files)}, {"values", values}, {"sample", sample}, {"tokens", tokens_are_read, COUNT(tokens)},
-     {"urls", urls_are_read, COUNT(urls)}, {"rests", it_rests, COUNT(rests)})
+UNIT(agent_config, {"files", files_are_read, COUNT(files)}, {"values", values}, {"sample", sample},
+     {"tokens", tokens_are_read, COUNT(tokens)}, {"urls", urls_are_read, COUNT(urls)},
+     {"rests", it_rests, COUNT(rests)})

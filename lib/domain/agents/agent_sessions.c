@@ -22,8 +22,8 @@ static rc hello_check(struct cx *cx, const struct agent_hello *h, const char **r
         return fail(cx, UNAUTHENTICATED, "there is no such agent");
     if (!id_parse(h->session_id, id) || !id_parse(h->token_id, id))
         return fail(cx, INTERNAL, "a session and its token have ids");
-    if (h->version && (!utf8_valid(h->version, strlen(h->version)) ||
-                       utf8_len(h->version) > AGENT_VERSION_MAX))
+    if (h->version &&
+        (!utf8_valid(h->version, strlen(h->version)) || utf8_len(h->version) > AGENT_VERSION_MAX))
         return fail_at(cx, INVALID_FIELD, "/version", "has at most %d characters",
                        AGENT_VERSION_MAX);
     return object_check(cx, h->metadata, AGENT_METADATA_MAX, "/metadata", ret_metadata);
@@ -62,8 +62,8 @@ rc agent_session_end(struct cx *cx, struct pg *db, const char *agent_id, const c
 rc agents_seen(struct cx *cx, struct pg *db, const char *const *agent_ids,
                const char *const *session_ids, size_t n, bool *ret_lost)
 {
-    _cleanup_(pg_array_release) struct pg_array agents = PG_ARRAY(MiB(8)), sessions =
-                                                                               PG_ARRAY(MiB(8));
+    _cleanup_(pg_array_release) struct pg_array agents = PG_ARRAY(MiB(8)),
+                                                sessions = PG_ARRAY(MiB(8));
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
 
     if (n == 0)

@@ -63,8 +63,7 @@ static bool hash_read(const struct pg_result *res, int row, int col, unsigned ch
     return s && strlen(s) == 2 + DIGEST_HEX_LEN && hex_decode(s + 2, out, DIGEST_LEN);
 }
 
-static void check_anchor(struct walk *w, int64_t seq, const char *job_id,
-                         const unsigned char *hash)
+static void check_anchor(struct walk *w, int64_t seq, const char *job_id, const unsigned char *hash)
 {
     char hex[DIGEST_HEX_LEN + 1];
 
@@ -106,7 +105,8 @@ static rc check_row(struct cx *cx, struct walk *w, const struct pg_result *res, 
     else if (memcmp(prev, w->hash, DIGEST_LEN) != 0 && w->seq == 0)
         tell_row(w, HISTORY_CHANGED, seq, job_id, "does not begin the chain");
     else if (memcmp(prev, w->hash, DIGEST_LEN) != 0)
-        tell_row(w, HISTORY_REWRITTEN, w->seq, w->job_id, "is not the one that the next was built on");
+        tell_row(w, HISTORY_REWRITTEN, w->seq, w->job_id,
+                 "is not the one that the next was built on");
     if (!own_hash_holds(prev, pg_text(res, row, 4), hash))
         tell_row(w, HISTORY_CHANGED, seq, job_id, "was changed");
     check_anchor(w, seq, job_id, hash);
@@ -141,13 +141,13 @@ static void check_head(struct walk *w, int64_t head, const unsigned char *hash)
         tell_missing(w, w->seq + 1, head);
     } else if (memcmp(hash, w->hash, DIGEST_LEN) != 0) {
         snprintf(words, sizeof(words),
-                 "the head was built on another row %" PRId64 " (job %s): one of them was changed", head,
-                 w->job_id);
+                 "the head was built on another row %" PRId64 " (job %s): one of them was changed",
+                 head, w->job_id);
         tell(w, HISTORY_HEAD, head, 0, w->job_id, words);
     }
     if (w->anchor && w->anchor->seq > head) {
-        snprintf(words, sizeof(words), "the head is at %" PRId64 ", the anchor was at %" PRId64, head,
-                 w->anchor->seq);
+        snprintf(words, sizeof(words), "the head is at %" PRId64 ", the anchor was at %" PRId64,
+                 head, w->anchor->seq);
         tell(w, HISTORY_HEAD, head, 0, NULL, words);
     }
 }
@@ -158,7 +158,8 @@ static rc check_beyond(struct cx *cx, struct pg *db, struct walk *w)
 
     try(pg_query(cx, db, &SQL_HISTORY_BEYOND, &res, PG_NO_ARGS));
     for (int i = 0; i < pg_rows(res); i++)
-        tell_row(w, HISTORY_EXTRA, pg_int(res, i, 0), pg_text(res, i, 1), "is not known to the head");
+        tell_row(w, HISTORY_EXTRA, pg_int(res, i, 0), pg_text(res, i, 1),
+                 "is not known to the head");
     return OK;
 }
 

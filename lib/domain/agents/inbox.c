@@ -119,13 +119,14 @@ rc inbox_pop(struct cx *cx, struct redis *blocking, const char *hub_id, int64_t 
              struct inbox_note **ret, size_t *ret_n)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, wait_ms + ANSWER_MS);
+    _cleanup_(cx_deadline_restore) struct cx_deadline d =
+        cx_deadline_within(cx, wait_ms + ANSWER_MS);
     char key[HUB_KEY_MAX], wait[32];
 
     /* 0 would wait for ever */
     snprintf(wait, sizeof(wait), "%" PRId64 ".%03" PRId64, MAX(wait_ms, INT64_C(1)) / 1000,
              MAX(wait_ms, INT64_C(1)) % 1000);
-    const char *argv[] = {"BLMPOP", wait, "1", hub_key(hub_id, key), "LEFT", "COUNT",
+    const char *argv[] = {"BLMPOP",           wait, "1", hub_key(hub_id, key), "LEFT", "COUNT",
                           STRING(INBOX_BATCH)};
     *ret_n = 0;
     try(redis_argv(cx, blocking, &reply, COUNT(argv), argv, NULL));

@@ -52,9 +52,8 @@ static rc assign(struct cx *cx, struct pg *db, const char *id, struct assigned *
         [STANDING] = {.q = &SQL_REQUEST_STANDING, .args = PG_ARGS(pg_s(id))},
     };
     try(pg_batch(cx, db, steps, STEPS));
-    rc r = pg_rows(steps[STANDING].result) > 0
-               ? standing_read(cx, steps, ret)
-               : fail(cx, NOT_FOUND, "there is no such request");
+    rc r = pg_rows(steps[STANDING].result) > 0 ? standing_read(cx, steps, ret)
+                                               : fail(cx, NOT_FOUND, "there is no such request");
     if (r == OK)
         *ret_busy = ret->outcome == ASSIGN_WAITING && pg_int(steps[ASSIGN].result, 0, 1) > 0;
     steps_release(steps, STEPS);
