@@ -1,4 +1,4 @@
-/* test_agent.c - mihwar-agent as a process, before a stand-in for the hub that is on this test's own loop. */
+/* test_agent.c - mihwar-agent and the fleet as processes, before a stand-in for the hub that is on this test's own loop. */
 #include "base/clock.h"
 #include "base/id.h"
 #include "secure/ca.h"
@@ -463,6 +463,110 @@ START_TEST(certificate)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- a fleet */
+
+#define MEMBERS 20
+#define JOBS    200
+
+/* Every line of the ledger once; how many. */
+static int ledger_lines(const char *path)
+{
+    static char seen[JOBS * 2][ID_LEN + 1];
+    char job[ID_LEN + 1], rest[600];
+    FILE *f = fopen(path, "re");
+    int n = 0;
+
+    while (f && n < JOBS * 2 && fscanf(f, "%36s%599[^\n]", job, rest) == 2) {
+        for (int i = 0; i < n; i++)
+            ck_assert_msg(strcmp(seen[i], job) != 0, "carried out twice: %s", job);
+        memcpy(seen[n++], job, sizeof job);
+    }
+    if (f)
+        fclose(f);
+    return n;
+}
+
+static void start_fleet(struct world *w, const char *url)
+{
+    _cleanup_(freep) char *agents = xasprintf("%s/agents", w->dir),
+                          *ledger = xasprintf("%s/ledger", w->dir),
+                          *state = xasprintf("%s/fleet", w->dir),
+                          *stats = xasprintf("%s/stats", w->dir);
+    FILE *f = fopen(agents, "we");
+
+    for (int i = 0; f && i < MEMBERS; i++)
+        fprintf(f, "member-%d mwa_%d\n", i, i);
+    if (!f || fclose(f) != 0)
+        support_die("%s cannot be written", agents);
+    const char *argv[] = {built("tests/sim/sim-fleet"),
+                          "--agents",
+                          agents,
+                          "--url",
+                          url,
+                          "--state",
+                          state,
+                          "--ledger",
+                          ledger,
+                          "--stats",
+                          stats,
+                          "--drop",
+                          "0.3",
+                          "--twice",
+                          "0.3",
+                          "--delay",
+                          "30",
+                          "--reconnect-min",
+                          "10",
+                          "--reconnect-max",
+                          "50",
+                          NULL};
+    w->agent = proc_start(&(struct proc_opts){.name = "fleet", .argv = argv});
+}
+
+/* Many agents that lose their connections, before a hub that sends each command until it has the result. */
+static rc fleet_body(struct cx *cx, void *arg)
+{
+    struct world w = {0};
+    static char jobs[JOBS][ID_LEN + 1];
+    char member[32], text[256];
+    int results = 0;
+
+    try(hub_door_new(cx, NULL, 0, &w.door));
+    configure(&w, "ws://h", "");
+    start_fleet(&w, arena_printf(&cx->arena, "ws://127.0.0.1:%d", hub_door_port(w.door)));
+    for (int i = 0; i < JOBS; i++)
+        id_new(jobs[i]);
+    for (int round = 0; results < JOBS && round < 300; round++) {
+        results = 0;
+        for (int i = 0; i < JOBS; i++) {
+            bool done = hub_door_count(w.door, "result", jobs[i]) > 0;
+            results += done;
+            snprintf(member, sizeof member, "member-%d", i % MEMBERS);
+            snprintf(text, sizeof text,
+                     "{\"type\":\"command\",\"job_id\":\"%s\",\"command\":\"any\",\"payload\":{},"
+                     "\"timeout_ms\":60000}",
+                     jobs[i]);
+            if (!done)
+                hub_door_say_to(w.door, member, text);
+        }
+        try(fiber_sleep(cx, 100));
+    }
+    ck_assert_int_eq(results, JOBS);
+    ck_assert_int_gt(w.door->welcomed, MEMBERS); /* connections were lost */
+    ck_assert_int_eq(ledger_lines(arena_printf(&cx->arena, "%s/ledger", w.dir)), JOBS);
+    proc_signal(w.agent, SIGTERM);
+    door_wait(cx, !proc_alive(w.agent));
+    ck_assert_int_eq(proc_wait(w.agent, 0), 0);
+    part(&w);
+    return OK;
+}
+
+START_TEST(fleet)
+{
+    ck_ok(on_fiber(fleet_body, NULL));
+}
+END_TEST
+
 /* ---------------------------------------------------------------- the rows */
 
 static const struct {
@@ -506,13 +610,17 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("agent");
-    TCase *tc = tcase_create("with a hub"), *certs = tcase_create("certificates");
+    TCase *tc = tcase_create("with a hub"), *certs = tcase_create("certificates"),
+          *many = tcase_create("a fleet");
 
     tcase_set_timeout(tc, 120);
     tcase_set_timeout(certs, 120);
+    tcase_set_timeout(many, 120);
+    tcase_add_test(many, fleet);
     tcase_add_loop_test(tc, with_a_hub, 0, COUNT(rows));
     tcase_add_loop_test(certs, certificate, 0, COUNT(certificates));
     suite_add_tcase(s, tc);
     suite_add_tcase(s, certs);
+    suite_add_tcase(s, many);
     return support_end(suite_run(s));
 }

@@ -242,6 +242,15 @@ void hub_door_say(struct hub_door *d, const char *text)
         say(s, text);
 }
 
+bool hub_door_say_to(struct hub_door *d, const char *agent_id, const char *text)
+{
+    struct door_session *s = d->in->sessions;
+
+    while (s && (!s->ws || strcmp(s->agent_id, agent_id) != 0))
+        s = s->next;
+    return s && websocket_send(s->ws, text, strlen(text));
+}
+
 void hub_door_command(struct hub_door *d, const char *job_id, const char *command,
                       const char *payload, int64_t timeout_ms)
 {

@@ -38,6 +38,8 @@ int hub_door_port(const struct hub_door *d);
 struct hub_door *hub_door_free(struct hub_door *d); /* ends its sessions without a word */
 
 void hub_door_say(struct hub_door *d, const char *text);
+/* To the newest session of this agent; false: it has none. */
+bool hub_door_say_to(struct hub_door *d, const char *agent_id, const char *text);
 void hub_door_command(struct hub_door *d, const char *job_id, const char *command,
                       const char *payload, int64_t timeout_ms);
 void hub_door_result_ack(struct hub_door *d, const char *job_id);
