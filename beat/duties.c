@@ -5,6 +5,8 @@
  * job, because it mends what jobs stand on: it must not wait in a queue that is lost. Each is
  * fenced by its firing; each is safe to run twice.
  *
+ *   beat.agents      agents of hubs that died are inactive
+ *   beat.history     the command history has its partitions ahead
  *   beat.orders      orders that nobody looks after get their job back
  *   beat.reconcile   jobs that only PostgreSQL knows are pushed, those only Redis knows are dropped
  *   beat.balances    a job provider.balance for each enabled integration
@@ -15,6 +17,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "beat/beat.h"
+#include "domain/agents/agents.h"
+#include "domain/agents/command_history.h"
 #include "domain/orders/order_sweep.h"
 #include "domain/retention.h"
 #include "domain/shop/integrations.h"
@@ -33,6 +37,26 @@ static rc sweep_orders(struct cx *cx, struct beat *b)
     try(orders_sweep(cx, b->db, b->engine, b->settings->sweep_min_age, &n));
     if (n > 0)
         log_ev(LOG_WARN, "orders.swept", kv_int("jobs", n));
+    return OK;
+}
+
+static rc sweep_agents(struct cx *cx, struct beat *b)
+{
+    int64_t n = 0;
+
+    try(agents_sweep(cx, b->db, &n));
+    if (n > 0)
+        log_ev(LOG_WARN, "agents.swept", kv_int("agents", n));
+    return OK;
+}
+
+static rc make_partitions(struct cx *cx, struct beat *b)
+{
+    int64_t n = 0;
+
+    try(history_partitions(cx, b->db, &n));
+    if (n > 0)
+        log_ev(LOG_INFO, "history.partitions", kv_int("made", n));
     return OK;
 }
 
@@ -95,16 +119,20 @@ static rc prune(struct cx *cx, struct beat *b)
         sum.dead_letters += c.dead_letters;
         sum.firings += c.firings;
         sum.keys += c.keys;
+        sum.requests += c.requests;
+        sum.refusals += c.refusals;
         if (more)
             try(fiber_sleep(cx, PRUNE_NAP_MS));
     }
     log_ev(LOG_INFO, "retention.pruned", kv_int("jobs", sum.jobs), kv_int("attempts", sum.attempts),
            kv_int("dead_letters", sum.dead_letters), kv_int("firings", sum.firings),
-           kv_int("keys", sum.keys));
+           kv_int("keys", sum.keys), kv_int("requests", sum.requests),
+           kv_int("refusals", sum.refusals));
     return OK;
 }
 
 #define MINUTE ((int64_t)60000)
+#define SECOND ((int64_t)1000)
 
 static struct duty {
     const char *task, *name; /* of the schedule */
@@ -114,9 +142,11 @@ static struct duty {
     int64_t timeout_ms;
     struct fiber *fiber; /* while it runs */
 } duties[] = {
+    {"beat.agents", "agent-sweep", sweep_agents, 5 * SECOND, NULL, MINUTE, NULL},
     {"beat.balances", "provider-balances", ask_balances, 10 * MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.catalogues", "provider-catalogues", import_catalogues, 0, "20 */6 * * *", 5 * MINUTE,
      NULL},
+    {"beat.history", "history-partitions", make_partitions, 0, "10 3 * * *", 5 * MINUTE, NULL},
     {"beat.orders", "order-sweep", sweep_orders, 5 * MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.reconcile", "reconcile", reconcile, MINUTE / 2, NULL, 5 * MINUTE, NULL},
     {"beat.retention", "retention", prune, 0, "40 * * * *", 60 * MINUTE, NULL},

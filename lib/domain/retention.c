@@ -24,7 +24,10 @@ rc retention_prune(struct cx *cx, struct pg *db, int64_t before_ms, int batch,
     try(prune(cx, db, &SQL_RETENTION_DEAD_LETTERS, before_ms, batch, &c.dead_letters));
     try(prune(cx, db, &SQL_RETENTION_FIRINGS, before_ms, batch, &c.firings));
     try(prune(cx, db, &SQL_RETENTION_KEYS, before_ms, batch, &c.keys));
+    try(prune(cx, db, &SQL_RETENTION_REQUESTS, before_ms, batch, &c.requests));
+    try(prune(cx, db, &SQL_RETENTION_REFUSALS, before_ms, batch, &c.refusals));
     *ret = c;
-    *ret_more = c.jobs == batch || c.dead_letters == batch || c.firings == batch || c.keys == batch;
+    *ret_more = c.jobs == batch || c.dead_letters == batch || c.firings == batch ||
+                c.keys == batch || c.requests == batch || c.refusals == batch;
     return OK;
 }

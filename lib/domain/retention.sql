@@ -24,3 +24,15 @@ DELETE FROM idempotency_keys
  WHERE (tenant_id, route, idempotency_key) IN
        (SELECT tenant_id, route, idempotency_key FROM idempotency_keys
          WHERE created_at < least($1::timestamptz, now() - interval '24 hours') ORDER BY created_at LIMIT $2::int);
+
+-- name: retention_requests
+-- Their timelines go with them; what came of them stays in the command history.
+DELETE FROM requests
+ WHERE request_id IN (SELECT request_id FROM requests
+                       WHERE completed_at < least($1::timestamptz, now() - interval '24 hours') ORDER BY completed_at LIMIT $2::int
+                         FOR UPDATE SKIP LOCKED);
+
+-- name: retention_refusals
+-- Never younger than a day: a trigger refuses that, too.
+DELETE FROM security_events
+ WHERE id IN (SELECT id FROM security_events WHERE at < least($1::timestamptz, now() - interval '1 day') ORDER BY at LIMIT $2::int);

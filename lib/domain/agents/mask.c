@@ -1,17 +1,21 @@
-/* mask.c - pointers walked down a tree; '*' walks every way. */
+/* mask.c - all pointers walk down the text together, a bit each; '*' walks every way. The text is copied, not printed anew: what is
+ * not masked stays as it was written, numbers too. */
 #include "domain/agents/mask.h"
+#include "base/buf.h"
 #include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define STARS    "***"
 #define SEGMENTS 32
+#define TEXT_MAX MiB(4)
 
 struct pointer {
     char *text; /* the segments, unescaped, each ended by a NUL */
     const char *segment[SEGMENTS];
     int n;
 };
+_Static_assert(MASK_MAX == 64, "a bit each");
 struct mask {
     size_t n;
     struct pointer p[MASK_MAX];
@@ -86,62 +90,116 @@ struct mask *mask_free(struct mask *m)
     return NULL;
 }
 
-/* ---------------------------------------------------------------- */
+/* ---------------------------------------------------------------- a text, walked once */
 
-static bool leads_to(const char *segment, const cJSON *parent, const cJSON *child, int64_t place)
+struct walk {
+    const struct mask *m;
+    struct cx *cx;
+    struct buf out;
+    int masked;
+};
+
+static const char *blanks(const char *s)
 {
+    return s + strspn(s, " \t\r\n");
+}
+
+/* s is at the first quote; behind the last one. */
+static const char *skip_string(const char *s)
+{
+    for (s++; *s != '"'; s++)
+        s += *s == '\\';
+    return s + 1;
+}
+
+/* The text was parsed before: it is JSON, and nested no deeper than JSON_DEPTH. */
+static const char *skip_value(const char *s)
+{
+    int depth = 0;
+
+    do {
+        depth += *s == '{' || *s == '[';
+        depth -= *s == '}' || *s == ']';
+        s = *s == '"' ? skip_string(s) : s + 1;
+    } while (depth > 0 || (*s && !strchr(",]} \t\r\n", *s)));
+    return s;
+}
+
+/* A member's name without its escapes. Arena. */
+static const char *name_of(struct walk *w, const char *from, const char *to)
+{
+    const char *raw = arena_strndup(&w->cx->arena, from, (size_t)(to - from));
+
+    if (!strchr(raw, '\\'))
+        return arena_strndup(&w->cx->arena, raw + 1, strlen(raw) - 2);
+    cJSON *v = cJSON_Parse(raw);
+    const char *name = arena_strdup(&w->cx->arena, cJSON_GetStringValue(v));
+    cJSON_Delete(v);
+    return name ? name : "";
+}
+
+/* Of the pointers that led here (a bit each), those that lead on through this member (name) or element
+ * (name NULL, place). */
+static uint64_t lead_on(const struct mask *m, uint64_t here, int depth, const char *name,
+                        int64_t place)
+{
+    uint64_t on = 0;
     int64_t n;
 
-    if (segment == any)
-        return true;
-    if (cJSON_IsObject(parent))
-        return str_eq(child->string, segment);
-    return parse_int(segment, 0, INT32_MAX, &n) && n == place;
-}
-
-/* What `child` is replaced by, under its name and in its place. */
-static void star(cJSON *child)
-{
-    cJSON *stars = cJSON_CreateString(STARS);
-
-    cJSON_Delete(child->child);
-    if (!(child->type & cJSON_IsReference))
-        cJSON_free(child->valuestring);
-    child->child = NULL;
-    child->valuestring = stars->valuestring;
-    child->type = cJSON_String | (child->type & cJSON_StringIsConst);
-    stars->valuestring = NULL;
-    cJSON_Delete(stars);
-}
-
-/* Depth is bounded by SEGMENTS. A name that is there twice is masked twice. */
-static int walk(const struct pointer *p, int depth, cJSON *v)
-{
-    int64_t place = 0;
-    int n = 0;
-
-    for (cJSON *c = v->child; c; c = c->next, place++) {
-        if (!leads_to(p->segment[depth], v, c, place))
+    for (size_t i = 0; i < m->n; i++) {
+        const char *segment = m->p[i].segment[MIN(depth, SEGMENTS - 1)];
+        if (!(here & UINT64_C(1) << i) || depth >= m->p[i].n)
             continue;
-        if (depth + 1 == p->n) {
-            star(c);
-            n++;
-        } else if (cJSON_IsObject(c) || cJSON_IsArray(c)) {
-            n += walk(p, depth + 1, c);
+        if (segment == any || (name && str_eq(name, segment)) ||
+            (!name && parse_int(segment, 0, INT32_MAX, &n) && n == place))
+            on |= UINT64_C(1) << i;
+    }
+    return on;
+}
+
+static bool ends_here(const struct mask *m, uint64_t here, int depth)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if ((here & UINT64_C(1) << i) && depth == m->p[i].n)
+            return true;
+    }
+    return false;
+}
+
+/* Copies the value at s, without what the pointers end at. A name that is there twice is masked twice. */
+static const char *walk(struct walk *w, const char *s, uint64_t here, int depth)
+{
+    const bool object = *s == '{';
+
+    if (here && ends_here(w->m, here, depth)) {
+        buf_puts(&w->out, "\"" STARS "\"");
+        w->masked++;
+        return skip_value(s);
+    }
+    if (!here || (*s != '{' && *s != '[')) {
+        const char *end = skip_value(s);
+        buf_append(&w->out, s, (size_t)(end - s));
+        return end;
+    }
+    buf_putc(&w->out, *s);
+    s = blanks(s + 1);
+    for (int64_t place = 0; *s != '}' && *s != ']'; place++) {
+        const char *name = NULL;
+        if (object) {
+            const char *end = skip_string(s);
+            name = name_of(w, s, end);
+            buf_append(&w->out, s, (size_t)(end - s));
+            buf_putc(&w->out, ':');
+            s = blanks(blanks(end) + 1);
+        }
+        s = blanks(walk(w, s, lead_on(w->m, here, depth, name, place), depth + 1));
+        if (*s == ',') {
+            buf_putc(&w->out, ',');
+            s = blanks(s + 1);
         }
     }
-    return n;
-}
-
-static int mask_apply(const struct mask *m, cJSON *v)
-{
-    int n = 0;
-
-    for (size_t i = 0; m && i < m->n; i++) {
-        if (cJSON_IsObject(v) || cJSON_IsArray(v))
-            n += walk(&m->p[i], 0, v);
-    }
-    return n;
+    buf_putc(&w->out, *s);
+    return s + 1;
 }
 
 rc mask_text(struct cx *cx, const struct mask *m, const char *json, const char **ret)
@@ -151,8 +209,13 @@ rc mask_text(struct cx *cx, const struct mask *m, const char *json, const char *
     *ret = NULL;
     if (!m || m->n == 0)
         return OK;
-    try(json_parse(cx, json, strlen(json), MiB(4), &v));
-    if (mask_apply(m, v) > 0)
-        *ret = json_print(cx, v);
-    return OK;
+    try(json_parse(cx, json, strlen(json), TEXT_MAX, &v));
+    struct walk w = {.m = m, .cx = cx, .out = BUF(2 * TEXT_MAX)};
+    const uint64_t all = m->n == 64 ? UINT64_MAX : (UINT64_C(1) << m->n) - 1;
+    walk(&w, blanks(json), all, 0);
+    bool fits = buf_ok(&w.out);
+    if (fits && w.masked > 0)
+        *ret = arena_strdup(&cx->arena, buf_str(&w.out));
+    buf_release(&w.out);
+    return fits ? OK : fail(cx, BUFFER_FULL, "the masked text does not fit");
 }

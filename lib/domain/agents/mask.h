@@ -5,7 +5,7 @@
  *   /wifi/ * /psk             (without the blanks) any member, any place
  *
  * What a pointer leads to becomes "***", whatever it was. What it does not lead to is not there to
- * be masked. */
+ * be masked. What is not masked stays as it was written, to the digit. */
 #pragma once
 #include "base/json.h"
 
