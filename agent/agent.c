@@ -23,6 +23,8 @@
 #define WELCOME_MS  15000    /* from hello to welcome at most */
 #define PACE_BYTES  KiB(128) /* kept results wait while so much is unsent */
 #define PACE_MS     100
+#define CANCEL_MS   5000 /* cancelled commands are gone by then */
+#define GOODBYE_MS  3000
 #define NAME_CHARS  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
 
 enum session { AWAY, GREETING, READY };
@@ -49,7 +51,7 @@ struct agent {
     size_t task_count;
     struct gate places;
     bool stopping;
-    struct waitq idle; /* a task ended */
+    struct waitq changed; /* a task ended, the connection is gone */
 };
 
 /* ---------------------------------------------------------------- frames out */
@@ -141,7 +143,7 @@ static void task_free(struct task *t)
 
     LIST_REMOVE(t, link);
     a->task_count--;
-    waitq_wake_all(&a->idle);
+    waitq_wake_all(&a->changed);
     cJSON_Delete(t->payload);
     free(t->name);
     free(t);
@@ -400,6 +402,7 @@ static void on_lost(void *arg)
     struct agent *a = arg;
     bool told = a->session == READY;
 
+    waitq_wake_all(&a->changed);
     a->session = AWAY;
     evtimer_del(&a->beat);
     evtimer_del(&a->repeat);
@@ -446,13 +449,24 @@ struct agent *agent_new(const struct agent_opts *o)
     return a;
 }
 
-static rc wait_idle(struct cx *cx, struct agent *a, int64_t ms)
+static rc wait_within(struct cx *cx, struct agent *a, int64_t ms,
+                      bool (*done)(const struct agent *a))
 {
     _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, ms);
 
-    while (a->task_count > 0)
-        try(waitq_wait(cx, &a->idle));
+    while (!done(a))
+        try(waitq_wait(cx, &a->changed));
     return OK;
+}
+
+static bool idle(const struct agent *a)
+{
+    return a->task_count == 0;
+}
+
+static bool gone(const struct agent *a)
+{
+    return uplink_gone(a->uplink);
 }
 
 void agent_stop(struct cx *cx, struct agent *a, int64_t grace_ms)
@@ -460,14 +474,13 @@ void agent_stop(struct cx *cx, struct agent *a, int64_t grace_ms)
     struct task *t;
 
     a->stopping = true;
-    if (wait_idle(cx, a, grace_ms) != OK) {
+    if (wait_within(cx, a, grace_ms, idle) != OK) {
         LIST_FOREACH(t, &a->tasks, link)
         fiber_cancel(t->fiber);
-        wait_idle(cx, a, grace_ms + 1000);
+        wait_within(cx, a, CANCEL_MS, idle);
     }
     uplink_stop(a->uplink, 1001, "the agent is going away");
-    for (int i = 0; i < 100 && !uplink_gone(a->uplink) && fiber_sleep(cx, 20) == OK; i++)
-        ;
+    wait_within(cx, a, GOODBYE_MS, gone); /* else the hub finds out by itself */
 }
 
 struct agent *agent_free(struct agent *a)

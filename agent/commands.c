@@ -61,7 +61,7 @@ static rc run_program(struct cx *cx, const struct agent_command *c,
     bool takes_payload = str_eq(command->args, "stdin");
 
     if (!takes_payload && cJSON_GetArraySize(c->payload) > 0) {
-        outcome_fail(ret, "invalid_arguments", "command %s takes no payload", c->name);
+        outcome_fail(ret, "bad_arguments", "command %s takes no payload", c->name);
         return OK;
     }
     snprintf(job, sizeof job, "MIHWAR_JOB_ID=%s", c->job_id);

@@ -3,7 +3,7 @@
  *      completed   "response": whatever the command has to say, an object
  *      failed      "response": {"error":{"code":"time_limit","message":"a sentence"}, …}
  *
- * The code is a stable word: not_allowed, invalid_arguments, time_limit, exit_status, interrupted, too_large … */
+ * The code is a stable word: not_allowed, bad_arguments, time_limit, exit_status, interrupted, too_large … */
 #pragma once
 #include "base/util.h"
 #include <cjson/cJSON.h>

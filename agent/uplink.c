@@ -91,8 +91,10 @@ static void lost(struct uplink *u, int code, const char *why, int64_t retry_afte
     int64_t rest_ms = rest.at_least_ms + (int64_t)random_below((uint64_t)rest.spread_ms + 1);
     u->tries++;
     u->turn++;
-    if (stopped)
+    if (stopped) {
+        u->o.on_lost(u->o.arg);
         return;
+    }
     if (was_open || strcmp(u->logged, why) != 0)
         log_ev(LOG_WARN, was_open ? "hub.lost" : "hub.unreachable", kv_str("hub", u->url.authority),
                kv_int("code", code), kv_str("why", why),

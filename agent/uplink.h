@@ -31,7 +31,7 @@ struct uplink_opts {
     void (*on_open)(void *arg);
     void (*on_message)(void *arg, const char *text, size_t n);
     void (*on_alive)(void *arg);
-    void (*on_lost)(void *arg);    /* after on_open */
+    void (*on_lost)(void *arg);    /* after on_open; and when a stopped one is gone */
     void (*on_revoked)(void *arg); /* it does not come back */
     void *arg;
 };

@@ -69,10 +69,14 @@ static void write_stats(struct fleet *f)
     FILE *out = fopen(beside, "we");
 
     f->changed = false;
-    if (!out || fprintf(out, "{\"agents\":%zu,\"connected\":%zu,\"sessions\":%zu,\"commands\":%zu,\"revoked\":%zu}\n", f->member_count,
-                        f->connected, f->sessions, f->commands, f->revoked) < 0 ||
+    if (!out ||
+        fprintf(out,
+                "{\"agents\":%zu,\"connected\":%zu,\"sessions\":%zu,\"commands\":%zu,\"revoked\":%"
+                "zu}\n",
+                f->member_count, f->connected, f->sessions, f->commands, f->revoked) < 0 ||
         fclose(out) != 0 || rename(beside, f->stats_file) < 0)
-        log_ev(LOG_ERROR, "stats.not_written", kv_str("file", f->stats_file), kv_str("err", strerror(errno)));
+        log_ev(LOG_ERROR, "stats.not_written", kv_str("file", f->stats_file),
+               kv_str("err", strerror(errno)));
 }
 
 static rc keep_stats(struct cx *cx, void *arg)
@@ -205,7 +209,8 @@ static void join(struct fleet *f, struct member *m)
 static rc gather(struct cx *cx, void *arg)
 {
     struct fleet *f = arg;
-    size_t steps = (size_t)MAX(f->ramp_ms / RAMP_MS, (int64_t)1), handful = f->member_count / steps + 1;
+    size_t steps = (size_t)MAX(f->ramp_ms / RAMP_MS, (int64_t)1),
+           handful = f->member_count / steps + 1;
 
     for (size_t i = 0; i < f->member_count; i++) {
         join(f, &f->members[i]);
@@ -230,7 +235,8 @@ static rc read_agents(struct cx *cx, struct fleet *f)
 
     if (!in)
         return fail(cx, CONFIG, "%s cannot be read: %s", f->agents_file, strerror(errno));
-    while ((!f->count || f->member_count < (size_t)f->count) && fscanf(in, "%255s %127s", m.agent_id, m.token) == 2) {
+    while ((!f->count || f->member_count < (size_t)f->count) &&
+           fscanf(in, "%255s %127s", m.agent_id, m.token) == 2) {
         if ((f->member_count & (f->member_count - 1)) == 0)
             f->members = xrealloc(f->members, MAX(f->member_count * 2, (size_t)16) * sizeof m);
         f->members[f->member_count++] = m;
@@ -246,9 +252,12 @@ static rc begin(struct cx *cx, struct fleet *f)
     try(read_agents(cx, f));
     if (f->certs.ca)
         try(tls_new(cx, TLS_CLIENT, &f->certs, &f->tls));
-    if (f->ledger_file && (f->ledger_fd = open(f->ledger_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) < 0)
+    if (f->ledger_file &&
+        (f->ledger_fd = open(f->ledger_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) < 0)
         return fail(cx, CONFIG, "%s cannot be written: %s", f->ledger_file, strerror(errno));
-    try(journal_open(cx, f->state, &(struct journal_opts){.entries_max = 1000000, .bytes_max = MiB(256)}, &f->journal));
+    try(journal_open(cx, f->state,
+                     &(struct journal_opts){.entries_max = 1000000, .bytes_max = MiB(256)},
+                     &f->journal));
     return loop_init(cx);
 }
 

@@ -52,7 +52,7 @@ static const struct {
      "{\"exit_status\":0,\"output\":\"bye\\n\",\"error\":{\"code\":\"time_limit\",\"message\":"
      "\"the program was ended after 200 ms\"}}"},
     {"a payload that is not wanted", "echo x", "", "{\"a\":1}",
-     "{\"error\":{\"code\":\"invalid_arguments\",\"message\":\"command x takes no payload\"}}"},
+     "{\"error\":{\"code\":\"bad_arguments\",\"message\":\"command x takes no payload\"}}"},
     {"a payload on stdin", "cat", "args = stdin\n", "{\"a\":\"; rm -rf /\"}",
      "{\"exit_status\":0,\"output\":{\"a\":\"; rm -rf /\"}}"},
     {"a payload that nobody reads", "exec <&-; echo x", "args = stdin\n", "{\"a\":1}",
