@@ -5,12 +5,14 @@
  *   redis, db, engine            the stores
  *   keys, tokens                 what opens seals; API keys that were verified lately
  *   usage                        which of them were used, for last_used_at
- *   gather                       POST /v1/orders: many requests, one commit
+ *   gather, gather_requests      POST /v1/orders, /v1/requests: many of them, one commit
+ *   mask, end_rules              what is taken out of payloads, and how a request's end is judged
  *   feed                         who waits for which order's next event
  *   server                       the listener and its requests
  */
 #pragma once
 #include "base/settings.h"
+#include "domain/agents/request_move.h"
 #include "pg/pg.h"
 #include "queue/queue.h"
 
@@ -24,7 +26,9 @@ struct hub {
     struct seal_keys *keys;
     struct token_cache *tokens;
     struct key_usage *usage;
-    struct gather *gather;
+    struct gather *gather, *gather_requests;
+    struct mask *mask; /* of payloads and results that are kept */
+    struct end_rules end_rules;
     struct order_feed *feed;
     struct server *server;
     bool draining;

@@ -74,6 +74,7 @@ static rc drain(struct cx *cx, void *arg)
     log_ev(r == OK ? LOG_INFO : LOG_WARN, "hub.drained",
            kv_int("cut_off", (int64_t)server_in_flight(hub->server)));
     gather_stop(cx, hub->gather);
+    gather_stop(cx, hub->gather_requests);
     fiber_cancel_all();
     loop_stop();
     return OK;
@@ -99,6 +100,10 @@ static rc open_stores(struct cx *cx, struct hub *hub)
     try(redis_new(cx, s->redis_url, &hub->redis));
     try(pg_new(cx, s->database_url, (int)s->database_pool, &hub->db));
     hub->engine = engine_new(hub->redis, hub->db);
+    try(mask_new(cx, s->history_mask, &hub->mask));
+    hub->end_rules = (struct end_rules){.mask = hub->mask,
+                                        .cooldown_after = (int)s->agent_cooldown_after,
+                                        .cooldown_ms = s->agent_cooldown};
     hub->tokens = token_cache_new(&(struct token_cache_opts){
         .identity_size = sizeof(struct identity), .load = key_load, .arg = hub->db});
     hub->usage = key_usage_new(hub->db);
@@ -111,10 +116,17 @@ static void close_stores(struct hub *hub)
     hub->feed = order_feed_free(hub->feed);
     hub->usage = key_usage_free(hub->usage);
     hub->tokens = token_cache_free(hub->tokens);
+    hub->mask = mask_free(hub->mask);
     hub->engine = engine_free(hub->engine);
     hub->db = pg_free(hub->db);
     hub->redis = redis_free(hub->redis);
     hub->keys = seal_keys_free(hub->keys);
+}
+
+static void open_gathers(struct hub *hub)
+{
+    hub->gather = gather_new(hub, &gather_orders);
+    hub->gather_requests = gather_new(hub, &gather_requests);
 }
 
 static int child_main(int index, void *arg)
@@ -130,7 +142,7 @@ static int child_main(int index, void *arg)
     if (r == OK)
         r = open_stores(&cx, &hub);
     if (r == OK)
-        hub.gather = gather_new(&hub, &gather_orders);
+        open_gathers(&hub);
     if (r == OK)
         r = server_open(&cx, &hub, p->at, &hub.server);
     if (r == OK && index == 0)
@@ -147,6 +159,7 @@ static int child_main(int index, void *arg)
     server_flush(hub.server);
     hub.server = server_free(hub.server);
     hub.gather = gather_free(hub.gather);
+    hub.gather_requests = gather_free(hub.gather_requests);
     close_stores(&hub);
     offload_free();
     loop_free();
@@ -158,6 +171,7 @@ static int child_main(int index, void *arg)
 static rc check_settings(struct cx *cx, const struct settings *s)
 {
     struct seal_keys *keys = NULL;
+    struct mask *mask;
 
     if (!*s->database_url)
         return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
@@ -165,6 +179,8 @@ static rc check_settings(struct cx *cx, const struct settings *s)
         return fail(cx, CONFIG, "seal_keys is not set; it opens PINs and provider credentials");
     try(seal_keys_load(cx, s->seal_keys, &keys));
     seal_keys_free(keys);
+    try(mask_new(cx, s->history_mask, &mask));
+    mask_free(mask);
     try(door_check(cx, s, DOOR_WEB));
     return door_check(cx, s, DOOR_MTLS);
 }

@@ -32,7 +32,7 @@ static void print_parameters(struct buf *out, const struct route *r)
         p += n;
         p += *p == ' ';
     }
-    if (r->method == M_POST && r->ok == 201)
+    if (r->method == M_POST && (r->ok == 201 || r->ok == 202))
         print_parameter(out, "Idempotency-Key", 15, "header", false, &first);
     buf_puts(out, "]");
 }

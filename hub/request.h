@@ -50,6 +50,9 @@ struct request {
     int status;                    /* of the reply; 0: none yet */
     const char *content_type;
     struct buf out;
+    const char
+        *kept; /* what is kept under an Idempotency-Key in place of `out`, which shows a secret
+                         once; NULL: `out` */
 };
 #define REQUEST_MAGIC 0x52455155u
 #define REPLY_MAX     MiB(16)

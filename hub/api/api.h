@@ -22,6 +22,22 @@ rc orders_get(struct cx *cx, struct request *q) MW_PARKS;
 rc orders_cancel(struct cx *cx, struct request *q) MW_PARKS;
 /* order_events.c */
 rc orders_events(struct cx *cx, struct request *q) MW_PARKS;
+/* requests.c */
+extern const struct gather_kind gather_requests;
+rc requests_post(struct cx *cx, struct request *q) MW_PARKS;
+rc requests_list(struct cx *cx, struct request *q) MW_PARKS;
+rc requests_get(struct cx *cx, struct request *q) MW_PARKS;
+rc requests_cancel(struct cx *cx, struct request *q) MW_PARKS;
+/* agents.c */
+rc agents_list(struct cx *cx, struct request *q) MW_PARKS;
+rc agents_post(struct cx *cx, struct request *q) MW_PARKS;
+rc agents_get(struct cx *cx, struct request *q) MW_PARKS;
+rc agents_patch(struct cx *cx, struct request *q) MW_PARKS;
+rc agent_tokens_get(struct cx *cx, struct request *q) MW_PARKS;
+rc agent_tokens_post(struct cx *cx, struct request *q) MW_PARKS;
+rc agent_tokens_delete(struct cx *cx, struct request *q) MW_PARKS;
+/* history.c */
+rc history_get(struct cx *cx, struct request *q) MW_PARKS;
 /* jobs.c */
 rc jobs_post(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_get(struct cx *cx, struct request *q) MW_PARKS;

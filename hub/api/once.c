@@ -5,12 +5,14 @@
  *   not seen                -> do it, then keep the answer
  *
  * Doing and keeping are two transactions. A crash in between is covered by what is made: a job's id
- * is derived from the key (jobs.c), a schedule's name is unique. */
+ * is derived from the key (jobs.c), a schedule's name and an agent's id are
+ * unique. A secret that is shown once is not kept (request.h, kept). */
 #include "domain/idempotency.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "hub/router.h"
 #include "secure/digest.h"
+#include <string.h>
 
 struct keeping {
     struct request *q;
@@ -22,20 +24,25 @@ static rc keep(struct cx *cx, struct pg_tx *tx, void *arg)
     struct keeping *k = arg;
 
     return idempotency_store(cx, tx, k->q->who.tenant_id, k->q->route->id, k->key, k->hash,
-                             k->q->status, buf_str(&k->q->out));
+                             k->q->status, k->q->kept ? k->q->kept : buf_str(&k->q->out));
 }
 
 /* Location is not kept: it is the path that made it and the id that was told. */
 static void reply_place(struct cx *cx, struct request *q)
 {
+    static const char *const names[] = {"id", "agent_id"};
     cJSON *told;
 
-    if (json_parse(cx, q->out.p, q->out.len, REPLY_MAX, &told) != OK)
+    if (json_parse(cx, q->out.p, q->out.len, REPLY_MAX, &told) != OK || strchr(q->route->path, '{'))
         return;
-    const cJSON *id = cJSON_GetObjectItemCaseSensitive(told, "id");
-    if (cJSON_IsString(id))
-        reply_header(q, "Location",
-                     arena_printf(&cx->arena, "%s/%s", q->route->path, id->valuestring));
+    for (size_t i = 0; i < COUNT(names); i++) {
+        const cJSON *id = cJSON_GetObjectItemCaseSensitive(told, names[i]);
+        if (cJSON_IsString(id)) {
+            reply_header(q, "Location",
+                         arena_printf(&cx->arena, "%s/%s", q->route->path, id->valuestring));
+            return;
+        }
+    }
 }
 
 static rc find(struct cx *cx, struct request *q, const struct keeping *k, bool *ret_found)
@@ -53,6 +60,19 @@ static rc find(struct cx *cx, struct request *q, const struct keeping *k, bool *
     return reply_json(cx, q, a.http_status);
 }
 
+/* What the key stands for: the body, and whose it is where the path names somebody. */
+static void hash_call(struct cx *cx, const struct request *q, char *out)
+{
+    const char *text;
+
+    if (!strchr(q->route->path, '{')) {
+        sha256_hex(q->body, q->body_len, out);
+        return;
+    }
+    text = arena_printf(&cx->arena, "%s\n%.*s", q->params[0], (int)q->body_len, q->body);
+    sha256_hex(text, strlen(text), out);
+}
+
 rc answer_once(struct cx *cx, struct request *q,
                rc (*fn)(struct cx *cx, struct request *q, void *arg), void *arg)
 {
@@ -64,7 +84,7 @@ rc answer_once(struct cx *cx, struct request *q,
     try(request_idempotency_key(cx, q, &k.key));
     if (!k.key)
         return fn(cx, q, arg);
-    sha256_hex(q->body, q->body_len, hash);
+    hash_call(cx, q, hash);
     try(find(cx, q, &k, &found));
     if (found)
         return OK;

@@ -11,7 +11,8 @@
 
 static struct house h;
 static struct web_reply doc;
-static char order[40], job[40], dead[40], dead_job[40], package[40];
+static char order[40], job[40], dead[40], dead_job[40], package[40], request[40], waiting[40],
+    token[40];
 
 /* ------------------------------------------------------------------ a small judge of schemas */
 
@@ -118,7 +119,8 @@ static void judge(const char *where, const cJSON *v, const cJSON *schema)
 
 /* ------------------------------------------------------------------ the calls */
 
-/* Path of openapi.json; $O, $J, $D, $P: order, job, dead letter, package. */
+/* Path of openapi.json; $O, $J, $D, $P: order, job, dead letter, package; $R, $W: a request that has
+ * ended, one that waits; $K: a token of agent c-1. */
 static const struct {
     const char *method, *template, *path, *body;
     int status;
@@ -151,6 +153,22 @@ static const struct {
     {"PATCH", "/v1/schedules/{id}", "/v1/schedules/c", "{\"every\":\"1h\"}", 200, 0},
     {"GET", "/v1/schedules", "/v1/schedules", NULL, 200, true},
     {"DELETE", "/v1/schedules/{id}", "/v1/schedules/c", NULL, 204, 0},
+    {"POST", "/v1/requests", "/v1/requests",
+     "{\"command\":\"get_status\",\"agent_type\":\"cpe\",\"match\":{\"site\":\"x\"},"
+     "\"payload\":{\"a\":1}}",
+     202, 0},
+    {"GET", "/v1/requests", "/v1/requests?limit=2", NULL, 200, true},
+    {"GET", "/v1/requests/{id}", "/v1/requests/$R", NULL, 200, 0},
+    {"POST", "/v1/requests/{id}/cancel", "/v1/requests/$W/cancel", NULL, 200, 0},
+    {"GET", "/v1/command_history", "/v1/command_history", NULL, 200, true},
+    {"POST", "/v1/agents", "/v1/agents",
+     "{\"agent_id\":\"c-2\",\"agent_type\":\"cpe\",\"metadata\":{\"site\":\"x\"}}", 201, 0},
+    {"GET", "/v1/agents", "/v1/agents", NULL, 200, true},
+    {"GET", "/v1/agents/{id}", "/v1/agents/c-1", NULL, 200, 0},
+    {"PATCH", "/v1/agents/{id}", "/v1/agents/c-1", "{\"metadata\":{\"site\":\"y\"}}", 200, 0},
+    {"POST", "/v1/agents/{id}/tokens", "/v1/agents/c-1/tokens", "{\"expires_in\":\"90d\"}", 201, 0},
+    {"GET", "/v1/agents/{id}/tokens", "/v1/agents/c-1/tokens", NULL, 200, true},
+    {"DELETE", "/v1/agents/{id}/tokens/{token_id}", "/v1/agents/c-1/tokens/$K", NULL, 204, 0},
     {"GET", "/healthz", "/healthz", NULL, 200, 0},
     {"GET", "/readyz", "/readyz", NULL, 200, 0},
     {"GET", "/v1/orders", "/v1/orders?limit=0", NULL, 422, 0},
@@ -180,6 +198,9 @@ static char *fill(const char *text)
                         : p[1] == 'X' ? dead_job
                         : p[1] == 'S' ? scheduled
                         : p[1] == 'D' ? dead
+                        : p[1] == 'R' ? request
+                        : p[1] == 'W' ? waiting
+                        : p[1] == 'K' ? token
                                       : package;
         if (v)
             buf_puts(&b, v), p++;
@@ -202,9 +223,37 @@ static const cJSON *answer_schema(const cJSON *op, int status)
                "schema");
 }
 
+/* Posts, and keeps a field of the answer. */
+static void make(const char *path, const char *body, int status, const char *field, char out[40])
+{
+    _cleanup_(web_reply_release) struct web_reply r = house_post(&h, path, body);
+
+    ck_assert_msg(r.status == status, "%s: %d %s", path, r.status, r.body);
+    snprintf(out, 40, "%s", web_text(&r, field));
+}
+
+/* An agent with a token; a request that nobody came for, and one that waits. */
+static void make_requests(void)
+{
+    char agent[40];
+
+    make("/v1/agents", "{\"agent_id\":\"c-1\",\"agent_type\":\"router\"}", 201, "agent_id", agent);
+    make("/v1/agents/c-1/tokens", "{}", 201, "token_id", token);
+    make("/v1/requests", "{\"command\":\"reboot\",\"agent_id\":\"c-1\",\"timeout_ms\":100}", 202,
+         "request_id", request);
+    make("/v1/requests", "{\"command\":\"reboot\",\"agent_id\":\"c-1\"}", 202, "request_id",
+         waiting);
+    ck_wait(pg_one_int(h.stores.database_url,
+                       "SELECT count(*) FROM requests WHERE request_id = '%s' AND status = "
+                       "'timeout'",
+                       request) == 1,
+            30000);
+}
+
 /* One order with a PIN, one finished job, one dead letter. */
 static void make_things(void)
 {
+    make_requests();
     doc = house_get(&h, "/openapi.json");
     ck_assert(doc.status == 200 && doc.json);
     snprintf(package, sizeof package, "%s", house_package(&h, "60", NULL));
