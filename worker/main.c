@@ -180,6 +180,7 @@ static rc check_settings(struct cx *cx, const struct settings *s)
     _cleanup_(freep) const char **names = NULL;
     _cleanup_(freep) char *text = NULL;
     struct seal_keys *keys = NULL;
+    struct mask *mask;
     size_t n;
 
     if (!*s->database_url)
@@ -188,6 +189,8 @@ static rc check_settings(struct cx *cx, const struct settings *s)
         try(seal_keys_load(cx, s->seal_keys, &keys));
         seal_keys_free(keys);
     }
+    try(mask_new(cx, s->history_mask, &mask));
+    mask_free(mask);
     return queues_parse(cx, s->worker_queues, &text, &names, &n);
 }
 

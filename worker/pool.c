@@ -495,9 +495,14 @@ static rc open_stores(struct cx *cx, struct pool *p)
 
     if (*s->seal_keys)
         try(seal_keys_load(cx, s->seal_keys, &p->env.seal));
+    try(mask_new(cx, s->history_mask, &p->env.mask));
+    p->env.end_rules = (struct end_rules){.mask = p->env.mask,
+                                          .cooldown_after = (int)s->agent_cooldown_after,
+                                          .cooldown_ms = s->agent_cooldown};
     try(redis_new(cx, s->redis_url, &p->redis));
     try(redis_new(cx, s->redis_url, &p->blocking));
     try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
+    p->env.redis = p->redis;
     p->env.engine = engine_new(p->redis, p->env.db);
     engine_name(p->env.engine, p->claimer);
     held_name(p->held, p->child, p->claimer);
@@ -594,5 +599,6 @@ void pool_close(struct pool *p)
     p->env.db = pg_free(p->env.db);
     p->blocking = redis_free(p->blocking);
     p->redis = redis_free(p->redis);
+    p->env.mask = mask_free(p->env.mask);
     p->env.seal = seal_keys_free(p->env.seal);
 }

@@ -5,6 +5,7 @@
 #include "worker/tasks/order_check.h"
 #include "worker/tasks/order_dispatch.h"
 #include "worker/tasks/provider_refresh.h"
+#include "worker/tasks/request_run.h"
 #include "worker/tasks/webhook_deliver.h"
 #include <assert.h>
 #include <string.h>
@@ -17,6 +18,7 @@ static const struct task_row rows[] = {
     {&task_order_dispatch, NULL},
     {&task_provider_balance, NULL},
     {&task_provider_catalogue, NULL},
+    {&task_request_run, NULL},
     {&task_webhook_deliver, NULL},
 };
 

@@ -12,6 +12,7 @@
  * job_snooze() postpones without using an attempt. Tasks are written for at least once: read your
  * own state first. */
 #pragma once
+#include "domain/agents/request_move.h"
 #include "queue/backoff.h"
 #include "queue/queue.h"
 
@@ -28,9 +29,12 @@ struct task {
 struct worker_env {
     struct engine *engine;
     struct pg *db;
+    struct redis *redis; /* for what is not the engine's: notes to hubs */
     const struct settings *settings;
     struct seal_keys *seal;          /* secure/seal.h */
     struct provider_pool *providers; /* worker/providers */
+    struct mask *mask;               /* of results that are kept; in end_rules too */
+    struct end_rules end_rules;
 };
 struct worker_env *job_env(const struct job *job);
 
