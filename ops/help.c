@@ -2,7 +2,7 @@
 #include "ops/help.h"
 #include "base/program.h"
 #include "base/text.h"
-#include "ops/verb.h"
+#include "ops/words.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +25,26 @@ static bool new_noun(size_t i)
 {
     return i == 0 || noun_len(&verbs[i]) != noun_len(&verbs[i - 1]) ||
            strncmp(verbs[i].name, verbs[i - 1].name, noun_len(&verbs[i])) != 0;
+}
+
+/* How much of a row's name its first n words are. */
+static size_t words_len(const struct verb *v, int n)
+{
+    size_t len = 0;
+
+    for (int i = 0; i < n && v->name[len]; i++) {
+        len += v->name[len] == ' ';
+        len += strcspn(v->name + len, " ");
+    }
+    return len;
+}
+
+/* Do two rows begin with the same n words? */
+static bool same_words(size_t a, size_t b, int n)
+{
+    size_t len = words_len(&verbs[a], n);
+
+    return len == words_len(&verbs[b], n) && strncmp(verbs[a].name, verbs[b].name, len) == 0;
 }
 
 /* The next option of a row's "as= note= yes"; NULL at the end. */
@@ -85,14 +105,14 @@ static void print_all(void)
 
 int help_print(int argc, char *const *argv)
 {
-    char words[64];
+    char words[96];
     size_t found = 0, last = 0;
 
     if (argc == 0) {
         print_all();
         return 0;
     }
-    snprintf(words, sizeof words, argc > 1 ? "%s %s" : "%s", argv[0], argc > 1 ? argv[1] : "");
+    words_join(MIN(argc, VERB_WORDS), argv, words, sizeof words);
     for (size_t i = 0; i < verb_count; i++) {
         if (!wanted(&verbs[i], words))
             continue;
@@ -137,22 +157,34 @@ static void print_nouns(void)
     }
 }
 
-/* What may follow each noun, with a prefix: "" or "help ". */
+/* What may follow the first `depth` words of rows [i, end), each once, as a case of its own; then the same
+ * for those that have a further word ("agent token"). prefix: "" or "help ". */
+static void print_cases(const char *prefix, size_t i, size_t end, int depth)
+{
+    size_t n = words_len(&verbs[i], depth);
+
+    if (!verbs[i].name[n])
+        return;
+    printf("    \"%s%.*s\") words=\"", prefix, (int)n, verbs[i].name);
+    for (size_t k = i; k < end; k++) {
+        if (k == i || !same_words(k, k - 1, depth + 1))
+            printf("%s%.*s", k > i ? " " : "", (int)(words_len(&verbs[k], depth + 1) - n - 1),
+                   verbs[k].name + n + 1);
+    }
+    printf("\" ;;\n");
+    for (size_t k = i, next; k < end; k = next) {
+        for (next = k + 1; next < end && same_words(next, k, depth + 1);)
+            next++;
+        print_cases(prefix, k, next, depth + 1);
+    }
+}
+
 static void print_noun_cases(const char *prefix)
 {
-    for (size_t i = 0; i < verb_count;) {
-        size_t n = noun_len(&verbs[i]), k = i;
-        bool two = verbs[i].name[n] != 0;
-        if (two)
-            printf("    \"%s%.*s\") words=\"", prefix, (int)n, verbs[i].name);
-        do {
-            if (two)
-                printf("%s%s", k > i ? " " : "", verbs[k].name + n + 1);
-            k++;
-        } while (k < verb_count && !new_noun(k));
-        if (two)
-            printf("\" ;;\n");
-        i = k;
+    for (size_t i = 0, end; i < verb_count; i = end) {
+        for (end = i + 1; end < verb_count && !new_noun(end);)
+            end++;
+        print_cases(prefix, i, end, 1);
     }
 }
 

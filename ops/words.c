@@ -13,18 +13,27 @@
 
 const struct verb *verb_find(int argc, char *const *argv, int *ret_used)
 {
-    char two[64];
+    char name[96];
 
-    for (int words = MIN(argc, 2); words >= 1; words--) {
-        snprintf(two, sizeof two, words == 2 ? "%s %s" : "%s", argv[0], words == 2 ? argv[1] : "");
+    for (int words = MIN(argc, VERB_WORDS); words >= 1; words--) {
+        words_join(words, argv, name, sizeof name);
         for (size_t i = 0; i < verb_count; i++) {
-            if (strcmp(verbs[i].name, two) == 0) {
+            if (strcmp(verbs[i].name, name) == 0) {
                 *ret_used = words;
                 return &verbs[i];
             }
         }
     }
     return NULL;
+}
+
+void words_join(int n, char *const *argv, char *out, size_t size)
+{
+    size_t len = 0;
+
+    out[0] = 0;
+    for (int i = 0; i < n && len < size; i++)
+        len += (size_t)snprintf(out + len, size - len, "%s%s", i ? " " : "", argv[i]);
 }
 
 /* "as= note= yes": does the row know this option, and does it take a value? */

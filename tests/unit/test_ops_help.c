@@ -123,6 +123,8 @@ static const struct {
     {"part of a noun", "mihwar cat", "catalogue"},
     {"a noun", "mihwar order ''", "ls show resolve cancel"},
     {"part of a verb", "mihwar order re", "resolve"},
+    {"a noun with another behind it", "mihwar agent ''", "ls add show set enable disable token"},
+    {"the other", "mihwar agent token ''", "add ls revoke"},
     {"a verb's options", "mihwar order resolve X --a", "--as"},
     {"a verb of one word", "mihwar top --ti", "--times"},
     {"behind --json", "mihwar --json queue p", "pause purge"},
