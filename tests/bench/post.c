@@ -1,11 +1,11 @@
-/* post.c - a closed loop of clients that post orders: each connection sends the next request
- * when the answer to the last one has come.
+/* post.c - a closed loop of clients that post: each connection sends the next request when the
+ * answer to the last one has come.
  *
- *   bench_post --port N --key KEY --package ID [--connections 64] [--seconds 5] [--requests N]
- *              [--path /v1/orders]
+ *   bench_post --port N --key KEY --package ID | --body JSON [--connections 64] [--seconds 5]
+ *              [--requests N] [--path /v1/orders] [--status 201]
  *
- * Prints one line of JSON: requests, rate, median and 99th percentile in microseconds, answers
- * other than 201. Plain sockets and epoll: on a machine with few cores the client must cost little.
+ * Orders of a package, or the same body again and again. Prints one line of JSON: requests, rate,
+ * median and 99th percentile in microseconds, answers other than --status. Plain sockets and epoll: on a machine with few cores the client must cost little.
  */
 #include "base/clock.h"
 #include "base/util.h"
@@ -29,8 +29,9 @@ struct client {
     size_t len;
 };
 
-static const char *key = "", *package = "", *path = "/v1/orders";
-static int port, connections = 64, seconds = 5, wanted; /* 0: as many as the time allows */
+static const char *key = "", *package = "", *path = "/v1/orders", *given;
+static int port, connections = 64, seconds = 5, status = 201,
+                 wanted; /* 0: as many as the time allows */
 static int64_t *took_us, asked, done, refused;
 
 static int connect_to(void)
@@ -50,11 +51,13 @@ static int connect_to(void)
 
 static void post(struct client *c)
 {
-    char body[300], request[1024];
-    int n = snprintf(
-        body, sizeof body,
-        "{\"package_id\":\"%s\",\"user_identifier\":\"5%09lld\",\"extra_field\":\"654321\"}",
-        package, (long long)++asked);
+    char body[1024], request[2048];
+    long long nth = ++asked;
+    int n = given ? snprintf(body, sizeof body, "%s", given)
+                  : snprintf(body, sizeof body,
+                             "{\"package_id\":\"%s\",\"user_identifier\":\"5%09lld\","
+                             "\"extra_field\":\"654321\"}",
+                             package, nth);
     int len = snprintf(request, sizeof request,
                        "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
                        "%s\r\nContent-Type: application/json\r\n"
@@ -94,7 +97,7 @@ static void on_readable(struct client *c)
     if (done < SAMPLES_MAX)
         took_us[done] = clock_mono_us() - c->sent_us;
     done++;
-    refused += strncmp(c->in, "HTTP/1.1 201", 12) != 0;
+    refused += atoi(c->in + strlen("HTTP/1.1 ")) != status;
     if (!wanted || asked < wanted)
         post(c);
 }
@@ -114,6 +117,8 @@ static const struct option_row options[] = {
     {"seconds", .number = &seconds, .least = 1, .most = 3600},
     {"requests", .number = &wanted, .least = 1, .most = 100000000},
     {"path", .text = &path},
+    {"body", .text = &given},
+    {"status", .number = &status, .least = 200, .most = 599},
 };
 
 int main(int argc, char **argv)
