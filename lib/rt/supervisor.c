@@ -5,7 +5,7 @@
  *                                         `--stopping: TERM, after grace KILL--> [down for good]
  *
  * Signals are blocked in the parent and taken one at a time, so nothing happens inside a handler. A
- * child gets its mask back before child_main runs. */
+ * child gets its mask back before child_main runs, save SIGHUP, which waits until it knows what to reload. */
 #include "rt/supervisor.h"
 #include "base/clock.h"
 #include "base/id.h"
@@ -56,7 +56,9 @@ static void child_begin(struct supervisor *s, int index, pid_t parent)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(1);
-    sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+    sigset_t mask = s->old_mask;
+    sigaddset(&mask, SIGHUP); /* waits for child_signals: by itself it would end us */
+    sigprocmask(SIG_SETMASK, &mask, NULL);
     int (*child_main)(int, void *) = s->o->child_main;
     void *arg = s->o->arg;
     free(s->slots);
@@ -240,6 +242,7 @@ void child_signals(void (*on_stop)(void *), void (*on_reload)(void *), void *arg
 {
     struct event *const events[] = {&mine.term, &mine.intr, &mine.hup, &mine.quit};
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+    sigset_t hup;
 
     mine.on_stop = on_stop;
     mine.on_reload = on_reload;
@@ -250,6 +253,9 @@ void child_signals(void (*on_stop)(void *), void (*on_reload)(void *), void *arg
         if (evsignal_add(events[i], NULL) != 0)
             abort(); /* a process that cannot be stopped must not begin */
     }
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    sigprocmask(SIG_UNBLOCK, &hup, NULL);
 }
 
 void child_raise_files(long need)
