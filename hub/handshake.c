@@ -103,6 +103,11 @@ static void welcome(struct handshake *h)
         bufferevent_trigger(own.bev, EV_READ, 0);
 }
 
+void handshake_cut(struct handshake *h)
+{
+    refuse(h, "", "the handshake took too long");
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct handshake *h = arg;
@@ -114,7 +119,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         return;
     }
     if (what & BEV_EVENT_TIMEOUT) {
-        refuse(h, "", "nothing more came");
+        handshake_cut(h);
         return;
     }
     why(h, words, sizeof words, &name);
@@ -130,11 +135,6 @@ struct handshake *handshake_begin(struct bufferevent *bev, const struct tls *t,
     bufferevent_getcb(bev, &h->then.read, &h->then.write, &h->then.event, &h->then.arg);
     bufferevent_setcb(bev, NULL, NULL, on_event, h);
     return h;
-}
-
-void handshake_cut(struct handshake *h, const char *words)
-{
-    refuse(h, "", words);
 }
 
 struct handshake *handshake_free(struct handshake *h)

@@ -22,8 +22,8 @@ typedef void (*handshake_ended_fn)(void *arg, const struct handshake_end *end);
 /* bev: made by handshake_bufferevent, in evhttp's hands, nothing read yet. t outlives it. */
 struct handshake *handshake_begin(struct bufferevent *bev, const struct tls *t,
                                   handshake_ended_fn ended, void *arg);
-/* It takes too long: refused with these words. */
-void handshake_cut(struct handshake *h, const char *words);
+/* It takes too long: refused. */
+void handshake_cut(struct handshake *h);
 /* Forget it without a word: the connection is gone already. NULL in, NULL out. */
 struct handshake *handshake_free(struct handshake *h);
 

@@ -249,7 +249,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
             visitor_leave(it);
         } else if (it->shaking) {
             if (it->handshake && now - it->since_mono_ms >= patience)
-                handshake_cut(it->handshake, "the handshake took too long");
+                handshake_cut(it->handshake);
         } else if (is_late(it, now)) {
             it->since_mono_ms = now;
             metric_add(v->o.metrics, METRIC_TOO_SLOW, 1);

@@ -99,16 +99,16 @@ static inline char *mtls_s_client(int port, const char *ca, const char *in, int 
                                   const char *const *words)
 {
     char to[32];
-    const char *argv[40] = {"/usr/bin/openssl", "s_client", "-connect", to,
-                            "-CAfile",          ca,         "-verify_return_error"};
+    const char *argv[40] = {"/usr/bin/openssl",    "s_client", "-connect", to, "-CAfile", ca,
+                            "-verify_return_error"};
     char *out = NULL, *err = NULL;
     size_t n = 7;
 
     snprintf(to, sizeof to, "127.0.0.1:%d", port);
     while (*words && n + 1 < COUNT(argv))
         argv[n++] = *words++;
-    *ret_status = proc_run(&(struct proc_opts){.name = "s_client", .argv = argv}, in, LONG_MS, &out,
-                           &err);
+    *ret_status =
+        proc_run(&(struct proc_opts){.name = "s_client", .argv = argv}, in, LONG_MS, &out, &err);
     char *all = xasprintf("%s%s", out, err);
     free(out);
     free(err);
@@ -119,9 +119,12 @@ static inline char *mtls_s_client(int port, const char *ca, const char *in, int 
 static inline char *mtls_curl(struct mtls *m, const char *name, int *ret_status,
                               const char *const *words)
 {
-    const char *argv[40] = {"/usr/bin/curl", "-sS", "--max-time", "60", "--noproxy", "*",
-                            "--cacert", folder_path(&m->ca, "ca.crt"), "--cert",
-                            mtls_crt(&m->ca, name), "--key", mtls_key(&m->ca, name)};
+    const char *argv[40] = {"/usr/bin/curl", "-sS",
+                            "--max-time",    "60",
+                            "--noproxy",     "*",
+                            "--cacert",      folder_path(&m->ca, "ca.crt"),
+                            "--cert",        mtls_crt(&m->ca, name),
+                            "--key",         mtls_key(&m->ca, name)};
     char *out = NULL;
     size_t n = 12;
 
@@ -143,15 +146,17 @@ struct tls_wire {
     SSL *ssl;
 };
 
-/* ssl NULL: the handshake failed. */
+/* ssl NULL: the handshake failed, or nobody listens. */
 static inline struct tls_wire tls_wire_open(struct mtls *m, struct folder *f, const char *name)
 {
     struct tls_files files = {
         .cert = mtls_crt(f, name), .key = mtls_key(f, name), .ca = folder_path(&m->ca, "ca.crt")};
     struct timeval limit = {.tv_sec = LONG_MS / 1000};
-    struct tls_wire w = {.fd = wire_open(m->port)};
+    struct tls_wire w = {.fd = wire_try(m->port)};
     struct tls *t = NULL;
 
+    if (w.fd < 0)
+        return w;
     folder_ok(f, tls_new(&f->cx, TLS_CLIENT, &files, &t));
     w.ssl = SSL_new(tls_ctx(t));
     tls_free(t);
@@ -168,7 +173,8 @@ static inline struct tls_wire tls_wire_open(struct mtls *m, struct folder *f, co
 static inline void tls_wire_close(struct tls_wire *w)
 {
     SSL_free(w->ssl);
-    close(w->fd);
+    if (w->fd >= 0)
+        close(w->fd);
     w->ssl = NULL;
 }
 

@@ -103,8 +103,8 @@ static const struct {
 /* The log tells why, and whom the certificate names. */
 static bool refusal_logged(int i)
 {
-    _cleanup_(freep) char *claims = xasprintf(
-        *callers[i].claims ? "claims=%s " : "claims=%s\"\" ", callers[i].claims);
+    _cleanup_(freep) char *claims =
+        xasprintf(*callers[i].claims ? "claims=%s " : "claims=%s\"\" ", callers[i].claims);
 
     return mtls_logged("hub", "ev=handshake.refused", callers[i].logged) > 0 &&
            mtls_logged("hub", callers[i].logged, claims) > 0;
@@ -145,8 +145,8 @@ END_TEST
 START_TEST(renegotiation)
 {
     int status;
-    const char *const words[] = {"-tls1_2", "-cert", mtls_crt(&m.ca, "shop-1"), "-key",
-                                 mtls_key(&m.ca, "shop-1"), NULL};
+    const char *const words[] = {
+        "-tls1_2", "-cert", mtls_crt(&m.ca, "shop-1"), "-key", mtls_key(&m.ca, "shop-1"), NULL};
     _cleanup_(freep) char *out =
         mtls_s_client(m.port, folder_path(&m.ca, "ca.crt"), "R\n", &status, words);
 
@@ -177,17 +177,17 @@ START_TEST(stranger)
                   strangers[_i].title);
     close(fd);
     ck_assert_msg(!strstr(answer, "HTTP"), "case: %s: %s", strangers[_i].title, answer);
-    ck_assert_msg(wait_until(mtls_logged("hub", "ev=handshake.refused", strangers[_i].logged) > 0,
-                             LONG_MS),
-                  "case: %s: not in the log", strangers[_i].title);
+    ck_assert_msg(
+        wait_until(mtls_logged("hub", "ev=handshake.refused", strangers[_i].logged) > 0, LONG_MS),
+        "case: %s: not in the log", strangers[_i].title);
 }
 END_TEST
 
 START_TEST(tls_on_the_web_door)
 {
     int status;
-    const char *const words[] = {"-quiet", "-cert", mtls_crt(&m.ca, "shop-1"), "-key",
-                                 mtls_key(&m.ca, "shop-1"), NULL};
+    const char *const words[] = {
+        "-quiet", "-cert", mtls_crt(&m.ca, "shop-1"), "-key", mtls_key(&m.ca, "shop-1"), NULL};
     _cleanup_(freep) char *out =
         mtls_s_client(m.house.hub_port, folder_path(&m.ca, "ca.crt"), ASK, &status, words);
 
@@ -272,13 +272,23 @@ START_TEST(body)
 {
     int status;
     const char *file = arena_printf(&m.ca.cx.arena, "@%s", make_file("body", bodies[_i].n));
-    const char *const words[] = {"-X", "POST", "-H", "Content-Type: application/json",
-                                 "-H", bodies[_i].how, "--data-binary", file, "-w",
-                                 "\n%{http_code}\n", mtls_url(&m, bodies[_i].path), NULL};
+    const char *const words[] = {"-X",
+                                 "POST",
+                                 "-H",
+                                 "Content-Type: application/json",
+                                 "-H",
+                                 bodies[_i].how,
+                                 "--data-binary",
+                                 file,
+                                 "-w",
+                                 "\n%{http_code}\n",
+                                 mtls_url(&m, bodies[_i].path),
+                                 NULL};
     _cleanup_(freep) char *out = mtls_curl(&m, "shop-1", &status, words);
     _cleanup_(freep) char *want = xasprintf("\n%d\n", bodies[_i].status);
 
-    ck_assert_msg(status == 0 && strstr(out, want), "case: %s: %d %s", bodies[_i].title, status, out);
+    ck_assert_msg(status == 0 && strstr(out, want), "case: %s: %d %s", bodies[_i].title, status,
+                  out);
     ck_assert_msg(strstr(out, "\"request_id\""), "case: %s: %s", bodies[_i].title, out);
 }
 END_TEST
@@ -349,8 +359,8 @@ START_TEST(setting)
     const char *argv[] = {built("hub/mihwar-hub"), "--check-config", settings[_i].set[0],
                           *value == '$' ? folder_path(&m.ca, value + 1) : value, NULL};
     char *out = NULL, *err = NULL;
-    int status = proc_run(
-        &(struct proc_opts){.name = "check", .argv = argv, .env = m.house.env}, NULL, LONG_MS, &out, &err);
+    int status = proc_run(&(struct proc_opts){.name = "check", .argv = argv, .env = m.house.env},
+                          NULL, LONG_MS, &out, &err);
 
     ck_assert_msg(status == (settings[_i].words ? 2 : 0), "case: %s: %d %s%s", settings[_i].title,
                   status, out, err);
