@@ -3,8 +3,11 @@
  *
  *   settings, metrics            from the parent
  *   redis, db, engine            the stores
- *   keys, tokens                 what opens seals; API keys that were verified lately
+ *   keys                         what opens seals
+ *   credentials                  keys, tokens and names of certificates that were verified lately
  *   usage                        which of them were used, for last_used_at
+ *   sources, callers             buckets of refusals: by address, by prefix or identity
+ *   refusals                     what was refused, on its way to security_events
  *   gather, gather_requests      POST /v1/orders, /v1/requests: many of them, one commit
  *   mask, end_rules              what is taken out of payloads, and how a request's end is judged
  *   feed                         who waits for which order's next event
@@ -24,8 +27,10 @@ struct hub {
     struct pg *db;
     struct engine *engine;
     struct seal_keys *keys;
-    struct token_cache *tokens;
+    struct credentials *credentials;
     struct key_usage *usage;
+    struct limiter *sources, *callers;
+    struct refusals *refusals;
     struct gather *gather, *gather_requests;
     struct mask *mask; /* of payloads and results that are kept */
     struct end_rules end_rules;

@@ -9,24 +9,29 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/program.h"
-#include "domain/access/keys.h"
+#include "domain/access/security_events.h"
 #include "hub/api/api.h"
+#include "hub/credentials.h"
 #include "hub/gather.h"
 #include "hub/key_usage.h"
+#include "hub/limiter.h"
 #include "hub/metrics.h"
 #include "hub/realtime/order_feed.h"
+#include "hub/refusals.h"
 #include "hub/server.h"
 #include "pg/migrate.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
 #include "rt/supervisor.h"
 #include "secure/seal.h"
-#include "secure/token.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define SOURCES_MAX 16384 /* addresses that were refused lately */
+#define CALLERS_MAX 16384 /* prefixes and identities */
 
 struct program {
     struct settings settings;
@@ -60,6 +65,17 @@ static rc write_port_files(struct cx *cx, const struct program *p)
     return OK;
 }
 
+/* The last second's, while there is time. */
+static void tell_refusals(struct cx *cx, struct hub *hub)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d =
+        cx_deadline_within(cx, hub->settings->shutdown_grace / 10);
+    rc r = refusals_flush(cx, hub->refusals);
+
+    if (r != OK)
+        log_fail(LOG_WARN, "refusals.lost", cx, r);
+}
+
 static rc drain(struct cx *cx, void *arg)
 {
     struct hub *hub = arg;
@@ -75,6 +91,7 @@ static rc drain(struct cx *cx, void *arg)
            kv_int("cut_off", (int64_t)server_in_flight(hub->server)));
     gather_stop(cx, hub->gather);
     gather_stop(cx, hub->gather_requests);
+    tell_refusals(cx, hub);
     fiber_cancel_all();
     loop_stop();
     return OK;
@@ -104,9 +121,11 @@ static rc open_stores(struct cx *cx, struct hub *hub)
     hub->end_rules = (struct end_rules){.mask = hub->mask,
                                         .cooldown_after = (int)s->agent_cooldown_after,
                                         .cooldown_ms = s->agent_cooldown};
-    hub->tokens = token_cache_new(&(struct token_cache_opts){
-        .identity_size = sizeof(struct identity), .load = key_load, .arg = hub->db});
+    hub->credentials = credentials_new(hub->db);
     hub->usage = key_usage_new(hub->db);
+    hub->sources = limiter_new(s->refusals_burst, s->refusals_rate, SOURCES_MAX);
+    hub->callers = limiter_new(s->refusals_burst, s->refusals_rate, CALLERS_MAX);
+    hub->refusals = refusals_new(hub->db, hub->metrics, security_events_add);
     hub->feed = order_feed_new(hub->db);
     return OK;
 }
@@ -114,9 +133,12 @@ static rc open_stores(struct cx *cx, struct hub *hub)
 static void close_stores(struct hub *hub)
 {
     hub->feed = order_feed_free(hub->feed);
+    hub->refusals = refusals_free(hub->refusals);
+    hub->callers = limiter_free(hub->callers);
+    hub->sources = limiter_free(hub->sources);
     hub->usage = key_usage_free(hub->usage);
-    hub->tokens = token_cache_free(hub->tokens);
     hub->mask = mask_free(hub->mask);
+    hub->credentials = credentials_free(hub->credentials);
     hub->engine = engine_free(hub->engine);
     hub->db = pg_free(hub->db);
     hub->redis = redis_free(hub->redis);

@@ -234,7 +234,9 @@ static const char *words_for_visitors(const struct cx *cx, rc r)
 void reply_problem(struct cx *cx, struct request *q, rc r)
 {
     const struct error_info *e = error_info(r);
-    const char *wait = retry_after(r);
+    const char *wait = r == E_RATE_LIMITED && q->retry_after_s
+                           ? arena_printf(&cx->arena, "%lld", (long long)q->retry_after_s)
+                           : retry_after(r);
 
     buf_reset(&q->out);
     problem_print(&q->out, &(struct problem){.code = r,

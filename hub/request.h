@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "domain/access/keys.h"
+#include "domain/agents/agent_tokens.h"
 #include "secure/identity.h"
 
 struct evhttp_request;
@@ -44,6 +45,9 @@ struct request {
     enum door_kind door;
     char cert_name[IDENTITY_MAX + 1]; /* the name in the verified certificate; "" on the web door */
     struct identity who;              /* set by the interceptor */
+    struct agent_identity agent;      /* the same: whose token it showed */
+    bool refused;                     /* a refusal is on record for it */
+    int64_t retry_after_s;            /* of a 429, when it is known; 0: the code's own */
     int64_t started_mono_us;
     bool streaming; /* a stream has begun: a failure can no longer become problem+json */
     struct fiber *streaming_fiber; /* whom a hang-up wakes */

@@ -5,12 +5,12 @@
 #pragma once
 #include "hub/request.h"
 
-#define PUBLIC (-1)
+#define PUBLIC (-1) /* everybody, without credentials */
 
 struct route {
     enum method method;
     const char *path; /* "/v1/orders/{id}"; a trailing "/" is the same path */
-    int permission;   /* enum permission, or PUBLIC */
+    int permission;   /* enum permission, or PUBLIC; PERM_AGENTS_CONNECT: an agent, by its token */
     rc (*handle)(struct cx *cx, struct request *q) MW_PARKS;
     int64_t timeout_ms; /* of the whole request; 0: REQUEST_TIMEOUT_MS */
     int ok;             /* status when all is well */

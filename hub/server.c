@@ -143,7 +143,7 @@ static rc handle(struct cx *cx, struct request *q)
     cx->name = q->route->id;
     cx_deadline_within(cx, q->route->timeout_ms ? q->route->timeout_ms : REQUEST_TIMEOUT_MS);
     try(intercept(cx, q));
-    return q->route->handle(cx, q);
+    return intercept_after(cx, q, q->route->handle(cx, q));
 }
 
 static void note_end(struct cx *cx, struct request *q, rc r)
@@ -315,6 +315,13 @@ rc server_reserve(struct cx *cx, const struct settings *s, struct door_address r
     return door_reserve(cx, s, DOOR_MTLS, &ret[DOOR_MTLS]);
 }
 
+static void on_refused(void *arg, const char *ip, const char *name, const char *why)
+{
+    struct server *s = arg;
+
+    intercept_handshake(s->hub, ip, name, why);
+}
+
 rc server_open(struct cx *cx, struct hub *hub, const struct door_address at[DOOR_KINDS],
                struct server **ret)
 {
@@ -331,6 +338,7 @@ rc server_open(struct cx *cx, struct hub *hub, const struct door_address at[DOOR
                                               .metrics = hub->metrics,
                                               .warns = hub->index == 0,
                                               .on_request = on_request,
+                                              .on_refused = on_refused,
                                               .arg = s},
                           &s->doors[kind]);
     }

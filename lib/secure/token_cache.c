@@ -192,6 +192,7 @@ static rc check(struct cx *cx, struct token_cache *c, const char *prefix, const 
     rc r = c->o.load(cx, c->o.arg, prefix, &row, k->identity); /* parks */
     if (r != OK && r != E_NOT_FOUND)
         return r;
+    c->away_until_ms = INT64_MIN;
     bool found = r == OK, good = found && row.state == TOKEN_GOOD;
     const struct entry *e = find(c, k->digest);
     if (good && e && !refused(e)) /* verified before: only the row could have changed */
