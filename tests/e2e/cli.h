@@ -25,6 +25,7 @@ struct cli_run {
     const char *const *env;   /* "NAME=value" over the house's, NULL-terminated; may be NULL */
     const char *in;           /* stdin */
     bool reveals;             /* shows a secret: that is its purpose */
+    bool answers;             /* it answers on stdout although it is not done: audit verify */
     bool unchanged;           /* this time nothing changes: no line in the audit log */
     const char *const *words; /* NULL-terminated */
 };

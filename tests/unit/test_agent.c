@@ -66,7 +66,12 @@ static rc meet(struct cx *cx, struct world *w, struct journal_opts bounds)
     snprintf(w->url, sizeof w->url, "ws://127.0.0.1:%d", hub_door_port(w->door));
     w->urls[0] = w->url;
     w->blocked = true;
-    w->agent = agent_new(&(struct agent_opts){.uplink = {.urls = w->urls, .url_count = 1, .agent_id = "a1", .min_ms = 10, .max_ms = 50, .token = token},
+    w->agent = agent_new(&(struct agent_opts){.uplink = {.urls = w->urls,
+                                                         .url_count = 1,
+                                                         .agent_id = "a1",
+                                                         .min_ms = 10,
+                                                         .max_ms = 50,
+                                                         .token = token},
                                               .version = "1",
                                               .metadata = "{}",
                                               .journal = w->journal,
@@ -106,7 +111,8 @@ static rc two_at_once(struct cx *cx, void *arg)
     hub_door_command(w->door, jobs[0], "hold", "{}", 60000);
     door_wait(cx, acks(w, jobs[0]) == 2);
     ck_assert_int_eq(acks(w, jobs[3]), 2);
-    ck_assert_int_eq(acks(w, beyond), 0); /* it has no place, and none to wait in: the hub sends it again */
+    ck_assert_int_eq(acks(w, beyond),
+                     0); /* it has no place, and none to wait in: the hub sends it again */
     release(w);
     door_wait(cx, results(w, NULL) == 4);
     hub_door_command(w->door, beyond, "hold", "{}", 60000);
@@ -215,10 +221,12 @@ static void pile_up(struct folder *f)
     text[1000] = 0;
     for (int i = 0; i < PILE; i++) {
         id_new(id);
-        ck_assert(fprintf(out,
-                          "{\"at\":1,\"job\":\"%s\",\"agent\":\"%s\",\"begun\":\"x\"}\n"
-                          "{\"at\":2,\"job\":\"%s\",\"done\":\"completed\",\"response\":{\"text\":\"%s\"}}\n",
-                          id, i % 3 ? "a1" : "a2", id, text) > 0);
+        ck_assert(
+            fprintf(
+                out,
+                "{\"at\":1,\"job\":\"%s\",\"agent\":\"%s\",\"begun\":\"x\"}\n"
+                "{\"at\":2,\"job\":\"%s\",\"done\":\"completed\",\"response\":{\"text\":\"%s\"}}\n",
+                id, i % 3 ? "a1" : "a2", id, text) > 0);
     }
     ck_assert_int_eq(fclose(out), 0);
 }
@@ -239,7 +247,8 @@ static rc pile(struct cx *cx, void *arg)
 
 /* ---------------------------------------------------------------- the rows */
 
-static const fiber_fn bodies[] = {two_at_once, no_place_in_time, ends, stopped, full_of_results, pile};
+static const fiber_fn bodies[] = {two_at_once, no_place_in_time, ends,
+                                  stopped,     full_of_results,  pile};
 
 START_TEST(engine)
 {
