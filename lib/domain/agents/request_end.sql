@@ -86,12 +86,12 @@ WITH input AS (
            updated_at = now()
       FROM fate f WHERE a.agent_id = f.agent_id
 ), told AS (
-    INSERT INTO request_events (request_id, step, agent_id, actor, detail)
-    SELECT request_id, CASE WHEN verdict = 'late' THEN 'late_result' ELSE "to" END,
-           coalesce(agent_id, assigned_agent_id), coalesce(actor, agent_id, 'mihwar'),
-           left(CASE WHEN verdict = 'late' THEN "to" || coalesce(': ' || code, '') ELSE coalesce(error, code) END, 1000)
-      FROM judged
-     WHERE (verdict = 'late' AND agent_id IS NOT NULL) OR (verdict = 'done' AND agent_id IS NULL)
-     ORDER BY ord
+    INSERT INTO request_events (request_id, at, step, agent_id, actor, detail)
+    SELECT j.request_id, coalesce(e.completed_at, clock_timestamp()), CASE WHEN verdict = 'late' THEN 'late_result' ELSE "to" END,
+           coalesce(j.agent_id, j.assigned_agent_id), coalesce(actor, j.agent_id, 'mihwar'),
+           left(CASE WHEN verdict = 'late' THEN "to" || coalesce(': ' || code, '') ELSE coalesce(j.error, code) END, 1000)
+      FROM judged j LEFT JOIN ended e ON e.ord = j.ord
+     WHERE (verdict = 'late' AND j.agent_id IS NOT NULL) OR (verdict = 'done' AND j.agent_id IS NULL)
+     ORDER BY j.ord
 )
 SELECT j.verdict, j.request_id FROM judged j LEFT JOIN archived h ON h.job_id = j.job_id AND j.verdict = 'done' ORDER BY j.ord;

@@ -1,0 +1,309 @@
+/* test_request_moves.c - every move of a request that is legal, and every one that is not: whoever writes the row, and each call of the
+ * house in each state. */
+#include "agents_world.h"
+
+/* ---------------------------------------------------------------- moves, whoever writes: rows from, columns to */
+
+static const char *const states[] = {"pending", "assigned", "sent",     "completed",
+                                     "failed",  "timeout",  "cancelled"};
+static const char *const allowed[] = {
+    "assigned failed timeout cancelled",
+    "pending sent failed timeout cancelled",
+    "completed failed timeout",
+    "",
+    "",
+    "",
+    "",
+};
+
+#define IS_FINAL(s) (strcmp(s, "pending") && strcmp(s, "assigned") && strcmp(s, "sent"))
+
+static void put_state(const char *s)
+{
+    bool sent = !strcmp(s, "sent") || !strcmp(s, "completed"), has = sent || !strcmp(s, "assigned");
+
+    SIDE("INSERT INTO requests (request_id, tenant_id, job_id, requested_by_name, command, "
+         "agent_type, status, assigned_agent_id, "
+         "assigned_at, sent_at, sends, timeout_ms, deadline, admitted_at, completed_at) VALUES "
+         "('" NOBODY "', '" TENANT
+         "', gen_random_uuid(), 'x', 'c', 'CPE', '%s', %s, %s, %s, %d, 1, now(), now(), %s)",
+         s, has ? "'a1'" : "NULL", has ? "now()" : "NULL", sent ? "now()" : "NULL", sent,
+         IS_FINAL(s) ? "now()" : "NULL");
+}
+
+static const char *refused(const char *sql)
+{
+    const char *words = NULL;
+
+    pg_try(stores.database_url, &words, "%s", sql);
+    return words && words[0] ? words : NULL;
+}
+
+WORLD_LOOP_TEST(only_legal_moves)
+{
+    const char *from = states[world_row / 7], *to = states[world_row % 7];
+    char sql[600];
+
+    agent_put("a1", "CPE", "{}");
+    put_state(from);
+    bool sends = !strcmp(to, "sent") && strcmp(from, "sent");
+    snprintf(sql, sizeof(sql),
+             "UPDATE requests SET status = '%s', version = version + 1, completed_at = %s, sends = "
+             "sends + %d, "
+             "sent_at = coalesce(sent_at, %s), assigned_at = coalesce(assigned_at, now()), "
+             "assigned_agent_id = %s",
+             to,
+             IS_FINAL(from) && !strcmp(from, to) ? "completed_at"
+             : IS_FINAL(to)                      ? "now()"
+                                                 : "NULL",
+             sends, sends ? "now()" : "NULL",
+             !strcmp(to, "pending")                                ? "NULL"
+             : !strcmp(from, "pending") && !strcmp(to, "assigned") ? "'a1'"
+                                                                   : "assigned_agent_id");
+    const char *words = refused(sql);
+    bool legal = !strcmp(from, to) || strstr(allowed[world_row / 7], to);
+    ck_assert_msg(legal == !words, "%s -> %s: %s", from, to, words ? words : "taken");
+    ck_assert_str_eq(SIDE("SELECT status FROM requests"), legal ? to : from);
+    return OK;
+}
+
+static const struct {
+    const char *title, *state, *sql, *words;
+} rules_of_rows[] = {
+    {"a sent one stays with its agent", "sent",
+     "UPDATE requests SET assigned_agent_id = 'a2', version = version + 1", "may not go"},
+    {"an unsent one may move", "assigned",
+     "UPDATE requests SET assigned_agent_id = 'a2', version = version + 1", NULL},
+    {"no agent of another shop", "assigned",
+     "UPDATE requests SET assigned_agent_id = 'b1', version = version + 1", "foreign key"},
+    {"sends never fall", "sent", "UPDATE requests SET sends = 0, version = version + 1",
+     "may not go"},
+    {"the version never falls", "sent", "UPDATE requests SET version = 0", "may not go"},
+    {"a move raises it", "pending", "UPDATE requests SET status = 'failed', completed_at = now()",
+     "may not go"},
+    {"what ended keeps its result", "completed",
+     "UPDATE requests SET result = '1', version = version + 1", "may not go"},
+    {"and its time", "completed",
+     "UPDATE requests SET completed_at = completed_at + interval '1 s'", "may not go"},
+    {"its job is its job", "pending", "UPDATE requests SET job_id = gen_random_uuid()",
+     "may not go"},
+    {"a final one has its time", "pending", "UPDATE requests SET completed_at = now()",
+     "request_final_has_time"},
+};
+
+WORLD_LOOP_TEST(rules_hold_whoever_writes)
+{
+    agent_put("a1", "CPE", "{}");
+    agent_put("a2", "CPE", "{}");
+    SIDE("INSERT INTO agents (agent_id, tenant_id, agent_type) VALUES ('b1', '" TENANT2
+         "', 'CPE')");
+    put_state(rules_of_rows[world_row].state);
+    const char *words = refused(rules_of_rows[world_row].sql),
+               *want = rules_of_rows[world_row].words;
+    ck_assert_msg(want ? words && strstr(words, want) : !words, "%s: %s",
+                  rules_of_rows[world_row].title, words ? words : "taken");
+    return OK;
+}
+
+/* ---------------------------------------------------------------- every call in every state */
+
+enum call {
+    ASSIGN,
+    WAITING,
+    TAKE,
+    DELIVERED,
+    COMPLETED,
+    FAILED,
+    STRANGER,
+    TIMEOUT,
+    TIMEOUT_EARLY,
+    CANCEL,
+    HOUSE_FAILS,
+    CALLS
+};
+static const char *const call_words[] = {"assign",
+                                         "assign_waiting",
+                                         "take",
+                                         "delivered",
+                                         "completed",
+                                         "failed",
+                                         "by another",
+                                         "timeout",
+                                         "timeout too early",
+                                         "cancel",
+                                         "failed by the house"};
+
+static const struct {
+    const char *state, *after[CALLS]; /* NULL: it stays */
+    enum end_verdict verdict[CALLS];  /* of the calls that end */
+} table[] = {
+    {"pending",
+     {[ASSIGN] = "assigned",
+      [WAITING] = "assigned",
+      [TIMEOUT] = "timeout",
+      [CANCEL] = "cancelled",
+      [HOUSE_FAILS] = "failed"},
+     {[COMPLETED] = END_STRANGER,
+      [FAILED] = END_STRANGER,
+      [STRANGER] = END_STRANGER,
+      [TIMEOUT] = END_DONE,
+      [TIMEOUT_EARLY] = END_EARLY,
+      [CANCEL] = END_DONE,
+      [HOUSE_FAILS] = END_DONE}},
+    {"assigned",
+     {[TAKE] = "sent", [TIMEOUT] = "timeout", [CANCEL] = "cancelled", [HOUSE_FAILS] = "failed"},
+     {[COMPLETED] = END_EARLY,
+      [FAILED] = END_EARLY,
+      [STRANGER] = END_STRANGER,
+      [TIMEOUT] = END_DONE,
+      [TIMEOUT_EARLY] = END_EARLY,
+      [CANCEL] = END_DONE,
+      [HOUSE_FAILS] = END_DONE}},
+    {"sent",
+     {[COMPLETED] = "completed",
+      [FAILED] = "failed",
+      [TIMEOUT] = "timeout",
+      [HOUSE_FAILS] = "failed"},
+     {[COMPLETED] = END_DONE,
+      [FAILED] = END_DONE,
+      [STRANGER] = END_STRANGER,
+      [TIMEOUT] = END_DONE,
+      [TIMEOUT_EARLY] = END_EARLY,
+      [CANCEL] = END_TOO_LATE,
+      [HOUSE_FAILS] = END_DONE}},
+#define ENDED(word)                                                                                \
+    {                                                                                              \
+        word, {0},                                                                                 \
+        {                                                                                          \
+            [COMPLETED] = END_LATE, [FAILED] = END_LATE, [STRANGER] = END_STRANGER,                \
+            [TIMEOUT] = END_LATE, [TIMEOUT_EARLY] = END_LATE, [CANCEL] = END_LATE,                 \
+            [HOUSE_FAILS] = END_LATE                                                               \
+        }                                                                                          \
+    }
+    ENDED("completed"),
+    ENDED("failed"),
+    ENDED("timeout"),
+    {"cancelled",
+     {0},
+     {[COMPLETED] = END_LATE,
+      [FAILED] = END_LATE,
+      [STRANGER] = END_STRANGER,
+      [TIMEOUT] = END_LATE,
+      [TIMEOUT_EARLY] = END_LATE,
+      [CANCEL] = END_LATE,
+      [HOUSE_FAILS] = END_LATE}},
+};
+
+/* Brought there by the calls themselves, so that loads and history are as they should be. */
+static void bring_to(struct cx *cx, const struct command_request *q, const char *state)
+{
+    struct assigned a;
+    struct command c;
+
+    if (!strcmp(state, "pending"))
+        return;
+    ck_ok(request_assign(cx, db, q->request_id, &a));
+    ck_assert_int_eq(a.outcome, ASSIGN_FOUND);
+    if (!strcmp(state, "assigned"))
+        return;
+    if (!strcmp(state, "cancelled")) {
+        struct command_request after;
+        ck_ok(request_cancel(cx, db, &rules, TENANT, q->request_id, NINA, &after));
+        return;
+    }
+    ck_assert_uint_eq(take(cx, q->request_id, &c), 1);
+    if (!strcmp(state, "completed"))
+        end_of(cx, q->job_id, "a1", REQUEST_COMPLETED);
+    if (!strcmp(state, "failed"))
+        end_of(cx, q->job_id, "a1", REQUEST_FAILED);
+    if (!strcmp(state, "timeout")) {
+        SIDE("UPDATE requests SET deadline = now()");
+        end_of(cx, q->job_id, NULL, REQUEST_TIMEOUT);
+    }
+    ck_assert_str_eq(SIDE("SELECT status FROM requests"), state);
+}
+
+static int call(struct cx *cx, const struct command_request *q, enum call c)
+{
+    const char *const jobs[] = {q->job_id}, *const agents[] = {"a1"}, *const * ids;
+    struct assigned a;
+    struct command cmd;
+    size_t n;
+
+    switch (c) {
+    case ASSIGN:
+        ck_ok(request_assign(cx, db, q->request_id, &a));
+        return 0;
+    case WAITING:
+        ck_ok(request_assign_waiting(cx, db, "a1", 10, &ids, &n));
+        return 0;
+    case TAKE:
+        take(cx, q->request_id, &cmd);
+        return 0;
+    case DELIVERED:
+        ck_ok(requests_delivered(cx, db, jobs, agents, 1));
+        return 0;
+    case COMPLETED:
+        return end_of(cx, q->job_id, "a1", REQUEST_COMPLETED).verdict;
+    case FAILED:
+        return end_of(cx, q->job_id, "a1", REQUEST_FAILED).verdict;
+    case STRANGER:
+        return end_of(cx, q->job_id, "a2", REQUEST_COMPLETED).verdict;
+    case TIMEOUT:
+        SIDE("UPDATE requests SET deadline = now() - interval '1 s'");
+        return end_of(cx, q->job_id, NULL, REQUEST_TIMEOUT).verdict;
+    case TIMEOUT_EARLY:
+        return end_of(cx, q->job_id, NULL, REQUEST_TIMEOUT).verdict;
+    case CANCEL:
+        return end_of(cx, q->job_id, NULL, REQUEST_CANCELLED).verdict;
+    case HOUSE_FAILS:
+        return end_of(cx, q->job_id, NULL, REQUEST_FAILED).verdict;
+    case CALLS:
+        break;
+    }
+    return 0;
+}
+
+WORLD_LOOP_TEST(every_call_in_every_state)
+{
+    const int s = world_row / CALLS;
+    const enum call c = (enum call)(world_row % CALLS);
+    struct command_request q;
+
+    request_put(cx, &(struct request_new){0}, &q);
+    agent_put("a1", "CPE", "{}");
+    bring_to(cx, &q, table[s].state);
+    agent_put("a2", "CPE", "{}");
+    const char *result = SIDE("SELECT coalesce(result::text, '') || sends FROM requests");
+    int verdict = call(cx, &q, c);
+    const char *want = table[s].after[c] ? table[s].after[c] : table[s].state;
+    ck_assert_msg(str_eq(SIDE("SELECT status FROM requests"), want), "%s, %s: %s", table[s].state,
+                  call_words[c], SIDE("SELECT status FROM requests"));
+    if (c >= COMPLETED)
+        ck_assert_msg(verdict == (int)table[s].verdict[c], "%s, %s: verdict %d", table[s].state,
+                      call_words[c], verdict);
+    if (!table[s].after[c] && !(c == TAKE && !strcmp(want, "sent")))
+        ck_assert_str_eq(SIDE("SELECT coalesce(result::text, '') || sends FROM requests"), result);
+    ck_assert_str_eq(SIDE("SELECT (delivered_at IS NOT NULL)::text FROM requests"),
+                     c == DELIVERED && !strcmp(table[s].state, "sent") ? "true" : "false");
+    world_is_sound();
+    return OK;
+}
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("request_moves");
+    TCase *tc = tcase_create("moves");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, only_legal_moves, 0, COUNT(states) * COUNT(states));
+    tcase_add_loop_test(tc, rules_hold_whoever_writes, 0, COUNT(rules_of_rows));
+    tcase_add_loop_test(tc, every_call_in_every_state, 0, COUNT(table) * CALLS);
+    suite_add_tcase(s, tc);
+    return s;
+}
+
+int main(void)
+{
+    return stores_main(&stores, &(struct stores_opts){.no_redis = true}, world_make, suite);
+}
