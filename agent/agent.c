@@ -19,13 +19,15 @@
 #include <sys/queue.h>
 
 #define MESSAGE_MAX KiB(256)
-#define ENVELOPE    256      /* bytes of a result frame besides its response */
-#define WELCOME_MS  15000    /* from hello to welcome at most */
-#define PACE_BYTES  KiB(128) /* kept results wait while so much is unsent */
-#define PACE_MS     100
-#define CANCEL_MS   5000 /* cancelled commands are gone by then */
-#define GOODBYE_MS  3000
-#define NAME_CHARS  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
+#define TOO_LARGE                                                                                  \
+    "{\"error\":{\"code\":\"too_large\",\"message\":\"the result fits into no message\"}}"
+#define ENVELOPE   256      /* bytes of a result frame besides its response */
+#define WELCOME_MS 15000    /* from hello to welcome at most */
+#define PACE_BYTES KiB(128) /* kept results wait while so much is unsent */
+#define PACE_MS    100
+#define CANCEL_MS  5000 /* cancelled commands are gone by then */
+#define GOODBYE_MS 3000
+#define NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
 
 enum session { AWAY, GREETING, READY };
 
@@ -96,9 +98,12 @@ static bool send_result(struct agent *a, const char *job_id, bool completed, con
     return a->session == READY && send_text(a, text);
 }
 
+/* A result that was kept for a hub which takes longer messages would end each session with this one. */
 static void offer(struct agent *a, struct journal_entry *e)
 {
-    if (!send_result(a, e->job_id, e->completed, e->response))
+    bool fits = strlen(e->response) + ENVELOPE <= a->message_max;
+
+    if (!send_result(a, e->job_id, fits && e->completed, fits ? e->response : TOO_LARGE))
         return;
     e->offered_mono_ms = clock_mono_ms();
     if (!evtimer_pending(&a->repeat, NULL))
@@ -189,7 +194,7 @@ static rc carry_out(struct cx *cx, struct task *t)
         OK) /* told all the same; after a crash now it would be reported as interrupted, too late to matter */
         log_fail(LOG_ERROR, "result.not_written", cx, r, kv_str("job", t->job_id));
     struct journal_entry *e = journal_find(a->o.journal, t->job_id);
-    if (e)
+    if (e && e->state == JOURNAL_DONE)
         offer(a, e);
     return OK;
 }

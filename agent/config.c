@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define LINE_MAX_    KiB(8)
-#define NAME_MAX_    40 /* of a command: libinih keeps 50 bytes of a section's name */
+#define NAME_MAX_    40      /* of a command: libinih keeps 50 bytes of a section's name */
+#define METADATA_MAX KiB(16) /* a hub takes no more */
 #define TOKEN_MAX    256
 #define VALUE_MAX    4096
 #define COMMANDS_MAX 256
@@ -52,7 +53,7 @@ static const struct row agent_rows[] = {
 static const struct row command_rows[] = {
     {"args", TEXT, offsetof(struct config_command, args), "no", 1, 8},
     {"kill_after", DURATION, offsetof(struct config_command, kill_after_ms), "5s", 0, 600000},
-    {"output_max", BYTES, offsetof(struct config_command, output_max), "65536", 0, 1048576},
+    {"output_max", BYTES, offsetof(struct config_command, output_max), "65536", 0, 262144},
     {"program", PATH, offsetof(struct config_command, program), NULL, 1, VALUE_MAX},
     {"time_limit", DURATION, offsetof(struct config_command, time_limit_ms), "30s", 10, 86400000},
 };
@@ -186,7 +187,7 @@ static rc take(struct cx *cx, struct reading *g, const char *section, const char
                const char *value)
 {
     struct config *c = g->config;
-    struct config_command *command;
+    struct config_command *command = NULL;
 
     if (strcmp(section, "agent") == 0)
         return strcmp(name, "url") == 0
@@ -293,6 +294,8 @@ rc config_load(struct cx *cx, const char *file, struct config *ret)
     try(read_ini(cx, file, &(struct reading){cx, &c, metadata}));
     try(complete(cx, &c, metadata));
     c.metadata = xstrdup(json_print(cx, metadata));
+    if (strlen(c.metadata) > METADATA_MAX)
+        return fail(cx, CONFIG, "the metadata is longer than %zu bytes", METADATA_MAX);
     *ret = c;
     c = (struct config){0};
     return OK;
