@@ -3,80 +3,17 @@
 #include "base/id.h"
 #include "secure/ca.h"
 #include "secure/tls.h"
+#include "tests/e2e/device.h"
 #include "tests/sim/hub_door.h"
 #include "tests/support/fibers.h"
-#include "tests/support/proc.h"
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 struct world {
     struct hub_door *door;
-    struct proc *agent;
-    char dir[128];
+    struct device d;
+    struct proc *fleet;
     char job[ID_LEN + 1];
 };
-
-/* ---------------------------------------------------------------- an agent */
-
-static void put(const char *dir, const char *name, mode_t mode, const char *text)
-{
-    _cleanup_(freep) char *path = xasprintf("%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-
-    if (!f || fputs(text, f) < 0 || fclose(f) != 0 || chmod(path, mode) < 0)
-        support_die("%s cannot be written", path);
-}
-
-/* What "marks" did is one line each in DIR/marks: the ledger of what was really carried out. */
-static int marks(const struct world *w)
-{
-    _cleanup_(freep) char *path = xasprintf("%s/marks", w->dir);
-    FILE *f = fopen(path, "re");
-    int n = 0;
-
-    for (int c; f && (c = fgetc(f)) != EOF;)
-        n += c == '\n';
-    if (f)
-        fclose(f);
-    return n;
-}
-
-static void configure(struct world *w, const char *url, const char *more)
-{
-    static int worlds;
-    _cleanup_(freep) char *mark = NULL, *slow = NULL, *ini = NULL;
-
-    snprintf(w->dir, sizeof w->dir, "%s/agent-%d", support_dir(), ++worlds);
-    if (mkdir(w->dir, 0700) < 0)
-        support_die("%s cannot be made", w->dir);
-    mark = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\necho '{\"marked\":true}'\n",
-                     w->dir);
-    slow = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\nwhile ! [ -e %s/go ]; do "
-                     "sleep 0.05; done\necho done\n",
-                     w->dir, w->dir);
-    ini = xasprintf("[agent]\nurl = %s\nagent_id = a1\ntoken_file = %s/token\nstate_dir = "
-                    "%s/state\nreconnect_min = 20ms\n"
-                    "reconnect_max = 200ms\nsuperseded_wait = 1500ms\nstop_grace = 200ms\ntype = "
-                    "cpe\n%s\n[metadata]\nsite = 12\n"
-                    "[command mark]\nprogram = %s/mark\n"
-                    "[command slow]\nprogram = %s/slow\n"
-                    "[command echo]\nprogram = /bin/cat\nargs = stdin\n",
-                    url, w->dir, w->dir, more, w->dir, w->dir);
-    put(w->dir, "mark", 0700, mark);
-    put(w->dir, "slow", 0700, slow);
-    put(w->dir, "token", 0600, "mwa_abc\n");
-    put(w->dir, "agent.ini", 0600, ini);
-}
-
-static void start(struct world *w)
-{
-    _cleanup_(freep) char *ini = xasprintf("%s/agent.ini", w->dir);
-    const char *argv[] = {built("agent/mihwar-agent"), "--config", ini, NULL};
-
-    w->agent = proc_start(&(struct proc_opts){.name = "agent", .argv = argv});
-}
-
 /* A door, and an agent that has been welcomed by it. */
 static rc meet(struct cx *cx, struct world *w)
 {
@@ -84,8 +21,8 @@ static rc meet(struct cx *cx, struct world *w)
 
     try(hub_door_new(cx, NULL, 0, &w->door));
     snprintf(url, sizeof url, "ws://127.0.0.1:%d", hub_door_port(w->door));
-    configure(w, url, "");
-    start(w);
+    device_make(&w->d, "a1", url, "mwa_abc\n", "");
+    device_start(&w->d);
     door_wait(cx, w->door->welcomed == 1);
     id_new(w->job);
     return OK;
@@ -93,7 +30,8 @@ static rc meet(struct cx *cx, struct world *w)
 
 static void part(struct world *w)
 {
-    w->agent = proc_free(w->agent);
+    device_kill(&w->d);
+    w->fleet = proc_free(w->fleet);
     w->door = hub_door_free(w->door);
 }
 
@@ -145,11 +83,11 @@ static rc never_twice(struct cx *cx, void *arg)
 
     for (int i = 0; i < 5; i++)
         hub_door_command(w->door, w->job, "slow", "{}", 30000);
-    door_wait(cx, marks(w) == 1);
+    door_wait(cx, device_marks(&w->d) == 1);
     hub_door_command(w->door, w->job, "slow", "{}", 30000);
     door_wait(cx, hub_door_count(w->door, "ack", w->job) == 6);
     ck_assert_int_eq(results(w), 0);
-    put(w->dir, "go", 0600, "");
+    device_let_go(&w->d);
     door_wait(cx, results(w) == 1);
     ck_assert_str_eq(result_text(w, "response.output"), "done\n");
     hub_door_command(w->door, w->job, "slow", "{}",
@@ -159,7 +97,7 @@ static rc never_twice(struct cx *cx, void *arg)
     door_wait(cx, w->door->welcomed == 2);
     hub_door_command(w->door, w->job, "slow", "{}", 30000);
     door_wait(cx, results(w) == 3);
-    ck_assert_int_eq(marks(w), 1);
+    ck_assert_int_eq(device_marks(&w->d), 1);
     return OK;
 }
 
@@ -176,9 +114,8 @@ static rc until_acknowledged(struct cx *cx, void *arg)
     hub_door_close(w->door, 1001);
     door_wait(cx, results(w) == 3);
     door_wait(cx, results(w) == 4); /* in the same session: 10 s later */
-    proc_kill9(w->agent);
-    proc_free(w->agent);
-    start(w);
+    device_kill(&w->d);
+    device_start(&w->d);
     door_wait(cx, results(w) == 5);
     w->door->no_result_ack = false;
     hub_door_result_ack(w->door, w->job);
@@ -192,7 +129,7 @@ static rc until_acknowledged(struct cx *cx, void *arg)
         door_wait(cx, w->door->welcomed == known + 1);
     }
     ck_assert_int_eq(results(w), 5);
-    ck_assert_int_eq(marks(w), 1);
+    ck_assert_int_eq(device_marks(&w->d), 1);
     return OK;
 }
 
@@ -203,9 +140,9 @@ static rc hub_restarts(struct cx *cx, void *arg)
     int port = hub_door_port(w->door);
 
     hub_door_command(w->door, w->job, "slow", "{}", 30000);
-    door_wait(cx, marks(w) == 1);
+    door_wait(cx, device_marks(&w->d) == 1);
     w->door = hub_door_free(w->door);
-    put(w->dir, "go", 0600, "");
+    device_let_go(&w->d);
     try(fiber_sleep(cx, 300)); /* time for attempts that are refused; nothing depends on how many */
     try(hub_door_new(cx, NULL, port, &w->door));
     door_wait(cx, results(w) == 1);
@@ -219,17 +156,16 @@ static rc killed_mid_command(struct cx *cx, void *arg)
     struct world *w = arg;
 
     hub_door_command(w->door, w->job, "slow", "{}", 60000);
-    door_wait(cx, marks(w) == 1);
-    proc_kill9(w->agent);
-    proc_free(w->agent);
-    start(w);
+    door_wait(cx, device_marks(&w->d) == 1);
+    device_kill(&w->d);
+    device_start(&w->d);
     door_wait(cx, results(w) >= 1);
     ck_assert_str_eq(result_text(w, "status"), "failed");
     ck_assert_str_eq(result_text(w, "response.error.code"), "interrupted");
     hub_door_command(w->door, w->job, "slow", "{}", 60000);
     door_wait(cx, results(w) >= 2);
     ck_assert_str_eq(result_text(w, "response.error.code"), "interrupted");
-    ck_assert_int_eq(marks(w), 1);
+    ck_assert_int_eq(device_marks(&w->d), 1);
     return OK;
 }
 
@@ -238,13 +174,13 @@ static rc stopped_mid_command(struct cx *cx, void *arg)
     struct world *w = arg;
 
     hub_door_command(w->door, w->job, "slow", "{}", 60000);
-    door_wait(cx, marks(w) == 1);
-    proc_signal(w->agent, SIGTERM);
-    door_wait(cx, !proc_alive(w->agent));
-    ck_assert_int_eq(proc_wait(w->agent, 0), 0);
+    door_wait(cx, device_marks(&w->d) == 1);
+    proc_signal(w->d.agent, SIGTERM);
+    door_wait(cx, !proc_alive(w->d.agent));
+    ck_assert_int_eq(proc_wait(w->d.agent, 0), 0);
     ck_assert_int_eq(w->door->close_code, 1001);
-    proc_free(w->agent);
-    start(w);
+    device_kill(&w->d);
+    device_start(&w->d);
     door_wait(cx, results(w) >= 1);
     ck_assert_str_eq(result_text(w, "response.error.code"), "interrupted");
     return OK;
@@ -254,9 +190,9 @@ static rc stopped_idle(struct cx *cx, void *arg)
 {
     struct world *w = arg;
 
-    proc_signal(w->agent, SIGTERM);
-    door_wait(cx, !proc_alive(w->agent));
-    ck_assert_int_eq(proc_wait(w->agent, 0), 0);
+    proc_signal(w->d.agent, SIGTERM);
+    door_wait(cx, !proc_alive(w->d.agent));
+    ck_assert_int_eq(proc_wait(w->d.agent, 0), 0);
     door_wait(cx, w->door->lost == 1);
     ck_assert_int_eq(w->door->close_code, 1001);
     return OK;
@@ -280,9 +216,9 @@ static rc revoked(struct cx *cx, void *arg)
     struct world *w = arg;
 
     hub_door_close(w->door, 4003);
-    door_wait(cx, !proc_alive(w->agent));
-    ck_assert_int_eq(proc_wait(w->agent, 0), 3);
-    _cleanup_(freep) char *log = proc_log(w->agent);
+    door_wait(cx, !proc_alive(w->d.agent));
+    ck_assert_int_eq(proc_wait(w->d.agent, 0), 3);
+    _cleanup_(freep) char *log = proc_log(w->d.agent);
     ck_assert_ptr_nonnull(strstr(log, "agent.revoked"));
     ck_assert_int_eq(w->door->asked, 1);
     return OK;
@@ -312,7 +248,7 @@ static rc token_rotated(struct cx *cx, void *arg)
     w->door->refuse_status = 401;
     hub_door_cut(w->door);
     door_wait(cx, w->door->asked >= 2);
-    put(w->dir, "token", 0600, "mwa_new\n");
+    device_put(&w->d, "token", "mwa_new\n");
     w->door->refuse_status = 0;
     door_wait(cx, w->door->welcomed == 2);
     ck_assert_str_eq(w->door->bearer, "mwa_new");
@@ -372,7 +308,7 @@ static rc nonsense(struct cx *cx, void *arg)
     }
     hub_door_command(w->door, w->job, "mark", "{}", 10000);
     door_wait(cx, results(w) >= 1);
-    ck_assert_int_eq(marks(w), 1);
+    ck_assert_int_eq(device_marks(&w->d), 1);
     return OK;
 }
 
@@ -430,10 +366,11 @@ static rc with_certificates(struct cx *cx, void *arg)
                                     .ca = in_ca(cx, ca, "ca.crt")},
                 &tls));
     try(hub_door_new(cx, tls, 0, &w->door));
-    configure(
-        w, arena_printf(&cx->arena, "wss://localhost:%d", hub_door_port(w->door)),
+    device_make(
+        &w->d, "a1", arena_printf(&cx->arena, "wss://localhost:%d", hub_door_port(w->door)),
+        "mwa_abc\n",
         arena_printf(&cx->arena, "ca = %s/ca.crt\n%s", ca, certificates[i].no_cert ? "" : own));
-    start(w);
+    device_start(&w->d);
     if (certificates[i].welcome) {
         door_wait(cx, w->door->welcomed == 1);
         id_new(w->job);
@@ -442,7 +379,7 @@ static rc with_certificates(struct cx *cx, void *arg)
     } else {
         bool seen = false;
         for (int n = 0; n < 3000 && !seen; n++) {
-            _cleanup_(freep) char *log = proc_log(w->agent);
+            _cleanup_(freep) char *log = proc_log(w->d.agent);
             seen = strstr(log, certificates[i].why) != NULL;
             try(fiber_sleep(cx, 10));
         }
@@ -488,10 +425,10 @@ static int ledger_lines(const char *path)
 
 static void start_fleet(struct world *w, const char *url)
 {
-    _cleanup_(freep) char *agents = xasprintf("%s/agents", w->dir),
-                          *ledger = xasprintf("%s/ledger", w->dir),
-                          *state = xasprintf("%s/fleet", w->dir),
-                          *stats = xasprintf("%s/stats", w->dir);
+    _cleanup_(freep) char *agents = xasprintf("%s/agents", w->d.dir),
+                          *ledger = xasprintf("%s/ledger", w->d.dir),
+                          *state = xasprintf("%s/fleet", w->d.dir),
+                          *stats = xasprintf("%s/stats", w->d.dir);
     FILE *f = fopen(agents, "we");
 
     for (int i = 0; f && i < MEMBERS; i++)
@@ -520,7 +457,7 @@ static void start_fleet(struct world *w, const char *url)
                           "--reconnect-max",
                           "50",
                           NULL};
-    w->agent = proc_start(&(struct proc_opts){.name = "fleet", .argv = argv});
+    w->fleet = proc_start(&(struct proc_opts){.name = "fleet", .argv = argv});
 }
 
 /* Many agents that lose their connections, before a hub that sends each command until it has the result. */
@@ -532,7 +469,7 @@ static rc fleet_body(struct cx *cx, void *arg)
     int results = 0;
 
     try(hub_door_new(cx, NULL, 0, &w.door));
-    configure(&w, "ws://h", "");
+    device_make(&w.d, "a1", "ws://h", "", "");
     start_fleet(&w, arena_printf(&cx->arena, "ws://127.0.0.1:%d", hub_door_port(w.door)));
     for (int i = 0; i < JOBS; i++)
         id_new(jobs[i]);
@@ -553,10 +490,10 @@ static rc fleet_body(struct cx *cx, void *arg)
     }
     ck_assert_int_eq(results, JOBS);
     ck_assert_int_gt(w.door->welcomed, MEMBERS); /* connections were lost */
-    ck_assert_int_eq(ledger_lines(arena_printf(&cx->arena, "%s/ledger", w.dir)), JOBS);
-    proc_signal(w.agent, SIGTERM);
-    door_wait(cx, !proc_alive(w.agent));
-    ck_assert_int_eq(proc_wait(w.agent, 0), 0);
+    ck_assert_int_eq(ledger_lines(arena_printf(&cx->arena, "%s/ledger", w.d.dir)), JOBS);
+    proc_signal(w.fleet, SIGTERM);
+    door_wait(cx, !proc_alive(w.fleet));
+    ck_assert_int_eq(proc_wait(w.fleet, 0), 0);
     part(&w);
     return OK;
 }
