@@ -18,10 +18,11 @@ START_TEST(agents)
     ck_assert_str_eq(cli_text(&made, "status"), "inactive");
     done(CLI(&h, "agent", "add", "core-1", "--tenant", "demo", "--type", "switch"));
     refused(CLI(&h, "agent", "add", "cpe-1", "--tenant", "cedar", "--type", "cpe"), 1, "agent_id");
-    refused(CLI(&h, "agent", "add", "no/slash", "--tenant", "demo", "--type", "cpe"), 1, "agent_id");
+    refused(CLI(&h, "agent", "add", "no/slash", "--tenant", "demo", "--type", "cpe"), 1,
+            "agent_id");
     refused(CLI(&h, "agent", "add", "x", "--tenant", "demo"), 2, "needs --type VALUE");
-    refused(CLI(&h, "agent", "add", "x", "--tenant", "demo", "--type", "cpe", "--metadata", "[1]"), 1,
-            "metadata");
+    refused(CLI(&h, "agent", "add", "x", "--tenant", "demo", "--type", "cpe", "--metadata", "[1]"),
+            1, "metadata");
 
     done(CLI_WITH(&h, .expect = "agent_ls", "agent", "ls", "--tenant", "demo"));
     AUTO(north) = CLI(&h, "agent", "ls", "--match", "{\"site\":\"north\"}", "--type", "cpe",
@@ -57,8 +58,7 @@ START_TEST(tokens)
     cli_fields(first.json, "token_id:s agent_id:s expires_at:s? token:s");
     ck_assert_int_eq(strncmp(cli_text(&first, "token"), "mwa_", 4), 0);
     cli_secret(cli_text(&first, "token"));
-    AUTO(second) =
-        CLI(&h, "agent", "token", "add", "cpe-1", "--expires", "90d", "--grace", "1h");
+    AUTO(second) = CLI(&h, "agent", "token", "add", "cpe-1", "--expires", "90d", "--grace", "1h");
     ck_assert_msg(strstr(second.out, "mwa_") && strstr(second.err, "not shown again"), "%s%s",
                   second.out, second.err);
     refused(CLI(&h, "agent", "token", "add", "nobody"), 1, "no such agent");
@@ -103,8 +103,8 @@ START_TEST(requests)
             2, "not both");
     refused(CLI(&h, "request", "send", "re boot", "--tenant", "demo", "--agent", "cpe-1"), 1,
             "command");
-    refused(CLI(&h, "request", "send", "reboot", "--tenant", "demo", "--agent", "cpe-1", "--payload",
-                "{"),
+    refused(CLI(&h, "request", "send", "reboot", "--tenant", "demo", "--agent", "cpe-1",
+                "--payload", "{"),
             1, "");
     refused(CLI(&h, "request", "send", "reboot", "--tenant", "demo", "--agent", "cpe-1", "--wait",
                 "300ms"),
@@ -120,7 +120,8 @@ START_TEST(requests)
     done(CLI_WITH(&h, .expect = "request_show", "request", "show", id));
     AUTO(shown) = CLI(&h, "request", "show", id, "--json");
     cli_fields(cJSON_GetObjectItem(shown.json, "request"), REQUEST);
-    cli_fields(cJSON_GetObjectItem(shown.json, "timeline"), "at:s step:s agent:s? actor:s detail:s?");
+    cli_fields(cJSON_GetObjectItem(shown.json, "timeline"),
+               "at:s step:s agent:s? actor:s detail:s?");
     refused(CLI(&h, "request", "show", "01a00000-0000-7000-8000-00000000000a"), 1, "");
 
     AUTO(back) = CLI(&h, "request", "cancel", id, "--json");
@@ -153,8 +154,8 @@ START_TEST(the_black_box)
     AUTO(whole) = CLI(&h, "audit", "verify", "--json");
     cli_fields(cJSON_GetObjectItem(whole.json, "verdict"),
                "whole:b rows:n first_seq:n last_seq:n faults:n anchor:s");
-    ck_assert_int_ge(cJSON_GetObjectItem(cJSON_GetObjectItem(whole.json, "verdict"), "rows")->valueint,
-                     2);
+    ck_assert_int_ge(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(whole.json, "verdict"), "rows")->valueint, 2);
     const char *anchor = cli_text(&whole, "verdict.anchor");
     done(CLI(&h, "audit", "verify", "--anchor", anchor));
     refused(CLI(&h, "audit", "verify", "--anchor", "12"), 2, "SEQ:HASH");
@@ -168,8 +169,9 @@ START_TEST(the_black_box)
     AUTO(json) = CLI_WITH(&h, .answers = true, "audit", "verify", "--json");
     ck_assert_msg(json.status == 1 && strstr(json.out, "\"whole\":false") && strstr(json.out, job),
                   "%d %s", json.status, json.out);
-    behind_the_back("UPDATE command_history h SET requested_by = r.requested_by_name FROM requests r "
-                    "WHERE r.job_id = h.job_id AND h.seq = 1 RETURNING 1");
+    behind_the_back(
+        "UPDATE command_history h SET requested_by = r.requested_by_name FROM requests r "
+        "WHERE r.job_id = h.job_id AND h.seq = 1 RETURNING 1");
     done(CLI(&h, "audit", "verify"));
     refused(CLI_WITH(&h, .answers = true, "audit", "verify", "--anchor",
                      "1:0000000000000000000000000000000000000000000000000000000000000000"),
