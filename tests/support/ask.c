@@ -37,7 +37,7 @@ static struct pg_kept {
     PGconn *c;
     pid_t pid;
     char url[192];
-} pg_kept[4];
+} pg_kept[8];
 
 static void no_notice(void *arg, const char *words)
 {

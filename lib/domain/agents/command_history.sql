@@ -24,7 +24,7 @@ SELECT seq, job_id, prev_hash, hash,
                          to_char(completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                          to_char(archived_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))::text
   FROM command_history
- WHERE (seq, job_id) > ($1::bigint, $2::uuid) AND seq >= $1 AND seq <= $3::bigint
+ WHERE (seq, job_id) > ($1::bigint, $2::uuid) AND seq >= greatest($1, 1) AND seq <= $3::bigint
  ORDER BY seq, job_id
  LIMIT $4::int;
 
