@@ -11,9 +11,12 @@
  *   gather, gather_requests      POST /v1/orders, /v1/requests: many of them, one commit
  *   mask, end_rules              what is taken out of payloads, and how a request's end is judged
  *   feed                         who waits for which order's next event
+ *   instance_id                  of this process: its inbox, and what agents.hub_instance_id says
+ *   agents                       their sessions
  *   server                       the listener and its requests
  */
 #pragma once
+#include "base/id.h"
 #include "base/settings.h"
 #include "domain/agents/request_move.h"
 #include "pg/pg.h"
@@ -35,6 +38,8 @@ struct hub {
     struct mask *mask; /* of payloads and results that are kept */
     struct end_rules end_rules;
     struct order_feed *feed;
+    char instance_id[ID_LEN + 1];
+    struct agent_sessions *agents;
     struct server *server;
     bool draining;
 };

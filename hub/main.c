@@ -16,6 +16,7 @@
 #include "hub/key_usage.h"
 #include "hub/limiter.h"
 #include "hub/metrics.h"
+#include "hub/realtime/agent_sessions.h"
 #include "hub/realtime/order_feed.h"
 #include "hub/refusals.h"
 #include "hub/server.h"
@@ -81,12 +82,14 @@ static rc drain(struct cx *cx, void *arg)
     struct hub *hub = arg;
     /* the supervisor kills at the end of the grace: leave some of it for ending what is cut off */
     int64_t grace = hub->settings->shutdown_grace * 8 / 10;
+    int64_t end = clock_mono_ms() + grace;
     rc r;
 
     hub->draining = true;
     server_stop(hub->server);
     order_feed_wake(hub->feed);
-    r = server_drained(cx, hub->server, grace);
+    agent_sessions_drain(cx, hub->agents, grace);
+    r = server_drained(cx, hub->server, MAX(end - clock_mono_ms(), (int64_t)1));
     log_ev(r == OK ? LOG_INFO : LOG_WARN, "hub.drained",
            kv_int("cut_off", (int64_t)server_in_flight(hub->server)));
     gather_stop(cx, hub->gather);
@@ -127,7 +130,8 @@ static rc open_stores(struct cx *cx, struct hub *hub)
     hub->callers = limiter_new(s->refusals_burst, s->refusals_rate, CALLERS_MAX);
     hub->refusals = refusals_new(hub->db, hub->metrics, security_events_add);
     hub->feed = order_feed_new(hub->db);
-    return OK;
+    id_new(hub->instance_id);
+    return agent_sessions_new(cx, hub, &hub->agents);
 }
 
 static void close_stores(struct hub *hub)
@@ -179,6 +183,7 @@ static int child_main(int index, void *arg)
     loop_run();
 
     server_flush(hub.server);
+    hub.agents = agent_sessions_free(hub.agents); /* its connections are the server's */
     hub.server = server_free(hub.server);
     hub.gather = gather_free(hub.gather);
     hub.gather_requests = gather_free(hub.gather_requests);

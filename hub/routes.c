@@ -84,6 +84,9 @@ const struct route routes[] = {
     {M_DELETE, "/v1/agents/{id}/tokens/{token_id}", PERM_AGENTS_WRITE, agent_tokens_delete, 0, 204,
      "agent_tokens_revoke", "Revoke a token; a session that began with it ends", NULL, NULL, NULL},
 
+    {M_GET, "/v1/agent/session", PERM_AGENTS_CONNECT, agent_session_get, 0, 101, "agent_session",
+     "An agent's session: upgrades to WebSocket (docs/agent-protocol.md)", NULL, NULL, "agent_id"},
+
     {M_GET, "/healthz", PUBLIC, health_get, 0, 200, "healthz", "The process is alive", NULL,
      "Health", NULL},
     {M_GET, "/readyz", PUBLIC, ready_get, 0, 200, "readyz", "Stores reachable, schema current",

@@ -13,6 +13,8 @@ rc answer_once(struct cx *cx, struct request *q,
  * provider.*, request.*): a caller could otherwise set them on another's order or request. */
 rc task_allowed(struct cx *cx, const char *task);
 
+/* agent_session.c */
+rc agent_session_get(struct cx *cx, struct request *q) MW_PARKS;
 /* orders.c */
 extern const struct gather_kind gather_orders;
 rc orders_post(struct cx *cx, struct request *q) MW_PARKS;

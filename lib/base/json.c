@@ -229,3 +229,91 @@ char *json_print(struct cx *cx, const cJSON *v)
     cJSON_free(s);
     return p;
 }
+
+/* ------------------------------------------------------------------ as it was written */
+
+#define DIGITS_MAX 300
+
+/* What cJSON takes for white space. */
+static const char *skip_space(const char *p, const char *end)
+{
+    while (p < end && (unsigned char)*p <= ' ')
+        p++;
+    return p;
+}
+
+/* p is at a quote; behind the closing one. */
+static const char *skip_string(const char *p, const char *end, bool *odd)
+{
+    for (p++; p < end && *p != '"'; p++) {
+        *odd |= (unsigned char)*p < ' ';
+        p += *p == '\\';
+    }
+    return p < end ? p + 1 : end;
+}
+
+static const char *skip_number(const char *p, const char *end, bool *odd)
+{
+    const char *start = p;
+
+    p += *p == '-';
+    *odd |= end - p > 1 && *p == '0' && p[1] >= '0' && p[1] <= '9';
+    for (; p < end && strchr("+-.0123456789eE", *p); p++)
+        *odd |= strchr("+-eE", *p) != NULL;
+    *odd |= p[-1] == '.' || p - start > DIGITS_MAX;
+    return p;
+}
+
+/* Behind the value that begins at p. */
+static const char *skip_value(const char *p, const char *end, bool *odd)
+{
+    int depth = 0;
+
+    while (p < end) {
+        if (*p == '"') {
+            p = skip_string(p, end, odd);
+        } else if (*p == '-' || (*p >= '0' && *p <= '9')) {
+            p = skip_number(p, end, odd);
+        } else {
+            *odd |= (unsigned char)*p < ' ' && !strchr("\t\r\n", *p);
+            depth += (*p == '{' || *p == '[') - (*p == '}' || *p == ']');
+            if (depth < 0 || (depth == 0 && *p == ','))
+                return p;
+            p++;
+        }
+        if (depth == 0 && (p == end || (unsigned char)*p <= ' ' || strchr(",]}", *p)))
+            return p;
+    }
+    return end;
+}
+
+bool json_raw_member(const char *s, size_t n, const char *name, const char **ret, size_t *ret_n,
+                     bool *ret_odd)
+{
+    const char *end = s + n, *p = skip_space(s, end);
+    size_t want = strlen(name);
+
+    if (p == end || *p != '{')
+        return false;
+    for (p++; (p = skip_space(p, end)) < end && *p == '"'; p++) {
+        const char *key = p, *value;
+        bool odd = false, ignored;
+
+        p = skip_string(p, end, &odd);
+        ignored = (size_t)(p - key) != want + 2 || memcmp(key + 1, name, want) != 0;
+        p = skip_space(p, end);
+        value = skip_space(p + 1, end); /* p is at the colon */
+        odd = false;
+        p = skip_value(value, end, &odd);
+        if (!ignored) {
+            *ret = value;
+            *ret_n = (size_t)(p - value);
+            *ret_odd = odd;
+            return true;
+        }
+        p = skip_space(p, end);
+        if (p == end || *p != ',')
+            return false;
+    }
+    return false;
+}

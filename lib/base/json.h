@@ -35,3 +35,9 @@ const cJSON *json_path(const cJSON *o, const char *path);
 const char *json_text(struct cx *cx, const cJSON *v);
 /* Unformatted print into the arena. */
 char *json_print(struct cx *cx, const cJSON *v);
+/* The text of one member of an object as it was written, so that no digit of a number is lost; s is
+ * text that json_parse took. Points into s; false if no member is spelled so. *ret_odd: it has
+ * what this reader lets pass and a database may not (01, 1., an exponent, hundreds of digits, control
+ * characters): print the parsed value then. */
+bool json_raw_member(const char *s, size_t n, const char *name, const char **ret, size_t *ret_n,
+                     bool *ret_odd);

@@ -170,14 +170,16 @@ static void enter(struct websocket *w)
 
 static void hang_up(struct websocket *w)
 {
-    SSL *ssl = w->bev ? bufferevent_openssl_get_ssl(w->bev) : NULL;
+    SSL *ssl = w->bev && !w->o.let_go ? bufferevent_openssl_get_ssl(w->bev) : NULL;
 
     if (ssl && w->clean &&
         SSL_is_init_finished(ssl)) { /* close_notify, if the socket takes it now */
         SSL_shutdown(ssl);
         ERR_clear_error();
     }
-    if (w->bev)
+    if (w->bev && w->o.let_go)
+        w->o.let_go(w->o.lender);
+    else if (w->bev)
         bufferevent_free(w->bev);
     w->bev = NULL;
     websocket_cancel_end(w);

@@ -38,7 +38,10 @@ struct websocket_opts {
     size_t message_max; /* bytes of one assembled message; 0: 256 KiB */
     size_t unsent_max;  /* bytes that may wait for a peer that does not read; 0: 1 MiB */
     int64_t close_ms;   /* the close handshake takes at most this; 0: 5 s */
-    void *arg;          /* of the callbacks */
+    /* Who lends the bufferevent gets it back like this when the connection is over, and closes it. NULL: bufferevent_free. */
+    void (*let_go)(void *lender);
+    void *lender;
+    void *arg; /* of the callbacks below */
     /* A whole message: valid UTF-8 (it may contain U+0000), n bytes and a NUL behind them; gone when the callback returns. */
     void (*on_message)(void *arg, const char *text, size_t n);
     /* Something whole came: a message, a ping, a pong. Before on_message. May be NULL. */
