@@ -241,7 +241,50 @@ START_TEST(prints)
 }
 END_TEST
 
+static const struct {
+    const char *in, *want; /* NULL: no such member */
+    bool odd;
+} raws[] = {
+    {"{\"r\":1}", "1", false},
+    {"{\"a\":{\"r\":2},\"r\":[1,{\"r\":3}],\"b\":4}", "[1,{\"r\":3}]", false},
+    {" { \"r\" : \"x\\\"},{\" , \"b\" : 1 }", "\"x\\\"},{\"", false},
+    {"{\"r\":12345678901234567890.10 }", "12345678901234567890.10", false},
+    {"{\"r\":true}", "true", false},
+    {"{\"r\":null,\"r\":1}", "null", false},
+    {"{\"r\":{}}", "{}", false},
+    {"{\"r\":\"e+\"}", "\"e+\"", false},
+    {"{\"x\":1e9,\"r\":{\"a\":0}}", "{\"a\":0}", false},
+    {"{\"r\":1e400}", "1e400", true},
+    {"{\"r\":[01]}", "[01]", true},
+    {"{\"r\":1.}", "1.", true},
+    {"{\"r\":\"a\tb\"}", "\"a\tb\"", true},
+    {"{\"r\":[1,\v2]}", "[1,\v2]", true},
+    {"{\"q\":{\"r\":1}}", NULL, false},
+    {"{\"\\u0072\":1}", NULL, false},
+    {"[\"r\",1]", NULL, false},
+    {"{}", NULL, false},
+    {"7", NULL, false},
+};
+
+START_TEST(members_as_written)
+{
+    size_t n = strlen(raws[_i].in), got_n = 0;
+    _cleanup_(freep) char *exact = xmalloc(n);
+    const char *got = NULL;
+    bool odd = false;
+
+    memcpy(exact, raws[_i].in, n);
+    ck_assert_msg(json_raw_member(exact, n, "r", &got, &got_n, &odd) == (raws[_i].want != NULL),
+                  "case: %s", raws[_i].in);
+    if (raws[_i].want)
+        ck_assert_msg(got_n == strlen(raws[_i].want) && memcmp(got, raws[_i].want, got_n) == 0,
+                      "case: %s gave %.*s", raws[_i].in, (int)got_n, got);
+    ck_assert_msg(odd == raws[_i].odd, "case: %s", raws[_i].in);
+}
+END_TEST
+
 UNIT(json, {"texts", texts_are_judged, COUNT(texts)}, {"size", size_is_bounded},
      {"strings", string_fields, COUNT(strings)}, {"integers", integer_fields, COUNT(ints)},
      {"others", other_fields}, {"strangers", strangers_are_named, COUNT(strangers)},
-     {"paths", paths_lead_to_scalars, COUNT(paths)}, {"print", prints})
+     {"paths", paths_lead_to_scalars, COUNT(paths)}, {"print", prints},
+     {"raw", members_as_written, COUNT(raws)})

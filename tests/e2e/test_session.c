@@ -1,0 +1,679 @@
+/* test_session.c - agents and their sessions, before real hubs: a client of our own make says and hears every frame, and
+ * this program does what a worker does with a request.
+ *
+ *   test: request_create, request_assign, inbox_push ──► Redis ──► hub ══ WebSocket ══► client */
+#include "base/text.h"
+#include "domain/agents/agent_tokens.h"
+#include "domain/agents/inbox.h"
+#include "domain/agents/request_move.h"
+#include "redis/redis.h"
+#include "tests/e2e/session_client.h"
+#include "tests/e2e/wire.h"
+#include "tests/unit/unit.h"
+
+static struct house h;
+
+#define ONE(...)        pg_one(h.stores.database_url, __VA_ARGS__)
+#define HELLO           "{\"type\":\"hello\",\"version\":\"1.0\",\"metadata\":{}}"
+#define STATUS_OF(id)   ONE("SELECT status FROM requests WHERE request_id = '%s'", (id))
+#define AGENT_IS(id, s) str_eq(ONE("SELECT status FROM agents WHERE agent_id = '%s'", (id)), (s))
+
+/* ---------------------------------------------------------------- the worker's part */
+
+struct errand {
+    const char *agent_id;
+    const char *agent_type; /* instead of agent_id */
+    const char *payload;
+    bool push; /* assign it, and tell the hub that holds the agent */
+    char request_id[ID_LEN + 1], job_id[ID_LEN + 1];
+};
+
+static rc with_stores(struct cx *cx, rc (*fn)(struct cx *, struct pg *, struct redis *, void *),
+                      void *arg)
+{
+    struct pg *db = NULL;
+    struct redis *redis = NULL;
+    rc r;
+
+    try(pg_new(cx, h.stores.database_url, 2, &db));
+    r = redis_new(cx, h.stores.redis_url, &redis);
+    if (r == OK)
+        r = fn(cx, db, redis, arg);
+    redis_free(redis);
+    pg_free(db);
+    return r;
+}
+
+static rc push_note(struct cx *cx, struct pg *db, struct redis *redis, const struct errand *j)
+{
+    struct inbox_note note = {.kind = INBOX_COMMAND};
+    struct assigned a;
+
+    try(request_assign(cx, db, j->request_id, &a));
+    if (!a.hub_id)
+        return OK;
+    memcpy(note.request_id, j->request_id, sizeof note.request_id);
+    snprintf(note.agent_id, sizeof note.agent_id, "%s", a.agent_id);
+    return inbox_push(cx, redis, a.hub_id, &note, 1);
+}
+
+static rc create(struct cx *cx, struct pg *db, struct redis *redis, void *arg)
+{
+    struct errand *j = arg;
+    struct command_request got;
+    struct request_new n = {.tenant_id = h.tenant,
+                            .requested_by_name = "test",
+                            .command = "get_status",
+                            .payload = j->payload,
+                            .agent_id = j->agent_id,
+                            .agent_type = j->agent_type,
+                            .timeout_ms = 120000};
+
+    try(request_create(cx, db, NULL, &n, &got));
+    memcpy(j->request_id, got.request_id, sizeof j->request_id);
+    memcpy(j->job_id, got.job_id, sizeof j->job_id);
+    return j->push ? push_note(cx, db, redis, j) : OK;
+}
+
+static rc create_on_fiber(struct cx *cx, void *arg)
+{
+    return with_stores(cx, create, arg);
+}
+
+static rc push_again(struct cx *cx, struct pg *db, struct redis *redis, void *arg)
+{
+    return push_note(cx, db, redis, arg);
+}
+
+static rc push_on_fiber(struct cx *cx, void *arg)
+{
+    return with_stores(cx, push_again, arg);
+}
+
+/* A request for the agent, and the note to its hub. */
+static struct errand job_for(const char *agent_id)
+{
+    struct errand j = {.agent_id = agent_id, .push = true};
+
+    ck_assert_int_eq(on_clients_loop(create_on_fiber, &j), OK);
+    return j;
+}
+
+/* ---------------------------------------------------------------- agents */
+
+/* An agent with a token, as an operator makes it; the token in one of 16 buffers in turn. */
+static const char *token_for(const char *agent_id, const char *expires)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("test");
+    static char texts[16][TOKEN_TEXT_LEN + 1];
+    static unsigned turn;
+    char *text = texts[turn++ % COUNT(texts)], prefix[TOKEN_PREFIX_LEN + 1], hash[TOKEN_HASH_MAX];
+
+    ONE("INSERT INTO agents (agent_id, tenant_id, agent_type) VALUES ('%s', '%s', 'cpe') "
+        "ON CONFLICT DO NOTHING RETURNING 1",
+        agent_id, h.tenant);
+    token_make(&TOKEN_AGENT, prefix, text);
+    ck_assert_int_eq(token_hash(&cx, &TOKEN_AGENT, text, hash), OK);
+    ONE("INSERT INTO agent_auth_tokens (token_id, agent_id, prefix, token_hash, expires_at) "
+        "VALUES (gen_random_uuid(), '%s', '%s', '%s', %s) RETURNING 1",
+        agent_id, prefix, hash, expires);
+    return text;
+}
+
+static const char *token_of(const char *agent_id)
+{
+    return token_for(agent_id, "NULL");
+}
+
+/* ---------------------------------------------------------------- the ordinary way */
+
+START_TEST(a_session_begins_and_ends)
+{
+    struct client c;
+    const char *session;
+
+    client_open(&c, h.hub_port, "s1", token_of("s1"));
+    ck_assert(!AGENT_IS("s1", "active")); /* not before its hello */
+    client_say(&c, "{\"type\":\"hello\",\"version\":\"2.7\",\"metadata\":{\"site\":\"Aden\",\"n\":"
+                   "12345678901234567890}}");
+    client_hear(&c, "welcome");
+    session = client_text(&c, "session_id");
+    ck_assert_str_eq(client_text(&c, "agent_id"), "s1");
+    ck_assert_str_eq(client_text(&c, "heartbeat_ms"), "2000");
+    ck_assert_str_eq(client_text(&c, "message_max"), "262144");
+    ck_assert_str_eq(ONE("SELECT concat_ws(' ', status, session_id, agent_version, "
+                         "host(last_ip_address), metadata->>'n', "
+                         "EXISTS (SELECT FROM hub_instances WHERE id = hub_instance_id)) FROM "
+                         "agents WHERE agent_id = 's1'"),
+                     ONE("SELECT 'active %s 2.7 127.0.0.1 12345678901234567890 t'", session));
+    client_say(&c, "{\"type\":\"heartbeat\"}");
+    client_hear(&c, "heartbeat");
+    client_leave(&c);
+    client_wait(AGENT_IS("s1", "inactive"));
+}
+END_TEST
+
+START_TEST(a_command_and_its_result)
+{
+    struct client c;
+    struct errand j;
+
+    client_enter(&c, h.hub_port, "c1", token_of("c1"));
+    j = (struct errand){.agent_id = "c1",
+                        .payload = "{\"deep\":{\"x\":[1,2]},\"big\":12345678901234567890}",
+                        .push = true};
+    ck_assert_int_eq(on_clients_loop(create_on_fiber, &j), OK);
+    client_hear(&c, "command");
+    ck_assert_str_eq(client_text(&c, "job_id"), j.job_id);
+    ck_assert_str_eq(client_text(&c, "command"), "get_status");
+    ck_assert(strstr(client_text(&c, "payload"), "\"x\":[1,2]"));
+    ck_assert_int_gt(atoi(client_text(&c, "timeout_ms")), 60000);
+    ck_assert_str_eq(STATUS_OF(j.request_id), "sent");
+    client_say(&c, "{\"type\":\"ack\",\"job_id\":\"%s\"}", j.job_id);
+    client_wait(ONE("SELECT 1 FROM requests WHERE request_id = '%s' AND delivered_at IS NOT NULL",
+                    j.request_id));
+    client_say(&c,
+               "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"completed\",\"response\":{"
+               "\"up\":98765432109876543210}}",
+               j.job_id);
+    client_hear(&c, "result_ack");
+    ck_assert_str_eq(client_text(&c, "job_id"), j.job_id);
+    ck_assert_str_eq(
+        ONE("SELECT status || ' ' || (result->>'up') FROM requests WHERE request_id = '%s'",
+            j.request_id),
+        "completed 98765432109876543210");
+    ck_assert_str_eq(
+        ONE("SELECT string_agg(status, ',') FROM command_history WHERE job_id = '%s'", j.job_id),
+        "completed");
+
+    /* said again, as after a lost result_ack: acknowledged, and nothing else */
+    client_say(&c, "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"failed\",\"response\":{}}",
+               j.job_id);
+    client_hear(&c, "result_ack");
+    ck_assert_str_eq(STATUS_OF(j.request_id), "completed");
+    ck_assert_str_eq(ONE("SELECT count(*) FROM command_history WHERE job_id = '%s'", j.job_id),
+                     "1");
+    client_leave(&c);
+}
+END_TEST
+
+START_TEST(results_of_nothing_are_acknowledged)
+{
+    struct client c, other;
+    struct errand j;
+
+    client_enter(&c, h.hub_port, "n1", token_of("n1"));
+    client_enter(&other, h.hub_port, "n2", token_of("n2"));
+    j = job_for("n2");
+    client_hear(&other, "command");
+    client_say(&c, "{\"type\":\"result\",\"job_id\":\"018f0000-0000-7000-8000-000000000000\","
+                   "\"status\":\"completed\"}");
+    client_hear(&c, "result_ack");
+    client_say(&c,
+               "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"completed\",\"response\":{}}",
+               j.job_id);
+    client_hear(&c, "result_ack");
+    ck_assert_str_eq(client_text(&c, "job_id"), j.job_id);
+    ck_assert_str_eq(STATUS_OF(j.request_id), "sent"); /* another's request */
+    client_leave(&c);
+    client_leave(&other);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- sent again */
+
+START_TEST(what_was_sent_is_sent_again)
+{
+    struct client c, d;
+    struct errand j;
+    const char *token = token_of("r1");
+
+    client_enter(&c, h.hub_port, "r1", token);
+    j = job_for("r1");
+    client_hear(&c, "command");
+    client_drop(&c);
+    client_enter(&d, h.hub_port, "r1", token);
+    client_hear(&d, "command");
+    ck_assert_str_eq(client_text(&d, "job_id"), j.job_id);
+    ck_assert_str_eq(ONE("SELECT sends FROM requests WHERE request_id = '%s'", j.request_id), "2");
+    /* and when the worker finds no ack */
+    ck_assert_int_eq(on_clients_loop(push_on_fiber, &j), OK);
+    client_hear(&d, "command");
+    ck_assert_str_eq(client_text(&d, "job_id"), j.job_id);
+    client_leave(&d);
+}
+END_TEST
+
+START_TEST(what_waited_is_given_to_who_comes)
+{
+    struct errand byid = {.agent_id = "w1"}, bytype = {.agent_type = "cpe"};
+    struct client c;
+    const char *token = token_of("w1");
+    bool first = false, second = false;
+
+    ck_assert_int_eq(on_clients_loop(create_on_fiber, &byid), OK);
+    ck_assert_int_eq(on_clients_loop(create_on_fiber, &bytype), OK);
+    client_enter(&c, h.hub_port, "w1", token);
+    for (int i = 0; i < 2; i++) {
+        client_hear(&c, "command");
+        first |= str_eq(client_text(&c, "job_id"), byid.job_id);
+        second |= str_eq(client_text(&c, "job_id"), bytype.job_id);
+    }
+    ck_assert(first && second);
+    client_leave(&c);
+}
+END_TEST
+
+START_TEST(a_hub_dies_and_another_goes_on)
+{
+    const char *token = token_of("d1");
+    struct client c, d;
+    struct errand j;
+    pid_t child;
+
+    house_up(&h, HUB_B);
+    client_enter(&c, h.hub_port, "d1", token);
+    j = job_for("d1");
+    client_hear(&c, "command");
+    ck_assert_uint_eq(proc_children(proc_pid(h.procs[HUB]), &child, 1), 1);
+    kill(child, SIGKILL); /* first: without its parent it would say goodbye */
+    house_kill(&h, HUB);
+    ck_assert_int_eq(client_code(&c), WEBSOCKET_ABNORMAL);
+    client_enter(&d, h.more_hub_port[0], "d1", token);
+    client_hear(&d, "command");
+    ck_assert_str_eq(client_text(&d, "job_id"), j.job_id);
+    client_say(&d,
+               "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"completed\",\"response\":{}}",
+               j.job_id);
+    client_hear(&d, "result_ack");
+    client_drop(&c);
+    client_leave(&d);
+    house_up(&h, HUB);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- one agent, one session */
+
+START_TEST(the_newer_session_takes_over)
+{
+    bool across = _i;
+    const char *agent = across ? "t1b" : "t1", *token = token_of(agent);
+    struct client older, newer;
+    struct errand j;
+
+    house_up(&h, HUB_B);
+    client_enter(&older, h.hub_port, agent, token);
+    client_enter(&newer, across ? h.more_hub_port[0] : h.hub_port, agent, token);
+    client_hear(&older, "error");
+    ck_assert_str_eq(client_text(&older, "code"), "superseded");
+    ck_assert_int_eq(client_code(&older), 4001);
+    j = job_for(agent);
+    client_hear(&newer, "command");
+    ck_assert_str_eq(client_text(&newer, "job_id"), j.job_id);
+    ck_assert(AGENT_IS(agent, "active")); /* the older one's end changed nothing */
+    client_drop(&older);
+    client_leave(&newer);
+}
+END_TEST
+
+START_TEST(a_takeover_whose_note_is_lost)
+{
+    const char *token = token_of("t2");
+    struct client older, newer;
+
+    house_up(&h, HUB_B);
+    client_enter(&older, h.hub_port, "t2", token);
+    house_kill(&h, REDIS);
+    client_enter(&newer, h.more_hub_port[0], "t2", token);
+    client_say(&older, "{\"type\":\"heartbeat\"}"); /* PostgreSQL tells its hub */
+    ck_assert_int_eq(client_code(&older), 4001);
+    ck_assert(websocket_is_open(newer.ws));
+    house_up(&h, REDIS);
+    client_drop(&older);
+    client_leave(&newer);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- at the door */
+
+/* $K a good token, $X an expired one, $R a revoked one, $D of a disabled agent, $O another agent's, $W a wrong one. */
+#define ASK "GET /v1/agent/session?agent_id=door HTTP/1.1\r\nHost: x\r\n"
+#define WS                                                                                         \
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "                         \
+    "13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define KEY "Authorization: Bearer "
+static const struct {
+    const char *title, *request;
+    int status;
+    const char *has; /* in the answer */
+} doors[] = {
+    {"as it should be", ASK WS KEY "$K\r\n\r\n", 101,
+     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"},
+    {"no upgrade", ASK KEY "$K\r\n\r\n", 426, "\"code\":\"upgrade_required\""},
+    {"an upgrade to something else", ASK "Upgrade: h2c\r\nConnection: Upgrade\r\n" KEY "$K\r\n\r\n",
+     426, "Upgrade: websocket\r\n"},
+    {"an older version",
+     ASK "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
+         "8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" KEY "$K\r\n\r\n",
+     426, "Sec-WebSocket-Version: 13\r\n"},
+    {"no key",
+     ASK "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" KEY
+         "$K\r\n\r\n",
+     400, "\"code\":\"bad_request\""},
+    {"a short key",
+     ASK "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
+         "13\r\nSec-WebSocket-Key: AAAA\r\n" KEY "$K\r\n\r\n",
+     400, "\"code\":\"bad_request\""},
+    {"HTTP/1.0", "GET /v1/agent/session?agent_id=door HTTP/1.0\r\nHost: x\r\n" WS KEY "$K\r\n\r\n",
+     400, "\"code\":\"bad_request\""},
+    {"no agent", "GET /v1/agent/session HTTP/1.1\r\nHost: x\r\n" WS KEY "$K\r\n\r\n", 422,
+     "\"code\":\"invalid_field\""},
+    {"an agent whose name is none",
+     "GET /v1/agent/session?agent_id=%2F HTTP/1.1\r\nHost: x\r\n" WS KEY "$K\r\n\r\n", 422,
+     "\"code\":\"invalid_field\""},
+    {"no token", ASK WS "\r\n", 401, "\"code\":\"unauthenticated\""},
+    {"an API key", ASK WS KEY "$A\r\n\r\n", 401, "\"code\":\"unauthenticated\""},
+    {"a wrong token", ASK WS KEY "$W\r\n\r\n", 401, "\"code\":\"unauthenticated\""},
+    {"another agent's token", ASK WS KEY "$O\r\n\r\n", 403, "\"code\":\"forbidden\""},
+    {"an expired token", ASK WS KEY "$X\r\n\r\n", 401, "\"code\":\"unauthenticated\""},
+    {"a revoked token", ASK WS KEY "$R\r\n\r\n", 401, "\"code\":\"unauthenticated\""},
+    {"a disabled agent",
+     "GET /v1/agent/session?agent_id=off HTTP/1.1\r\nHost: x\r\n" WS KEY "$D\r\n\r\n", 401,
+     "\"code\":\"unauthenticated\""},
+    {"another method",
+     "POST /v1/agent/session?agent_id=door HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" KEY
+     "$K\r\n\r\n",
+     405, "Allow: GET"},
+};
+
+static const char *door_token(char which)
+{
+    static char wrong[TOKEN_TEXT_LEN + 1];
+    const char *t;
+
+    switch (which) {
+    case 'A':
+        return h.key;
+    case 'O':
+        return token_of("other");
+    case 'X':
+        return token_for("door", "now() - interval '1 second'");
+    case 'R':
+        t = token_of("door");
+        ONE("UPDATE agent_auth_tokens SET status = 'revoked', revoked_at = now() WHERE prefix = "
+            "'%.12s' RETURNING 1",
+            t + 4);
+        return t;
+    case 'D':
+        t = token_of("off");
+        ONE("UPDATE agents SET enabled = false WHERE agent_id = 'off' RETURNING 1");
+        return t;
+    case 'W':
+        snprintf(wrong, sizeof wrong, "%s", token_of("door"));
+        wrong[TOKEN_TEXT_LEN - 3] ^= 1;
+        return wrong;
+    default:
+        return token_of("door");
+    }
+}
+
+START_TEST(the_door)
+{
+    _cleanup_(buf_release) struct buf ask = BUF(KiB(16));
+    const char *dollar = strchr(doors[_i].request, '$');
+    char answer[8192] = "";
+    int fd = wire_open(h.hub_port);
+
+    token_of("door");
+    buf_append(&ask, doors[_i].request,
+               dollar ? (size_t)(dollar - doors[_i].request) : strlen(doors[_i].request));
+    if (dollar)
+        buf_printf(&ask, "%s%s", door_token(dollar[1]), dollar + 2);
+    ck_assert(wire_send(fd, ask.p, ask.len));
+    ck_assert_msg(wire_read(fd, answer, sizeof answer, doors[_i].has, CLIENT_PATIENCE_MS), "%s: %s",
+                  doors[_i].title, answer);
+    ck_assert_msg(atoi(answer + 9) == doors[_i].status, "%s: %s", doors[_i].title, answer);
+    if (doors[_i].status != 101)
+        ck_assert_msg(strstr(answer, "application/problem+json") && strstr(answer, "X-Request-Id"),
+                      "%s: %s", doors[_i].title, answer);
+    close(fd);
+}
+END_TEST
+
+START_TEST(wrong_tokens_do_not_keep_good_ones_out)
+{
+    enum { FLOOD = 60 };
+    const char *token = token_of("good");
+    struct client flood[FLOOD], c;
+    char wrong[FLOOD][TOKEN_TEXT_LEN + 1], prefix[TOKEN_PREFIX_LEN + 1];
+
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < FLOOD; i++) {
+            token_make(&TOKEN_AGENT, prefix, wrong[i]);
+            client_ask(&flood[i], h.hub_port, "good", wrong[i]);
+        }
+        client_enter(&c, h.hub_port, "good", token);
+        client_leave(&c);
+        for (int i = 0; i < FLOOD; i++) {
+            int code = client_code(&flood[i]);
+
+            ck_assert_msg(code == 401 || code == 429 || code == 503, "a wrong token: %d %s", code,
+                          flood[i].reason);
+            client_drop(&flood[i]);
+        }
+    }
+}
+END_TEST
+
+/* ---------------------------------------------------------------- revoked */
+
+START_TEST(a_revoked_token_ends_its_session)
+{
+    bool told = _i; /* by a note; otherwise PostgreSQL's notice makes the hub look */
+    struct client c;
+    char inbox[80];
+
+    client_enter(&c, h.hub_port, "v1", token_of("v1"));
+    snprintf(inbox, sizeof inbox, "mw:hub:{%s}",
+             ONE("SELECT hub_instance_id FROM agents WHERE agent_id = 'v1'"));
+    if (told) {
+        redis_one(h.stores.redis_url, "RPUSH %s {\"t\":\"revoked\",\"a\":\"v1\",\"k\":null}",
+                  inbox);
+        client_hear(&c, "error");
+        ck_assert_str_eq(client_text(&c, "code"), "revoked");
+        ck_assert_int_eq(client_code(&c), 4003);
+    } else {
+        ONE("WITH a AS (UPDATE agents SET status = 'inactive', session_id = NULL, hub_instance_id "
+            "= NULL, registered_at = NULL, "
+            "token_id = NULL, enabled = false WHERE agent_id = 'v1' RETURNING 1) "
+            "UPDATE agent_auth_tokens SET status = 'revoked', revoked_at = now() WHERE agent_id = "
+            "'v1' RETURNING 1");
+        ck_assert_int_eq(client_code(&c), 4003);
+        ONE("UPDATE agents SET enabled = true WHERE agent_id = 'v1' RETURNING 1");
+    }
+    client_drop(&c);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- what agents do wrong */
+
+static const struct {
+    const char *title, *say[3]; /* after hello, unless it begins with one of its own */
+    const char *code;           /* of the error frame */
+    int closed;                 /* close code; 0: goes on */
+} wrongs[] = {
+    {"the first frame is another", {"{\"type\":\"heartbeat\"}"}, "hello_missing", 4000},
+    {"the first frame is no JSON", {"hello"}, "bad_json", 0},
+    {"metadata is no object", {"{\"type\":\"hello\",\"metadata\":[]}"}, "invalid_field", 1008},
+    {"a version too long",
+     {"{\"type\":\"hello\",\"version\":"
+      "\"1234567890123456789012345678901234567890123456789012345678901234567890\"}"},
+     "invalid_field",
+     1008},
+    {"hello twice", {HELLO, HELLO}, "hello_again", 0},
+    {"no JSON", {HELLO, "{"}, "bad_json", 0},
+    {"an array", {HELLO, "[1]"}, "bad_json", 0},
+    {"no type", {HELLO, "{}"}, "invalid_field", 0},
+    {"a type from the future", {HELLO, "{\"type\":\"telemetry\",\"cpu\":3}"}, "unknown_type", 0},
+    {"an ack of nothing", {HELLO, "{\"type\":\"ack\"}"}, "invalid_field", 0},
+    {"a job_id that is none",
+     {HELLO, "{\"type\":\"result\",\"job_id\":\"1\",\"status\":\"completed\"}"},
+     "invalid_field",
+     0},
+    {"a status that is none",
+     {HELLO, "{\"type\":\"result\",\"job_id\":\"018f0000-0000-7000-8000-000000000000\",\"status\":"
+             "\"done\"}"},
+     "invalid_field",
+     0},
+};
+
+START_TEST(wrong_frames)
+{
+    struct client c;
+
+    client_open(&c, h.hub_port, "e1", token_of("e1"));
+    for (size_t i = 0; i < COUNT(wrongs[_i].say) && wrongs[_i].say[i]; i++)
+        client_say(&c, "%s", wrongs[_i].say[i]);
+    client_hear(&c, "error");
+    ck_assert_msg(str_eq(client_text(&c, "code"), wrongs[_i].code), "%s: %s", wrongs[_i].title,
+                  client_text(&c, "code"));
+    if (wrongs[_i].closed) {
+        ck_assert_int_eq(client_code(&c), wrongs[_i].closed);
+        client_drop(&c);
+    } else {
+        client_leave(&c);
+    }
+}
+END_TEST
+
+START_TEST(wrong_frames_without_end)
+{
+    struct client c;
+
+    client_enter(&c, h.hub_port, "e2", token_of("e2"));
+    for (int i = 0; i < 16; i++)
+        client_say(&c, "nonsense");
+    ck_assert_int_eq(client_code(&c), 1008);
+    client_drop(&c);
+}
+END_TEST
+
+START_TEST(who_falls_silent_is_inactive)
+{
+    struct client c, early;
+
+    client_open(&early, h.hub_port, "q2", token_of("q2")); /* never says hello */
+    client_enter(&c, h.hub_port, "q1", token_of("q1"));
+    ck_assert_int_eq(client_code(&c), 4008);
+    client_wait(AGENT_IS("q1", "inactive"));
+    ck_assert_int_eq(client_code(&early), 4000);
+    ck_assert_str_eq(ONE("SELECT first_seen_at IS NULL FROM agents WHERE agent_id = 'q2'"), "t");
+    client_drop(&c);
+    client_drop(&early);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- stores and hubs that go */
+
+START_TEST(a_result_waits_for_postgresql)
+{
+    struct client c;
+    struct errand j;
+
+    client_enter(&c, h.hub_port, "p1", token_of("p1"));
+    j = job_for("p1");
+    client_hear(&c, "command");
+    house_kill(&h, PG);
+    client_say(&c,
+               "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"failed\",\"response\":{"
+               "\"error\":{\"code\":\"broken\"}}}",
+               j.job_id);
+    client_say(&c, "{\"type\":\"heartbeat\"}");
+    client_hear(&c, "heartbeat"); /* the session goes on */
+    ck_assert(!client_heard(&c, "result_ack"));
+    house_up(&h, PG);
+    client_hear(&c, "result_ack");
+    ck_assert_str_eq(ONE("SELECT status || ' ' || error_code FROM requests WHERE request_id = '%s'",
+                         j.request_id),
+                     "failed broken");
+    client_leave(&c);
+}
+END_TEST
+
+START_TEST(a_hub_that_ends_says_so)
+{
+    struct client c;
+    pid_t hub = proc_pid(h.procs[HUB]);
+
+    client_enter(&c, h.hub_port, "g1", token_of("g1"));
+    kill(hub, SIGTERM);
+    client_hear(&c, "error");
+    ck_assert_str_eq(client_text(&c, "code"), "going_away");
+    ck_assert_int_eq(client_code(&c), 1001);
+    client_wait(AGENT_IS("g1", "inactive")); /* at once, not after the hub's silence */
+    client_drop(&c);
+    ck_assert(house_down(&h, HUB));
+    house_up(&h, HUB);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- a foreign client */
+
+START_TEST(npm_ws)
+{
+    const char *const cases = SOURCE_ROOT "/tests/e2e/foreign/agent.js";
+    char port[16], *out = NULL, *err = NULL;
+    struct errand j = {.agent_id = "f1"};
+    int status;
+
+    snprintf(port, sizeof port, "%d", h.hub_port);
+    const char *argv[] = {"/usr/bin/node", cases, port, "f1", token_of("f1"), NULL};
+    const char *env[] = {"NODE_PATH=/usr/share/nodejs", NULL};
+
+    ck_assert_int_eq(on_clients_loop(create_on_fiber, &j), OK); /* waits for it */
+    status = proc_run(&(struct proc_opts){.name = "node", .argv = argv, .env = env}, NULL, 120000,
+                      &out, &err);
+    ck_assert_msg(status == 0, "status %d\n%s%s", status, out, err);
+    ck_assert_str_eq(STATUS_OF(j.request_id), "completed");
+    free(out);
+    free(err);
+}
+END_TEST
+
+int main(void)
+{
+    static const char *const env[] = {"MIHWAR_AGENT_HEARTBEAT=2s", "MIHWAR_HUB_PROCESSES=1", NULL};
+    Suite *s = suite_create("session");
+    const struct unit_row rows[] = {
+        {"a session", a_session_begins_and_ends},
+        {"a command", a_command_and_its_result},
+        {"results of nothing", results_of_nothing_are_acknowledged},
+        {"sent again", what_was_sent_is_sent_again},
+        {"what waited", what_waited_is_given_to_who_comes},
+        {"takeover", the_newer_session_takes_over, 2},
+        {"takeover without Redis", a_takeover_whose_note_is_lost},
+        {"the door", the_door, COUNT(doors)},
+        {"a flood", wrong_tokens_do_not_keep_good_ones_out},
+        {"revoked", a_revoked_token_ends_its_session, 2},
+        {"wrong frames", wrong_frames, COUNT(wrongs)},
+        {"wrong without end", wrong_frames_without_end},
+        {"npm's ws", npm_ws},
+        {"silence", who_falls_silent_is_inactive},
+        {"a hub dies", a_hub_dies_and_another_goes_on},
+        {"PostgreSQL away", a_result_waits_for_postgresql},
+        {"a hub ends", a_hub_that_ends_says_so},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        TCase *tc = tcase_create(rows[i].title);
+
+        tcase_add_loop_test(tc, rows[i].test, 0, rows[i].loops ? (int)rows[i].loops : 1);
+        suite_add_tcase(s, tc);
+    }
+    house_open(&h, NULL, env);
+    clients_begin();
+    int failed = suite_run_unforked(s);
+    clients_end();
+    failed += house_stop(&h);
+    return support_end(failed);
+}
