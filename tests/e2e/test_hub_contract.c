@@ -169,6 +169,8 @@ static const struct {
     {"POST", "/v1/agents/{id}/tokens", "/v1/agents/c-1/tokens", "{\"expires_in\":\"90d\"}", 201, 0},
     {"GET", "/v1/agents/{id}/tokens", "/v1/agents/c-1/tokens", NULL, 200, true},
     {"DELETE", "/v1/agents/{id}/tokens/{token_id}", "/v1/agents/c-1/tokens/$K", NULL, 204, 0},
+    /* an API key is no agent's token; what an agent gets is in test_session.c */
+    {"GET", "/v1/agent/session", "/v1/agent/session?agent_id=c-1", NULL, 401, 0},
     {"GET", "/healthz", "/healthz", NULL, 200, 0},
     {"GET", "/readyz", "/readyz", NULL, 200, 0},
     {"GET", "/v1/orders", "/v1/orders?limit=0", NULL, 422, 0},
