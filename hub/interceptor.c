@@ -23,6 +23,7 @@ struct why {
     bool known;         /* identity is proven, or a row here */
     const char *bucket; /* of its own besides the address's; NULL */
     bool proven;        /* who it is is certain: the address's bucket does not count against it */
+    bool slowed;        /* what it is refused for is that there were too many */
     bool paid;          /* its tokens were taken before the check */
 };
 
@@ -50,7 +51,8 @@ static void on_record(struct cx *cx, struct request *q, const struct why *w)
                                                      .identity = w->identity,
                                                      .tenant_id = w->tenant_id,
                                                      .detail = w->detail,
-                                                     .known = w->known});
+                                                     .known = w->known,
+                                                     .slowed = w->slowed});
 }
 
 static rc refuse(struct cx *cx, struct request *q, const struct why *w)
@@ -74,6 +76,7 @@ static rc refuse(struct cx *cx, struct request *q, const struct why *w)
     slowed.detail = arena_printf(&cx->arena, "%s%s%s", w->kind, w->detail ? ": " : "",
                                  w->detail ? w->detail : "");
     slowed.kind = "rate_limited";
+    slowed.slowed = true;
     on_record(cx, q, &slowed);
     return too_many(cx, q, wait_ms);
 }
@@ -167,7 +170,7 @@ static const char *bearer(const struct request *q)
 }
 
 /* The end of a check that did not go well: r as it is unless it is about who asks. */
-static rc token_refused(struct cx *cx, struct request *q, const struct check *k,
+static rc token_refused(struct cx *cx, struct request *q, struct check *k,
                         const struct token_ask *ask, const char *identity, const char *tenant_id,
                         rc r)
 {
@@ -182,6 +185,11 @@ static rc token_refused(struct cx *cx, struct request *q, const struct check *k,
         .known = known,
         .paid = k->took_source || k->took_bucket,
     };
+
+    if (known) { /* also where its refusal was remembered: nothing was asked, and nothing taken */
+        name_bucket(k, ask->prefix);
+        w.bucket = k->bucket;
+    }
 
     if (r == E_RATE_LIMITED) {
         w.kind = "rate_limited";
@@ -296,15 +304,6 @@ static rc need(struct cx *cx, struct request *q, enum permission wanted)
     return forbid(cx, q, arena_printf(&cx->arena, "lacks %s", word),
                   arena_printf(&cx->arena, "this %s lacks the permission '%s'",
                                q->who.kind == IDENTITY_CERT ? "certificate" : "API key", word));
-}
-
-rc intercept_command(struct cx *cx, struct request *q, const char *command)
-{
-    if (identity_may_command(&q->who, command))
-        return OK;
-    return forbid(cx, q, arena_printf(&cx->arena, "may not send '%s'", command),
-                  arena_printf(&cx->arena, "this %s may not send the command '%s'",
-                               q->who.kind == IDENTITY_CERT ? "certificate" : "API key", command));
 }
 
 static rc intercept_agent(struct cx *cx, struct request *q)

@@ -24,10 +24,8 @@
 /* Fills q->who; on a route of PERM_AGENTS_CONNECT also q->agent (q->who only on the mTLS door). UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED,
  * OVERLOADED (too many checks of unknown tokens at once), store errors. Parks. */
 rc intercept(struct cx *cx, struct request *q) MW_PARKS;
-/* May q->who send this command? FORBIDDEN otherwise, and on record: the handler that reads the command
- * asks. */
-rc intercept_command(struct cx *cx, struct request *q, const char *command);
-/* What the handler returned; a FORBIDDEN of its own goes on record like ours. */
+/* What the handler returned; a FORBIDDEN of its own (a command that the identity may not send) goes on
+ * record like ours. */
 rc intercept_after(struct cx *cx, struct request *q, rc r);
 /* The mTLS door refused somebody (door.h): on record, and one token of its address. */
 void intercept_handshake(struct hub *hub, const char *ip, const char *name, const char *why);

@@ -52,7 +52,8 @@ static uint64_t alike_of(const struct refusal *e)
     uint64_t h = UINT64_C(14695981039346656037) + (uint64_t)e->door;
 
     h = mix(mix(mix(h, e->kind), e->source), e->route);
-    return e->known ? mix(h, e->identity) : h;
+    h = e->known ? mix(h, e->identity) : h;
+    return e->known && !e->slowed ? mix(h, e->detail) : h;
 }
 
 /* Also UTF-8 that a visitor sent, or a part of it: PostgreSQL takes only whole characters. */

@@ -4,8 +4,8 @@
  *                        |                                   full: counted, written as one row 'dropped'
  *                        `--> one fiber --every second, or when half full--> security_events, many in one statement
  *
- * Alike: same door, source, kind and route; and the same identity where it is proven (`known`): guesses
- * make up a new one each time. A batch that cannot be written is tried again; where its end was in doubt a
+ * Alike: same door, source, kind and route; and the same identity and detail where the identity is proven
+ * (`known`): guesses make up a new one each time. A batch that cannot be written is tried again; where its end was in doubt a
  * row may stand twice. A process that is killed takes the last second with it. */
 #pragma once
 #include "hub/metrics.h"
@@ -20,7 +20,8 @@ struct refusal {
     const char *identity;  /* who it claimed or proved to be; no secret; NULL */
     const char *tenant_id; /* NULL or "": nobody's */
     const char *detail;    /* why; NULL */
-    bool known;            /* identity is proven, or a row here */
+    bool known;  /* identity is proven, or a row here: it and the detail tell rows apart */
+    bool slowed; /* for being too many: the detail does not */
 };
 
 #define REFUSALS_MAX 1024 /* rows that wait */

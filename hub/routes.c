@@ -87,6 +87,10 @@ const struct route routes[] = {
     {M_GET, "/v1/agent/session", PERM_AGENTS_CONNECT, agent_session_get, 0, 101, "agent_session",
      "An agent's session: upgrades to WebSocket (docs/agent-protocol.md)", NULL, NULL, "agent_id"},
 
+    {M_GET, "/v1/security_events", PERM_SECURITY_READ, security_events_get, 0, 200,
+     "security_events", "Refusals of this tenant's keys, certificates and agents, newest first",
+     NULL, "SecurityEventList", "kind source since limit after"},
+
     {M_GET, "/healthz", PUBLIC, health_get, 0, 200, "healthz", "The process is alive", NULL,
      "Health", NULL},
     {M_GET, "/readyz", PUBLIC, ready_get, 0, 200, "readyz", "Stores reachable, schema current",

@@ -59,6 +59,8 @@ rc schedules_get(struct cx *cx, struct request *q) MW_PARKS;
 rc schedules_post(struct cx *cx, struct request *q) MW_PARKS;
 rc schedules_patch(struct cx *cx, struct request *q) MW_PARKS;
 rc schedules_delete(struct cx *cx, struct request *q) MW_PARKS;
+/* security.c */
+rc security_events_get(struct cx *cx, struct request *q) MW_PARKS;
 /* health.c */
 rc health_get(struct cx *cx, struct request *q);
 rc ready_get(struct cx *cx, struct request *q) MW_PARKS;

@@ -161,6 +161,7 @@ static const struct {
     {"GET", "/v1/requests/{id}", "/v1/requests/$R", NULL, 200, 0},
     {"POST", "/v1/requests/{id}/cancel", "/v1/requests/$W/cancel", NULL, 200, 0},
     {"GET", "/v1/command_history", "/v1/command_history", NULL, 200, true},
+    {"GET", "/v1/security_events", "/v1/security_events", NULL, 200, true},
     {"POST", "/v1/agents", "/v1/agents",
      "{\"agent_id\":\"c-2\",\"agent_type\":\"cpe\",\"metadata\":{\"site\":\"x\"}}", 201, 0},
     {"GET", "/v1/agents", "/v1/agents", NULL, 200, true},
@@ -258,6 +259,11 @@ static void make_requests(void)
 /* One order with a PIN, one finished job, one dead letter. */
 static void make_things(void)
 {
+    pg_one(h.stores.database_url,
+           "INSERT INTO security_events (tenant_id, kind, door, identity, source, route, detail) "
+           "VALUES ('%s', 'forbidden', 'mtls', 'cert:x', '10.1.2.3', 'GET /v1/dlq', 'lacks "
+           "dlq:read')",
+           h.tenant);
     make_requests();
     doc = house_get(&h, "/openapi.json");
     ck_assert(doc.status == 200 && doc.json);
