@@ -218,13 +218,38 @@ cJSON *player_next(struct player *p, int deadline_ms)
     return NULL;
 }
 
+static bool knows(const struct player *p, const char *job_id)
+{
+    for (size_t i = 0; i < p->nknown; i++)
+        if (strcmp(p->known[i], job_id) == 0)
+            return true;
+    return false;
+}
+
+static void remember(struct player *p, const char *job_id)
+{
+    if (!knows(p, job_id) && p->nknown < COUNT(p->known))
+        snprintf(p->known[p->nknown++], sizeof p->known[0], "%s", job_id);
+}
+
+static bool is_known_command(const struct player *p, const cJSON *m)
+{
+    const char *job = cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id"));
+
+    return job && knows(p, job) &&
+           str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(m, "type")), "command");
+}
+
 /* A message of this type; its job_id. */
 static const char *expect(struct player *p, const char *type, const char *command, int deadline_ms)
 {
     static char ids[16][ID_LEN + 1];
     static unsigned turn;
     char *out = ids[turn++ % COUNT(ids)];
-    cJSON *m = player_next(p, deadline_ms);
+    cJSON *m;
+
+    while ((m = player_next(p, deadline_ms)) && is_known_command(p, m))
+        cJSON_Delete(m);
     _cleanup_(freep) char *text = m ? cJSON_PrintUnformatted(m) : NULL;
     const char *job = cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id"));
 
@@ -245,12 +270,14 @@ const char *player_command(struct player *p, const char *command, int deadline_m
 
 void player_ack(struct player *p, const char *job_id)
 {
+    remember(p, job_id);
     player_say(p, "{\"type\":\"ack\",\"job_id\":\"%s\"}", job_id);
 }
 
 void player_result(struct player *p, const char *job_id, const char *status, const char *response,
                    int deadline_ms)
 {
+    remember(p, job_id);
     player_say(p, "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"%s\",\"response\":%s}",
                job_id, status, response);
     if (deadline_ms > 0)

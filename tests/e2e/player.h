@@ -14,9 +14,11 @@ struct player {
     char *in; /* bytes not read yet */
     size_t len;
     bool closed;
-    int close_code;   /* what the hub said, 0: nothing */
-    int status;       /* of the handshake; 101 */
-    char session[64]; /* of the welcome */
+    int close_code;     /* what the hub said, 0: nothing */
+    int status;         /* of the handshake; 101 */
+    char session[64];   /* of the welcome */
+    char known[64][40]; /* jobs that it acknowledged or answered, the latest last */
+    size_t nknown;
 };
 
 /* The handshake alone. status tells what came of it (0: no answer); never NULL. */
@@ -30,7 +32,8 @@ void player_say(struct player *p, const char *fmt, ...) _printf_(2, 3);
  * came in time, or the connection ended (closed, close_code). */
 cJSON *player_next(struct player *p, int deadline_ms);
 /* The next message, which must be a command of this name; its job_id in one of 16 buffers used in
- * turn. */
+ * turn. Commands that it knows may come again at any time and are passed over, here and where a
+ * result_ack is waited for. */
 const char *player_command(struct player *p, const char *command, int deadline_ms);
 void player_ack(struct player *p, const char *job_id);
 /* Sends a result; with deadline_ms > 0 its result_ack must come. */

@@ -33,48 +33,49 @@ static const struct {
      "invalid_field", "/command"},
     {"a command of 129 characters", "/v1/requests", "{\"command\":\"X\"," TO "}", "a", 129, 422,
      "invalid_field", "/command"},
-    {"a number for a command", "/v1/requests", "{\"command\":1," TO "}", "", 0, 422, "invalid_field",
-     "/command"},
+    {"a number for a command", "/v1/requests", "{\"command\":1," TO "}", "", 0, 422,
+     "invalid_field", "/command"},
     {"for nobody", "/v1/requests", "{\"command\":\"x\"}", "", 0, 422, "invalid_field", "/agent_id"},
-    {"for one and for any", "/v1/requests", "{\"command\":\"x\"," TO ",\"agent_type\":\"cpe\"}", "", 0,
-     422, "invalid_field", "/agent_id"},
+    {"for one and for any", "/v1/requests", "{\"command\":\"x\"," TO ",\"agent_type\":\"cpe\"}", "",
+     0, 422, "invalid_field", "/agent_id"},
     {"for one and for those that match", "/v1/requests",
      "{\"command\":\"x\"," TO ",\"match\":{\"a\":1}}", "", 0, 422, "invalid_field", "/agent_id"},
-    {"an agent that is none", "/v1/requests", "{\"command\":\"x\",\"agent_id\":\"a b\"}", "", 0, 422,
-     "invalid_field", "/agent_id"},
+    {"an agent that is none", "/v1/requests", "{\"command\":\"x\",\"agent_id\":\"a b\"}", "", 0,
+     422, "invalid_field", "/agent_id"},
     {"an unknown agent", "/v1/requests", "{\"command\":\"x\",\"agent_id\":\"nobody\"}", "", 0, 422,
      "unknown_agent", "/agent_id"},
-    {"an agent that is let in no more", "/v1/requests", "{\"command\":\"x\",\"agent_id\":\"off-1\"}", "",
-     0, 422, "unknown_agent", "/agent_id"},
+    {"an agent that is let in no more", "/v1/requests",
+     "{\"command\":\"x\",\"agent_id\":\"off-1\"}", "", 0, 422, "unknown_agent", "/agent_id"},
     {"a list to match", "/v1/requests", "{\"command\":\"x\",\"match\":[1]}", "", 0, 422,
      "invalid_field", "/match"},
-    {"a payload that is text", "/v1/requests", "{\"command\":\"x\"," TO ",\"payload\":\"a\"}", "", 0,
-     422, "invalid_field", "/payload"},
+    {"a payload that is text", "/v1/requests", "{\"command\":\"x\"," TO ",\"payload\":\"a\"}", "",
+     0, 422, "invalid_field", "/payload"},
     {"a payload of more than 64 KiB", "/v1/requests",
      "{\"command\":\"x\"," TO ",\"payload\":{\"a\":\"X\"}}", "0123456789abcdef", 4096, 422,
      "invalid_field", "/payload"},
-    {"a payload 65 levels deep", "/v1/requests", "{\"command\":\"x\"," TO ",\"payload\":X", "{\"a\":",
-     65, 400, "too_deep", NULL},
+    {"a payload 65 levels deep", "/v1/requests", "{\"command\":\"x\"," TO ",\"payload\":X",
+     "{\"a\":", 65, 400, "too_deep", NULL},
     {"too short a time", "/v1/requests", "{\"command\":\"x\"," TO ",\"timeout_ms\":99}", "", 0, 422,
      "invalid_field", "/timeout_ms"},
-    {"more than a week", "/v1/requests", "{\"command\":\"x\"," TO ",\"timeout_ms\":604800001}", "", 0,
-     422, "invalid_field", "/timeout_ms"},
-    {"a stranger among the fields", "/v1/requests", "{\"command\":\"x\"," TO ",\"priority\":1}", "", 0,
-     422, "invalid_field", "/priority"},
+    {"more than a week", "/v1/requests", "{\"command\":\"x\"," TO ",\"timeout_ms\":604800001}", "",
+     0, 422, "invalid_field", "/timeout_ms"},
+    {"a stranger among the fields", "/v1/requests", "{\"command\":\"x\"," TO ",\"priority\":1}", "",
+     0, 422, "invalid_field", "/priority"},
     {"cut in the middle", "/v1/requests", "{\"command\":\"x\",", "", 0, 400, "bad_json", NULL},
-    {"invalid UTF-8", "/v1/requests", "{\"command\":\"\xff\"," TO "}", "", 0, 400, "bad_utf8", NULL},
+    {"invalid UTF-8", "/v1/requests", "{\"command\":\"\xff\"," TO "}", "", 0, 400, "bad_utf8",
+     NULL},
     {"an agent without a type", "/v1/agents", "{\"agent_id\":\"n-1\"}", "", 0, 422, "invalid_field",
      "/agent_type"},
-    {"an agent's id with a slash", "/v1/agents", "{\"agent_id\":\"n/1\",\"agent_type\":\"cpe\"}", "", 0,
-     422, "invalid_field", "/agent_id"},
-    {"an agent that is there", "/v1/agents", "{\"agent_id\":\"cpe-1\",\"agent_type\":\"cpe\"}", "", 0,
-     409, "already_exists", "/agent_id"},
+    {"an agent's id with a slash", "/v1/agents", "{\"agent_id\":\"n/1\",\"agent_type\":\"cpe\"}",
+     "", 0, 422, "invalid_field", "/agent_id"},
+    {"an agent that is there", "/v1/agents", "{\"agent_id\":\"cpe-1\",\"agent_type\":\"cpe\"}", "",
+     0, 409, "already_exists", "/agent_id"},
     {"metadata that is a list", "/v1/agents",
      "{\"agent_id\":\"n-1\",\"agent_type\":\"cpe\",\"metadata\":[]}", "", 0, 422, "invalid_field",
      "/metadata"},
     {"a status by hand", "/v1/agents",
-     "{\"agent_id\":\"n-1\",\"agent_type\":\"cpe\",\"status\":\"active\"}", "", 0, 422, "invalid_field",
-     "/status"},
+     "{\"agent_id\":\"n-1\",\"agent_type\":\"cpe\",\"status\":\"active\"}", "", 0, 422,
+     "invalid_field", "/status"},
     {"a token for nobody", "/v1/agents/nobody/tokens", "{}", "", 0, 404, "not_found", NULL},
     {"a token that has expired", "/v1/agents/cpe-1/tokens",
      "{\"expires_at\":\"2020-01-01T00:00:00Z\"}", "", 0, 422, "invalid_field", "/expires_at"},
@@ -85,19 +86,20 @@ static const struct {
      "invalid_field", "/expires_in"},
     {"a grace that is none", "/v1/agents/cpe-1/tokens", "{\"grace_ms\":0}", "", 0, 422,
      "invalid_field", "/grace_ms"},
-    {"cancelling what is not there", "/v1/requests/01a00000-0000-7000-8000-00000000000a/cancel", "{}",
-     "", 0, 404, "not_found", NULL},
+    {"cancelling what is not there", "/v1/requests/01a00000-0000-7000-8000-00000000000a/cancel",
+     "{}", "", 0, 404, "not_found", NULL},
     {"cancelling what is no id", "/v1/requests/x/cancel", "{}", "", 0, 404, "not_found", NULL},
 };
 
 /* How much there is of everything that could have been written to. */
 static char *counts(void)
 {
-    return pg_table(h.stores.database_url,
-                    "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM jobs), (SELECT "
-                    "count(*) FROM request_events), (SELECT count(*) FROM command_history), (SELECT "
-                    "count(*) FROM agents), (SELECT count(*) FROM agent_auth_tokens), (SELECT "
-                    "count(*) FROM audit_log)");
+    return pg_table(
+        h.stores.database_url,
+        "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM jobs), (SELECT "
+        "count(*) FROM request_events), (SELECT count(*) FROM command_history), (SELECT "
+        "count(*) FROM agents), (SELECT count(*) FROM agent_auth_tokens), (SELECT "
+        "count(*) FROM audit_log)");
 }
 
 static void have_agents(void)
@@ -157,7 +159,8 @@ START_TEST(questions_that_are_none)
 {
     _cleanup_(web_reply_release) struct web_reply r = house_get(&h, "%s", questions[_i].path);
 
-    ck_assert_msg(r.status == questions[_i].status, "%s: %d %s", questions[_i].path, r.status, r.body);
+    ck_assert_msg(r.status == questions[_i].status, "%s: %d %s", questions[_i].path, r.status,
+                  r.body);
 }
 END_TEST
 
@@ -178,8 +181,9 @@ START_TEST(the_same_again)
     have_agents();
     _cleanup_(web_reply_release) struct web_reply a = keyed("/v1/requests", "r-1", body),
                                                   b = keyed("/v1/requests", "r-1", body),
-                                                  c = keyed("/v1/requests", "r-1",
-                                                            "{\"command\":\"y\",\"agent_type\":\"cpe\"}");
+                                                  c = keyed(
+                                                      "/v1/requests", "r-1",
+                                                      "{\"command\":\"y\",\"agent_type\":\"cpe\"}");
 
     ck_assert_int_eq(a.status, 202);
     ck_assert_int_eq(b.status, 202);
@@ -229,8 +233,9 @@ START_TEST(another_shop)
 {
     have_agents();
     house_cli_field(&h, "id", "tenant", "add", "other", "--json", NULL);
-    _cleanup_(freep) char *key = xstrdup(house_cli_field(
-        &h, "key", "key", "add", "other", "--tenant", "other", "--permissions", "*", "--json", NULL));
+    _cleanup_(freep) char *key =
+        xstrdup(house_cli_field(&h, "key", "key", "add", "other", "--tenant", "other",
+                                "--permissions", "*", "--json", NULL));
     _cleanup_(freep) char *id =
         xstrdup(new_request(&h, "{\"command\":\"x\",\"agent_id\":\"cpe-1\"}"));
     _cleanup_(freep) char *get = xasprintf("/v1/requests/%s", id);
@@ -284,10 +289,12 @@ START_TEST(commands_of_a_role)
     ck_assert_msg(no.status == 403, "%d %s", no.status, no.body);
     ck_assert_str_eq(web_text(&no, "errors.0.pointer"), "/command");
     ck_assert_str_eq(before, after);
-    ck_wait(strcmp(says("SELECT count(*) FROM security_events WHERE kind = 'forbidden' AND route = 'POST "
-                        "/v1/requests' AND detail LIKE '%%reboot%%'"),
-                   "1") == 0,
-            30000);
+    ck_wait(
+        strcmp(
+            says("SELECT count(*) FROM security_events WHERE kind = 'forbidden' AND route = 'POST "
+                 "/v1/requests' AND detail LIKE '%%reboot%%'"),
+            "1") == 0,
+        30000);
     _cleanup_(web_reply_release) struct web_reply agents = as(key, "/v1/agents", NULL);
     ck_assert_int_eq(agents.status, 403);
 }
