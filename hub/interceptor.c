@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CLAIMED_MAX 300
+#define CLAIMED_MAX 600
 
 /* ------------------------------------------------------------------ refusing */
 
@@ -206,10 +206,23 @@ static rc token_refused(struct cx *cx, struct request *q, struct check *k,
 
 /* ------------------------------------------------------------------ who asks */
 
+static const char *who_is(struct cx *cx, const struct request *q)
+{
+    if (!q->who.id[0])
+        return arena_printf(&cx->arena, "agent:%s", q->agent.agent_id);
+    return arena_printf(&cx->arena, "%s:%s", q->who.kind == IDENTITY_CERT ? "cert" : "key",
+                        q->who.name);
+}
+
 static rc no_credentials(struct cx *cx, struct request *q, const char *words)
 {
-    return refuse(
-        cx, q, &(struct why){.code = E_UNAUTHENTICATED, .kind = "no_credentials", .words = words});
+    return refuse(cx, q,
+                  &(struct why){.code = E_UNAUTHENTICATED,
+                                .kind = "no_credentials",
+                                .words = words,
+                                .identity = q->who.id[0] ? who_is(cx, q) : NULL,
+                                .tenant_id = q->who.tenant_id,
+                                .known = q->who.id[0]});
 }
 
 static rc key_expired(struct cx *cx, struct request *q, const char *identity)
@@ -271,14 +284,6 @@ static rc ask_certificate(struct cx *cx, struct request *q)
 
 /* ------------------------------------------------------------------ may they */
 
-static const char *who_is(struct cx *cx, const struct request *q)
-{
-    if (!q->who.id[0])
-        return arena_printf(&cx->arena, "agent:%s", q->agent.agent_id);
-    return arena_printf(&cx->arena, "%s:%s", q->who.kind == IDENTITY_CERT ? "cert" : "key",
-                        q->who.name);
-}
-
 static rc forbid(struct cx *cx, struct request *q, const char *detail, const char *words)
 {
     return refuse(
@@ -321,8 +326,9 @@ static rc intercept_agent(struct cx *cx, struct request *q)
         return no_credentials(cx, q, "send 'Authorization: Bearer mwa_…' with an agent's token");
     limiter_source(q->peer, k.source);
     rc r = credentials_agent(cx, q->hub->credentials, text, &ask, &q->agent); /* parks */
-    snprintf(claimed, sizeof claimed, "%s%s%s%s", ask.prefix[0] ? "agent:" : "", ask.prefix,
-             q->agent.agent_id[0] ? ":" : "", q->agent.agent_id);
+    snprintf(claimed, sizeof claimed, "%s%s%s%s%s%s", ask.prefix[0] ? "agent:" : "", ask.prefix,
+             q->agent.agent_id[0] ? ":" : "", q->agent.agent_id,
+             q->door == DOOR_MTLS ? " by cert:" : "", q->cert_name);
     if (r != OK)
         return token_refused(cx, q, &k, &ask, claimed, q->agent.tenant_id, r);
     give_back(&k);

@@ -211,6 +211,75 @@ START_TEST(commands_by_pattern)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- agents */
+
+#define SESSION "/v1/agent/session?agent_id="
+
+static void new_token(char out[200], const char *agent)
+{
+    snprintf(out, 200, "%s",
+             house_cli_field(&m.house, "token", "agent", "token", "add", agent, "--json", NULL));
+}
+
+static int session_status(enum part hub, const char *name, const char *agent, const char *token)
+{
+    _cleanup_(freep) char *path = xasprintf(SESSION "%s", agent);
+    _cleanup_(freep) char *header = xasprintf("Authorization: Bearer %s", token ? token : "");
+    const char *const more[] = {"-H", header, NULL};
+
+    if (!name)
+        return web_status(hub, token, path);
+    return tls_ask(hub == HUB ? m.port : port_b, name, path, token ? more : NULL).status;
+}
+
+/* 426: let in, and told to speak WebSocket. */
+START_TEST(agents_show_their_token)
+{
+    char one[200], two[200], old[200];
+
+    CLI("agent", "add", "core-1", "--type", "switch", "--tenant", "demo");
+    CLI("agent", "add", "core-2", "--type", "switch", "--tenant", "demo");
+    new_token(one, "core-1");
+    new_token(two, "core-2");
+    new_token(old, "core-1");
+    CLI("identity", "add", "cpe-1", "--role", "agent", "--agent", "core-1", "--tenant", "demo");
+    ck_wait(session_status(HUB, "cpe-1", "core-1", one) == 426, SOON);
+    ck_assert_int_eq(session_status(HUB, NULL, "core-1", one), 426);
+    ck_assert_int_eq(session_status(HUB, NULL, "core-2", two), 426);
+    ck_assert_int_eq(session_status(HUB, NULL, "core-2", one), 403);
+    ck_assert_int_eq(session_status(HUB, NULL, "core-1", m.house.key),
+                     401);                                     /* an API key is none */
+    ck_assert_int_eq(web_status(HUB, one, "/v1/orders"), 401); /* nor the other way */
+
+    ck_assert_int_eq(session_status(HUB, "cpe-1", "core-1", NULL), 401); /* the token as well */
+    ck_assert_int_eq(session_status(HUB, "cpe-1", "core-2", two), 403);  /* bound to core-1 */
+    ck_assert_int_eq(session_status(HUB, "shop-1", "core-1", one), 403); /* no agents:connect */
+    ck_assert_int_eq(session_status(HUB, "stranger", "core-1", one), 403);
+    ck_wait(
+        on_record("kind = 'forbidden' AND identity = 'cert:cpe-1' AND detail LIKE 'bound to agent "
+                  "_core-1_, token of _core-2_'") == 1,
+        LONG_MS);
+    ck_wait(on_record("kind = 'forbidden' AND identity = 'cert:shop-1' AND detail = 'lacks "
+                      "agents:connect' AND route = 'GET /v1/agent/session'") == 1,
+            LONG_MS);
+    ck_wait(on_record("kind = 'no_credentials' AND identity = 'cert:cpe-1'") == 1, LONG_MS);
+    ck_wait(on_record(
+                "kind = 'forbidden' AND identity = 'agent:core-1' AND tenant_id IS NOT NULL") == 1,
+            LONG_MS);
+
+    ck_wait(session_status(HUB_B, NULL, "core-1", old) == 426, SOON);
+    CLI("agent", "token", "revoke", "core-1", "--all");
+    for (int b = 0; b < 2; b++)
+        ck_wait(session_status(b ? HUB_B : HUB, NULL, "core-1", old) == 401, SOON);
+    ck_wait(on_record("kind = 'revoked' AND identity LIKE 'agent:%:core-1'") > 0, LONG_MS);
+    CLI("agent", "disable", "core-2");
+    ck_wait(session_status(HUB, NULL, "core-2", two) == 401, SOON);
+    ck_wait(on_record("kind = 'disabled' AND identity LIKE 'agent:%:core-2'") > 0, LONG_MS);
+    CLI("agent", "enable", "core-2");
+    ck_wait(session_status(HUB, NULL, "core-2", two) == 426, SOON);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- how soon */
 
 #define BOTH(expr_of_hub, want)                                                                    \
@@ -376,6 +445,23 @@ START_TEST(a_flood_on_one_prefix)
 }
 END_TEST
 
+/* From one address: a token that was never seen here is looked at while wrong ones are not. */
+START_TEST(a_flood_of_wrong_tokens)
+{
+    char token[200], text[80];
+    int limited = 0;
+
+    new_token(token, "core-2");
+    for (int i = 0; i < 60; i++) {
+        random_key(text, i);
+        memcpy(text, "mwa", 3);
+        limited += session_status(HUB, NULL, "core-2", text) == 429;
+    }
+    ck_assert_int_gt(limited, 0);
+    ck_assert_int_eq(session_status(HUB, NULL, "core-2", token), 426);
+}
+END_TEST
+
 /* A known certificate that asks for what it may not, again and again. */
 START_TEST(an_identity_that_does_not_give_up)
 {
@@ -402,11 +488,13 @@ int main(void)
         {"no certificate", no_certificate_at_all, 0},
         {"roles", a_certificate_may_do_what_its_roles_give, 0},
         {"commands", commands_by_pattern, 0},
+        {"agents", agents_show_their_token, 0},
         {"changes", a_change_counts_everywhere_at_once, 0},
         {"unheard changes", a_change_that_nobody_could_hear, 0},
         {"without postgresql", known_ones_go_on_without_postgresql, 0},
         {"wrong keys", a_flood_of_wrong_keys, 0},
         {"one prefix", a_flood_on_one_prefix, 0},
+        {"wrong tokens", a_flood_of_wrong_tokens, 0},
         {"one identity", an_identity_that_does_not_give_up, 0},
     };
     const char *const env[] = {"MIHWAR_HUB_PROCESSES=1", NULL};
@@ -420,6 +508,7 @@ int main(void)
     mtls_open(&m, env);
     folder_issue(&m.ca, "shop-2", CA_CLIENT);
     folder_issue(&m.ca, "stranger", CA_CLIENT);
+    folder_issue(&m.ca, "cpe-1", CA_CLIENT);
     _cleanup_(freep) char *file =
         xasprintf("MIHWAR_MTLS_PORT_FILE=%s", folder_path(&m.ca, "port-b"));
     _cleanup_(freep) char *back = xasprintf("MIHWAR_MTLS_PORT_FILE=%s", folder_path(&m.ca, "port"));
