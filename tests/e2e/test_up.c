@@ -1,5 +1,6 @@
-/* test_up.c - the two commands of the README: up shows a sample order reach its PIN, down leaves no
- * process. */
+/* test_up.c - the two commands of the README: up shows a sample order reach its PIN and a sample
+ * command reach an agent and come back, down leaves no process. What up prints and leaves in env is
+ * used as a stranger would: with curl and openssl. */
 #include "tests/support/proc.h"
 #include "tests/support/web.h"
 #include <check.h>
@@ -55,6 +56,77 @@ static int orders(const char *status)
     return r.status == 200 ? cJSON_GetArraySize(cJSON_GetObjectItem(r.json, "data")) : -1;
 }
 
+/* A line of shell, after `. HOME/env`; its outputs together are the caller's. */
+static int shell(const char *line, char **ret_out)
+{
+    _cleanup_(freep) char *all = xasprintf(". %s/env; exec 2>&1; %s", home, line);
+    const char *argv[] = {"/bin/bash", "-o", "pipefail", "-c", all, NULL};
+    return proc_run(&(struct proc_opts){.name = "shell", .argv = argv}, NULL, 30000, ret_out, NULL);
+}
+
+#define CURL "curl -sS -m 10 --cacert \"$MIHWAR_CA\" "
+#define CERT "--cert \"$MIHWAR_CERT\" --key \"$MIHWAR_KEY\" "
+
+/* The mTLS door, from outside. status: of the shell; holds: a part of what was said. */
+static const struct {
+    const char *title, *line;
+    int status;
+    const char *holds;
+} door[] = {
+    {"the certificate's holder reads requests",
+     CURL CERT "-w '%{http_code}' -o /dev/null \"$MIHWAR_MTLS_URL/v1/requests\"", 0, "200"},
+    {"localhost is the hub's name too",
+     CURL CERT
+     "-w '%{http_code}' -o /dev/null \"${MIHWAR_MTLS_URL/127.0.0.1/localhost}/v1/requests\"",
+     0, "200"},
+    {"no certificate, no conversation", CURL "\"$MIHWAR_MTLS_URL/healthz\"", 56, "alert"},
+    {"openssl without a certificate",
+     "sleep 1 | openssl s_client -connect \"${MIHWAR_MTLS_URL#https://}\" -CAfile \"$MIHWAR_CA\" "
+     "-verify_return_error; echo ended",
+     0, "certificate required"},
+    {"openssl with one",
+     "(printf 'GET /v1/requests HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'; sleep "
+     "1) | "
+     "openssl s_client -quiet -connect \"${MIHWAR_MTLS_URL#https://}\" -CAfile \"$MIHWAR_CA\" "
+     "-cert \"$MIHWAR_CERT\" -key \"$MIHWAR_KEY\" -verify_return_error -verify_ip 127.0.0.1",
+     0, "HTTP/1.1 200"},
+    {"a certificate without the permission: orders are not its business",
+     CURL CERT "-w '%{http_code}' \"$MIHWAR_MTLS_URL/v1/orders\"", 0, "403"},
+};
+
+static void door_from_outside(void)
+{
+    for (size_t i = 0; i < COUNT(door); i++) {
+        _cleanup_(freep) char *out = NULL;
+        int status = shell(door[i].line, &out);
+        ck_assert_msg(status == door[i].status && strstr(out, door[i].holds), "%s: status %d, %s",
+                      door[i].title, status, out);
+    }
+    /* The refusals are on record: who, where, why. */
+    ck_wait(
+        shell("psql -Atc \"SELECT door || ' ' || kind || ' ' || coalesce(identity, '-') FROM "
+              "security_events\" \"$MIHWAR_DATABASE_URL\" | sort -u >\"${MIHWAR_CA%/*}/events\"; "
+              "grep -qx 'mtls forbidden cert:front' \"${MIHWAR_CA%/*}/events\" && "
+              "grep -qx 'mtls handshake -' \"${MIHWAR_CA%/*}/events\"",
+              NULL) == 0,
+        20000);
+}
+
+/* The lines that up printed, run as they stand. */
+static void printed_lines(const char *said)
+{
+    _cleanup_(freep) char *posted = NULL, *read = NULL;
+    const char *first = strstr(said, "  curl --cert "), *second;
+
+    ck_assert_msg(first && (second = strstr(first + 1, "  curl --cert ")), "%s", said);
+    _cleanup_(freep) char *post = xasprintf("%.*s", (int)(second - first), first);
+    ck_assert_int_eq(shell(post, &posted), 0);
+    ck_assert_msg(strstr(posted, "request_id"), "%s", posted);
+    ck_assert_int_eq(shell(second, &read), 0);
+    ck_assert_msg(strstr(read, "\"status\":\"completed\"") && strstr(read, "\"uptime_s\""), "%s",
+                  read);
+}
+
 /* Processes whose environment or command line speaks of our home. */
 static int left(void)
 {
@@ -87,12 +159,18 @@ START_TEST(up_and_down)
     ck_assert_msg(script("up", "--detach", 180000, &first) == 0, "%s", first);
     ck_assert_msg(strstr(first, "PIN ") && strstr(first, "Mihwar is up"), "%s", first);
     ck_assert_int_eq(orders("completed"), 1);
+    ck_assert_msg(strstr(first, "completed by cpe-1: {"), "%s", first);
+    printed_lines(first);
+    door_from_outside();
 
     /* What it started it keeps. */
-    int hub = atoi(value("hub.pid", ""));
-    ck_assert_int_gt(hub, 0);
-    ck_assert_int_eq(kill(hub, SIGKILL), 0);
-    ck_wait(atoi(value("hub.pid", "")) != hub && orders("completed") == 1, 30000);
+    static const char *const kept[] = {"hub.pid", "agent.pid"};
+    for (size_t i = 0; i < COUNT(kept); i++) {
+        int pid = atoi(value(kept[i], ""));
+        ck_assert_int_gt(pid, 0);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_wait(atoi(value(kept[i], "")) != pid && orders("completed") == 1, 30000);
+    }
 
     _cleanup_(freep) char *down = NULL;
     ck_assert_int_eq(script("down", NULL, 60000, &down), 0);
