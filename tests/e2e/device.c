@@ -18,7 +18,8 @@ void device_put(const struct device *d, const char *name, const char *text)
     put(d, name, 0600, text);
 }
 
-void device_make(struct device *d, const char *agent_id, const char *url, const char *token, const char *more)
+void device_make(struct device *d, const char *agent_id, const char *url, const char *token,
+                 const char *more)
 {
     static int made;
 
@@ -26,12 +27,16 @@ void device_make(struct device *d, const char *agent_id, const char *url, const 
     snprintf(d->dir, sizeof d->dir, "%s/device-%d", support_dir(), ++made);
     if (mkdir(d->dir, 0700) < 0)
         support_die("%s cannot be made", d->dir);
-    _cleanup_(freep) char *mark = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\necho '{\"marked\":true}'\n", d->dir);
-    _cleanup_(freep) char *slow =
-        xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\nwhile ! [ -e %s/go ]; do sleep 0.05; done\necho done\n", d->dir, d->dir);
+    _cleanup_(freep) char *mark = xasprintf(
+        "#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\necho '{\"marked\":true}'\n", d->dir);
+    _cleanup_(freep) char *slow = xasprintf("#!/bin/sh\necho \"$MIHWAR_JOB_ID\" >> %s/marks\nwhile "
+                                            "! [ -e %s/go ]; do sleep 0.05; done\necho done\n",
+                                            d->dir, d->dir);
     _cleanup_(freep) char *ini =
-        xasprintf("[agent]\nurl = %s\nagent_id = %s\ntoken_file = %s/token\nstate_dir = %s/state\ntype = cpe\n"
-                  "reconnect_min = 20ms\nreconnect_max = 200ms\nsuperseded_wait = 1500ms\nstop_grace = 200ms\n%s\n"
+        xasprintf("[agent]\nurl = %s\nagent_id = %s\ntoken_file = %s/token\nstate_dir = "
+                  "%s/state\ntype = cpe\n"
+                  "reconnect_min = 20ms\nreconnect_max = 200ms\nsuperseded_wait = "
+                  "1500ms\nstop_grace = 200ms\n%s\n"
                   "[metadata]\nsite = 12\n"
                   "[command mark]\nprogram = %s/mark\n"
                   "[command slow]\nprogram = %s/slow\n"

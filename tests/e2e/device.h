@@ -14,7 +14,8 @@ struct device {
 };
 
 /* url: of the hub; more: lines for [agent]. Times are short. */
-void device_make(struct device *d, const char *agent_id, const char *url, const char *token, const char *more);
+void device_make(struct device *d, const char *agent_id, const char *url, const char *token,
+                 const char *more);
 /* Write a file of the device anew. */
 void device_put(const struct device *d, const char *name, const char *text);
 void device_start(struct device *d);

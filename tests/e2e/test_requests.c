@@ -7,8 +7,8 @@
 
 static struct house h;
 
-#define WAIT_MS  REQUEST_ENDS_MS
-#define PLAYER   _cleanup_(player_cutp) struct player *
+#define WAIT_MS   REQUEST_ENDS_MS
+#define PLAYER    _cleanup_(player_cutp) struct player *
 #define says(...) db_says(&h, __VA_ARGS__)
 
 /* ---------------------------------------------------------------- the whole life */
@@ -19,9 +19,8 @@ static char *steps_of(const struct web_reply *r)
     struct buf b = BUF(KiB(4));
     const cJSON *e;
 
-    cJSON_ArrayForEach(e, cJSON_GetObjectItem(r->json, "timeline"))
-        buf_printf(&b, "%s%s", b.len ? " " : "",
-                   cJSON_GetStringValue(cJSON_GetObjectItem(e, "step")));
+    cJSON_ArrayForEach(e, cJSON_GetObjectItem(r->json, "timeline")) buf_printf(
+        &b, "%s%s", b.len ? " " : "", cJSON_GetStringValue(cJSON_GetObjectItem(e, "step")));
     return buf_take(&b);
 }
 
@@ -74,11 +73,11 @@ START_TEST(by_type_and_by_match)
     PLAYER south = player_join(h.url, "m-south", new_agent(&h, "m-south", "modem", NULL),
                                "{\"site\":\"south\"}");
     /* what an operator provisioned counts before what the agent says */
-    PLAYER west = player_join(h.url, "m-west",
-                              new_agent(&h, "m-west", "modem", "{\"site\":\"west\"}"),
-                              "{\"site\":\"north\"}");
-    PLAYER other = player_join(h.url, "o-1", new_agent(&h, "o-1", "other", NULL),
-                               "{\"site\":\"south\"}");
+    PLAYER west =
+        player_join(h.url, "m-west", new_agent(&h, "m-west", "modem", "{\"site\":\"west\"}"),
+                    "{\"site\":\"north\"}");
+    PLAYER other =
+        player_join(h.url, "o-1", new_agent(&h, "o-1", "other", NULL), "{\"site\":\"south\"}");
     static const struct {
         const char *body;
         int who;
@@ -112,8 +111,8 @@ START_TEST(the_least_loaded)
         player_ack(a, player_command(a, "hold", WAIT_MS));
         player_ack(b, player_command(b, "hold", WAIT_MS));
     }
-    ck_assert_str_eq(says("SELECT string_agg(load::text, ' ') FROM agents WHERE agent_type = 'least'"),
-                     "3 3");
+    ck_assert_str_eq(
+        says("SELECT string_agg(load::text, ' ') FROM agents WHERE agent_type = 'least'"), "3 3");
 }
 END_TEST
 
@@ -135,7 +134,8 @@ START_TEST(nobody_there_then_one_comes)
     for (int i = 0; i < 2; i++) {
         cJSON *m = player_next(a, WAIT_MS);
         ck_assert_ptr_nonnull(m);
-        player_result(a, cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id")), "completed", "{}", 0);
+        player_result(a, cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id")), "completed", "{}",
+                      0);
         cJSON_Delete(m);
     }
     ck_wait(request_is(&h, any, "completed") && request_is(&h, own, "completed"), WAIT_MS);
@@ -149,8 +149,8 @@ START_TEST(timeouts)
     PLAYER a = player_join(h.url, "slow-1", new_agent(&h, "slow-1", "slow", NULL), NULL);
     _cleanup_(freep) char *lonely = xstrdup(
         new_request(&h, "{\"command\":\"x\",\"agent_type\":\"nobody\",\"timeout_ms\":300}"));
-    _cleanup_(freep) char *id = xstrdup(
-        new_request(&h, "{\"command\":\"x\",\"agent_id\":\"slow-1\",\"timeout_ms\":1500}"));
+    _cleanup_(freep) char *id =
+        xstrdup(new_request(&h, "{\"command\":\"x\",\"agent_id\":\"slow-1\",\"timeout_ms\":1500}"));
 
     _cleanup_(freep) char *job = xstrdup(player_command(a, "x", WAIT_MS));
     player_ack(a, job);
@@ -163,7 +163,8 @@ START_TEST(timeouts)
                      "0 1");
     _cleanup_(freep) char *before =
         pg_table(h.stores.database_url, "SELECT * FROM requests WHERE request_id = '%s'", id);
-    player_result(a, job, "completed", "{\"late\":1}", WAIT_MS); /* acked, so that it is forgotten there */
+    player_result(a, job, "completed", "{\"late\":1}",
+                  WAIT_MS); /* acked, so that it is forgotten there */
     _cleanup_(freep) char *after =
         pg_table(h.stores.database_url, "SELECT * FROM requests WHERE request_id = '%s'", id);
     ck_assert_str_eq(before, after);
@@ -188,10 +189,11 @@ START_TEST(taken_back)
 
     posted(&h, cancel, "{}", 200, "status");
     ck_assert_str_eq(posted(&h, cancel, "{}", 200, "status"), "cancelled");
-    ck_assert_str_eq(says("SELECT status || ' ' || (response_payload ->> 'error') FROM command_history "
-                          "WHERE request_id = '%s'",
-                          id),
-                     "failed cancelled");
+    ck_assert_str_eq(
+        says("SELECT status || ' ' || (response_payload ->> 'error') FROM command_history "
+             "WHERE request_id = '%s'",
+             id),
+        "failed cancelled");
 
     PLAYER a = player_join(h.url, "back-1", token, NULL);
     _cleanup_(freep) char *sent =
@@ -323,9 +325,10 @@ START_TEST(workers_die)
     }
     ck_assert(serve(a, 40));
     ck_wait(open_of("work") == 0, WAIT_MS);
-    ck_assert_str_eq(says("SELECT count(*) || ' ' || count(DISTINCT job_id) FROM command_history WHERE "
-                          "agent_id = 'work-1' AND status = 'completed'"),
-                     "40 40");
+    ck_assert_str_eq(
+        says("SELECT count(*) || ' ' || count(DISTINCT job_id) FROM command_history WHERE "
+             "agent_id = 'work-1' AND status = 'completed'"),
+        "40 40");
     ck_assert_str_eq(says("SELECT load FROM agents WHERE agent_id = 'work-1'"), "0");
 }
 END_TEST
@@ -362,14 +365,16 @@ START_TEST(the_record_is_whole)
 {
     ck_assert_str_eq(house_cli_field(&h, "verdict.anchor", "audit", "verify", "--json", NULL),
                      says("SELECT seq || ':' || encode(hash, 'hex') FROM command_history_head"));
-    ck_assert_str_eq(says("SELECT count(*) FROM requests r WHERE (completed_at IS NOT NULL) <> EXISTS "
-                          "(SELECT FROM command_history c WHERE c.job_id = r.job_id)"),
-                     "0");
-    ck_assert_str_eq(says("SELECT count(*) FROM agents a WHERE load <> (SELECT count(*) FROM requests r "
-                          "WHERE r.assigned_agent_id = a.agent_id AND r.status IN ('assigned', 'sent'))"),
-                     "0");
-    ck_assert_str_eq(says("SELECT count(*) FROM jobs WHERE task = 'request.run' AND state = 'dead'"),
-                     "0");
+    ck_assert_str_eq(
+        says("SELECT count(*) FROM requests r WHERE (completed_at IS NOT NULL) <> EXISTS "
+             "(SELECT FROM command_history c WHERE c.job_id = r.job_id)"),
+        "0");
+    ck_assert_str_eq(
+        says("SELECT count(*) FROM agents a WHERE load <> (SELECT count(*) FROM requests r "
+             "WHERE r.assigned_agent_id = a.agent_id AND r.status IN ('assigned', 'sent'))"),
+        "0");
+    ck_assert_str_eq(
+        says("SELECT count(*) FROM jobs WHERE task = 'request.run' AND state = 'dead'"), "0");
 }
 END_TEST
 
