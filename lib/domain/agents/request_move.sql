@@ -34,7 +34,7 @@ WITH r AS MATERIALIZED (
                         WHERE a.tenant_id = r.tenant_id AND a.agent_type = r.agent_type
                           AND a.status IN ('active', 'cooldown') AND a.enabled
                           AND (a.status = 'active' OR (a.cooldown_until <= now() AND NOT a.probing))
-                        ORDER BY a.load, a.assigned_at NULLS FIRST LIMIT $2::int) c
+                        ORDER BY a.load, a.assigned_at NULLS FIRST LIMIT CASE WHEN r.match IS NULL THEN 64 ELSE $2::int END) c
      WHERE r.agent_id IS NULL AND r.agent_type IS NOT NULL AND c.metadata @> r.wants
      ORDER BY c.load, c.assigned_at NULLS FIRST LIMIT 64
 ), near AS MATERIALIZED (
@@ -43,7 +43,7 @@ WITH r AS MATERIALIZED (
                         WHERE a.tenant_id = r.tenant_id
                           AND a.status IN ('active', 'cooldown') AND a.enabled
                           AND (a.status = 'active' OR (a.cooldown_until <= now() AND NOT a.probing))
-                        ORDER BY a.load, a.assigned_at NULLS FIRST LIMIT $2::int) c
+                        ORDER BY a.load, a.assigned_at NULLS FIRST LIMIT CASE WHEN r.match IS NULL THEN 64 ELSE $2::int END) c
      WHERE r.agent_id IS NULL AND r.agent_type IS NULL AND c.metadata @> r.wants
      ORDER BY c.load, c.assigned_at NULLS FIRST LIMIT 64
 ), far AS MATERIALIZED (
