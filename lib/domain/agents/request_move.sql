@@ -57,13 +57,14 @@ WITH r AS MATERIALIZED (
      ORDER BY a.load, a.assigned_at NULLS FIRST LIMIT 64
 ), fits AS MATERIALIZED (
     SELECT * FROM named UNION ALL SELECT * FROM near_type UNION ALL SELECT * FROM near UNION ALL SELECT * FROM far
-), chosen AS MATERIALIZED (
-    SELECT a.agent_id, a.status, a.hub_instance_id
-      FROM agents a JOIN fits f ON f.agent_id = a.agent_id
-     WHERE a.status IN ('active', 'cooldown') AND a.enabled
-       AND (a.status = 'active' OR (a.cooldown_until <= now() AND NOT a.probing))
-     ORDER BY f.load, f.assigned_at NULLS FIRST LIMIT 1
-       FOR NO KEY UPDATE OF a SKIP LOCKED
+), chosen AS MATERIALIZED ( -- one after the other, until one can be locked; by its id, whatever the planner thinks of the table
+    SELECT c.*
+      FROM (SELECT agent_id FROM fits ORDER BY load, assigned_at NULLS FIRST) f,
+           LATERAL (SELECT a.agent_id, a.status FROM agents a
+                     WHERE a.agent_id = f.agent_id AND a.session_id IS NOT NULL
+                       AND (a.status = 'active' OR (a.status = 'cooldown' AND a.cooldown_until <= now() AND NOT a.probing))
+                       FOR NO KEY UPDATE SKIP LOCKED) c
+     LIMIT 1
 ), moved AS (
     UPDATE requests q
        SET status = 'assigned', assigned_agent_id = c.agent_id, assigned_at = now(), probe = c.status = 'cooldown',
