@@ -36,8 +36,7 @@ struct task {
     struct agent *agent;
     struct fiber *fiber;
     char job_id[ID_LEN + 1];
-    char *name;
-    cJSON *payload;
+    char *name, *payload;
     int64_t deadline_mono_ms; /* 0: none */
 };
 
@@ -149,8 +148,8 @@ static void task_free(struct task *t)
     LIST_REMOVE(t, link);
     a->task_count--;
     waitq_wake_all(&a->changed);
-    cJSON_Delete(t->payload);
     free(t->name);
+    free(t->payload);
     free(t);
 }
 
@@ -247,14 +246,14 @@ static bool waits(const struct agent *a, const char *job_id)
     return false;
 }
 
-static void begin(struct agent *a, const char *job_id, const char *name, const cJSON *payload,
+static void begin(struct agent *a, const char *job_id, const char *name, const char *payload,
                   int64_t timeout_ms)
 {
     struct task *t = xcalloc(1, sizeof *t);
 
     *t = (struct task){.agent = a, .name = xstrdup(name)};
     memcpy(t->job_id, job_id, sizeof t->job_id);
-    t->payload = payload ? cJSON_Duplicate(payload, true) : cJSON_CreateObject();
+    t->payload = xstrdup(payload);
     t->deadline_mono_ms = timeout_ms >= 0 ? MAX(clock_mono_ms() + timeout_ms, (int64_t)1) : 0;
     LIST_INSERT_HEAD(&a->tasks, t, link);
     a->task_count++;
@@ -262,19 +261,44 @@ static void begin(struct agent *a, const char *job_id, const char *name, const c
     fiber_detach(t->fiber);
 }
 
-static rc take_command(struct cx *cx, struct agent *a, const cJSON *o)
+struct frame {
+    const cJSON *o;
+    const char *text; /* the same */
+    size_t n;
+};
+
+/* An object as it was written; "{}" if there is none. */
+static rc payload_of(struct cx *cx, const struct frame *f, const char **ret)
 {
-    const cJSON *payload = cJSON_GetObjectItemCaseSensitive(o, "payload");
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(f->o, "payload");
+    const char *raw;
+    size_t n;
+    bool odd;
+
+    *ret = "{}";
+    if (!v || cJSON_IsNull(v))
+        return OK;
+    if (!cJSON_IsObject(v))
+        return fail(cx, INVALID_FIELD, "the payload of a command is an object");
+    if (json_raw_member(f->text, f->n, "payload", &raw, &n, &odd))
+        *ret = arena_strndup(&cx->arena, raw, n);
+    else
+        *ret = json_print(cx, v);
+    return OK;
+}
+
+static rc take_command(struct cx *cx, struct agent *a, const struct frame *f)
+{
+    const char *name, *payload;
     char job_id[ID_LEN + 1];
-    const char *name;
     int64_t timeout_ms = -1;
 
-    try(json_id(cx, o, "job_id", job_id));
-    try(json_str(cx, o, "command", 128, &name));
-    try(json_int_opt(cx, o, "timeout_ms", 0, INT64_MAX / 2, &timeout_ms));
-    if (name[strspn(name, NAME_CHARS)] ||
-        (payload && !cJSON_IsObject(payload) && !cJSON_IsNull(payload)))
-        return fail(cx, INVALID_FIELD, "a command has a plain name and an object as its payload");
+    try(json_id(cx, f->o, "job_id", job_id));
+    try(json_str(cx, f->o, "command", 128, &name));
+    try(json_int_opt(cx, f->o, "timeout_ms", 0, INT64_MAX / 2, &timeout_ms));
+    try(payload_of(cx, f, &payload));
+    if (name[strspn(name, NAME_CHARS)])
+        return fail(cx, INVALID_FIELD, "'%s' is no name of a command", name);
     struct journal_entry *e = journal_find(a->o.journal, job_id);
     if (e || waits(a, job_id)) { /* never twice */
         send_ack(a, job_id);
@@ -285,18 +309,18 @@ static rc take_command(struct cx *cx, struct agent *a, const cJSON *o)
     if (a->stopping || a->task_count >= a->o.concurrency + a->o.waiting_max)
         return fail(cx, OVERLOADED, "no more commands are taken now, the hub sends it again");
     send_ack(a, job_id);
-    begin(a, job_id, name, cJSON_IsObject(payload) ? payload : NULL, timeout_ms);
+    begin(a, job_id, name, payload, timeout_ms);
     return OK;
 }
 
 /* ---------------------------------------------------------------- frames in */
 
-static rc take_welcome(struct cx *cx, struct agent *a, const cJSON *o)
+static rc take_welcome(struct cx *cx, struct agent *a, const struct frame *f)
 {
     int64_t message_max = (int64_t)a->message_max;
 
-    try(json_int_opt(cx, o, "heartbeat_ms", 10, 3600000, &a->heartbeat_ms));
-    try(json_int_opt(cx, o, "message_max", 1024, 1 << 30, &message_max));
+    try(json_int_opt(cx, f->o, "heartbeat_ms", 10, 3600000, &a->heartbeat_ms));
+    try(json_int_opt(cx, f->o, "message_max", 1024, 1 << 30, &message_max));
     a->message_max = MIN((size_t)message_max, MESSAGE_MAX);
     a->session = READY;
     a->began_mono_ms = clock_mono_ms();
@@ -307,28 +331,28 @@ static rc take_welcome(struct cx *cx, struct agent *a, const cJSON *o)
     return OK;
 }
 
-static rc take_result_ack(struct cx *cx, struct agent *a, const cJSON *o)
+static rc take_result_ack(struct cx *cx, struct agent *a, const struct frame *f)
 {
     char job_id[ID_LEN + 1];
 
-    try(json_id(cx, o, "job_id", job_id));
+    try(json_id(cx, f->o, "job_id", job_id));
     journal_ack(a->o.journal, job_id);
     return OK;
 }
 
 /* It stands before a close frame; here it is only told to people. */
-static rc take_error(struct cx *cx, struct agent *a, const cJSON *o)
+static rc take_error(struct cx *cx, struct agent *a, const struct frame *f)
 {
     const char *code, *message;
 
-    try(json_str(cx, o, "code", 64, &code));
-    try(json_str_opt(cx, o, "message", 500, &message));
+    try(json_str(cx, f->o, "code", 64, &code));
+    try(json_str_opt(cx, f->o, "message", 500, &message));
     log_ev(LOG_WARN, "hub.complains", kv_str("code", code),
            kv_str("message", message ? message : ""));
     return OK;
 }
 
-static rc take_heartbeat(struct cx *cx, struct agent *a, const cJSON *o)
+static rc take_heartbeat(struct cx *cx, struct agent *a, const struct frame *f)
 {
     return OK; /* that it came was noted */
 }
@@ -336,7 +360,7 @@ static rc take_heartbeat(struct cx *cx, struct agent *a, const cJSON *o)
 /* Types that are not here are for agents newer than this one. */
 static const struct {
     const char *type;
-    rc (*take)(struct cx *cx, struct agent *a, const cJSON *o);
+    rc (*take)(struct cx *cx, struct agent *a, const struct frame *f);
     enum session from; /* taken from this state on */
 } frames[] = {
     {"welcome", take_welcome, GREETING},    {"command", take_command, READY},
@@ -353,7 +377,7 @@ static rc take(struct cx *cx, struct agent *a, const char *text, size_t n)
     try(json_str(cx, o, "type", 64, &type));
     for (size_t i = 0; i < COUNT(frames); i++) {
         if (strcmp(frames[i].type, type) == 0 && a->session >= frames[i].from)
-            return frames[i].take(cx, a, o);
+            return frames[i].take(cx, a, &(struct frame){o, text, n});
     }
     return OK;
 }

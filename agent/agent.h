@@ -13,7 +13,7 @@
 
 struct agent_command {
     const char *job_id, *name;
-    const cJSON *payload; /* an object */
+    const char *payload; /* a JSON object, as the hub wrote it: no digit of a number is lost */
 };
 
 enum agent_state { AGENT_AWAY, AGENT_CONNECTED, AGENT_REVOKED };

@@ -21,6 +21,20 @@ static void add_text(cJSON *o, const char *name, struct buf *b)
     cJSON_AddStringToObject(o, name, buf_str(b));
 }
 
+/* JSON on one line stays as it was written, so that no digit of a number is lost. */
+static void add_json(cJSON *o, char *text, const cJSON *parsed)
+{
+    char *line = str_trim(text);
+
+    for (const char *p = line; *p; p++) {
+        if ((unsigned char)*p < ' ') {
+            cJSON_AddItemToObject(o, "output", cJSON_Duplicate(parsed, true));
+            return;
+        }
+    }
+    cJSON_AddRawToObject(o, "output", line);
+}
+
 static void add_output(struct cx *cx, cJSON *o, struct child_end *e)
 {
     cJSON *json;
@@ -29,8 +43,7 @@ static void add_output(struct cx *cx, cJSON *o, struct child_end *e)
         cJSON_AddTrueToObject(o, "truncated");
         add_text(o, "output", &e->out);
     } else if (json_parse(cx, buf_str(&e->out), e->out.len, e->out.max, &json) == OK) {
-        cJSON_AddItemToObject(o, "output",
-                              cJSON_Duplicate(json, true)); /* the tree itself belongs to cx */
+        add_json(o, e->out.p, json);
     } else {
         add_text(o, "output", &e->out);
     }
@@ -58,9 +71,11 @@ static rc run_program(struct cx *cx, const struct agent_command *c,
 {
     _cleanup_(child_end_release) struct child_end end = {0};
     char job[64], name[160];
+    cJSON *payload;
     bool takes_payload = str_eq(command->args, "stdin");
 
-    if (!takes_payload && cJSON_GetArraySize(c->payload) > 0) {
+    try(json_parse(cx, c->payload, strlen(c->payload), MiB(1), &payload));
+    if (!takes_payload && cJSON_GetArraySize(payload) > 0) {
         outcome_fail(ret, "bad_arguments", "command %s takes no payload", c->name);
         return OK;
     }
@@ -69,7 +84,7 @@ static rc run_program(struct cx *cx, const struct agent_command *c,
     try(child_run(cx,
                   &(struct child_opts){.argv = command->argv,
                                        .env = (const char *[]){job, name, NULL},
-                                       .input = takes_payload ? json_print(cx, c->payload) : NULL,
+                                       .input = takes_payload ? c->payload : NULL,
                                        .output_max = (size_t)command->output_max,
                                        .limit_ms = command->time_limit_ms,
                                        .kill_ms = command->kill_after_ms},

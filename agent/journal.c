@@ -200,9 +200,13 @@ static rc take_line(struct cx *cx, struct journal *j, const char *line, size_t l
         add(j, job_id, agent_id, begun, at_ms);
     } else if (done && n && n->e.state == JOURNAL_BEGUN) {
         const cJSON *response = cJSON_GetObjectItemCaseSensitive(o, "response");
-        if (!cJSON_IsObject(response))
+        const char *raw;
+        size_t n_raw;
+        bool odd;
+        if (!cJSON_IsObject(response) ||
+            !json_raw_member(line, len, "response", &raw, &n_raw, &odd))
             return fail(cx, BAD_JSON, "a result without a response");
-        set_done(j, n, str_eq(done, "completed"), json_print(cx, response), at_ms);
+        set_done(j, n, str_eq(done, "completed"), arena_strndup(&cx->arena, raw, n_raw), at_ms);
     } else if (acked && n && n->e.state == JOURNAL_DONE) {
         set_acked(j, n, at_ms);
     }

@@ -162,7 +162,7 @@ static rc carry_out(struct cx *cx, const struct agent_command *c, struct outcome
     if (chance(f->silent))
         try(fiber_sleep(cx, 86400000));
     cJSON_AddStringToObject(ret->response, "agent", m->agent_id);
-    cJSON_AddItemToObject(ret->response, "payload", cJSON_Duplicate(c->payload, true));
+    cJSON_AddItemToObject(ret->response, "payload", cJSON_Parse(c->payload));
     return OK;
 }
 

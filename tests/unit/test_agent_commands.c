@@ -14,7 +14,10 @@
 static const struct {
     const char *title, *script, *more, *payload, *want;
 } cases[] = {
-    {"json", "echo '{\"a\": [1, 2]}'", "", "{}", "{\"exit_status\":0,\"output\":{\"a\":[1,2]}}"},
+    {"json", "echo '{\"a\": [1, 9007199254740993]}'", "", "{}",
+     "{\"exit_status\":0,\"output\":{\"a\": [1, 9007199254740993]}}"},
+    {"json on lines", "echo '{\"a\":'; echo ' [1, 2]}'", "", "{}",
+     "{\"exit_status\":0,\"output\":{\"a\":[1,2]}}"},
     {"text", "echo hello", "", "{}", "{\"exit_status\":0,\"output\":\"hello\\n\"}"},
     {"nothing", ":", "", "{}", "{\"exit_status\":0,\"output\":\"\"}"},
     {"json and more", "echo '{}'; echo x", "", "{}",
@@ -81,14 +84,12 @@ struct run {
 static rc run_body(struct cx *cx, void *arg)
 {
     struct run *r = arg;
-    cJSON *payload = cJSON_Parse(r->payload);
 
     r->outcome = outcome_new();
     if (r->deadline_ms)
         cx_deadline_within(cx, r->deadline_ms);
-    rc result = commands_carry_out(cx, &(struct agent_command){JOB, r->name, payload}, &r->outcome,
-                                   &r->config);
-    cJSON_Delete(payload);
+    rc result = commands_carry_out(cx, &(struct agent_command){JOB, r->name, r->payload},
+                                   &r->outcome, &r->config);
     return result;
 }
 
