@@ -7,6 +7,7 @@
 #include "tests/sim/hub_door.h"
 #include "tests/support/fibers.h"
 #include <string.h>
+#include <unistd.h>
 
 struct world {
     struct hub_door *door;
@@ -504,6 +505,68 @@ START_TEST(fleet)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- the command line */
+
+static const struct {
+    const char *title, *option, *file; /* NULL: the device's own */
+    int status;
+    const char *out, *err; /* what each says, or NULL */
+} lines[] = {
+    {"version", "--version", NULL, 0, "mihwar-agent " MIHWAR_VERSION "\n", NULL},
+    {"help", "--help", NULL, 0, "exit status: 0 stopped", NULL},
+    {"a right file", "--check-config", NULL, 0, "the settings are right", NULL},
+    {"no such file", "--check-config", "nowhere.ini", 2, NULL,
+     "nowhere.ini cannot be read: No such file"},
+    {"a wrong file", "--check-config", "wrong.ini", 2, NULL, "wrong.ini:2: there is no 'colour'"},
+    {"no token", "--check-config", "no-token.ini", 2, NULL, "the token in /nowhere cannot be read"},
+    {"no program", "--check-config", "no-program.ini", 2, NULL,
+     "[command x]: /no/such cannot be run"},
+    {"no CA", "--check-config", "no-ca.ini", 2, NULL, "/nowhere"},
+    {"no such option", "--colour", NULL, 2, NULL, "--help"},
+    {"no option", "now", NULL, 2, NULL, "'now' is not an option"},
+    {"a journal that another process has", "--config", NULL, 1, NULL, "another process uses"},
+};
+
+static void fill(const struct device *d)
+{
+    _cleanup_(freep) char *token =
+        xasprintf("[agent]\nurl = ws://h\nagent_id = a\ntoken_file = %s/token\n", d->dir);
+    _cleanup_(freep) char *program = xasprintf("%s[command x]\nprogram = /no/such\n", token);
+    _cleanup_(freep) char *ca = xasprintf("%sca = /nowhere\n", token);
+
+    device_put(d, "wrong.ini", "[agent]\ncolour = red\n");
+    device_put(d, "no-token.ini", "[agent]\nurl = ws://h\nagent_id = a\ntoken_file = /nowhere\n");
+    device_put(d, "no-program.ini", program);
+    device_put(d, "no-ca.ini", ca);
+}
+
+START_TEST(command_line)
+{
+    struct device d;
+    _cleanup_(freep) char *file = NULL, *out = NULL, *err = NULL;
+
+    device_make(&d, "a1", "ws://127.0.0.1:1", "mwa_abc", "");
+    fill(&d);
+    file = xasprintf("%s/%s", d.dir, lines[_i].file ? lines[_i].file : "agent.ini");
+    const char *argv[] = {built("agent/mihwar-agent"), lines[_i].option, "--config", file, NULL};
+    if (strcmp(lines[_i].option, "--config") == 0) {
+        argv[2] = file;
+        argv[3] = NULL;
+        device_start(&d);
+        _cleanup_(freep) char *journal = xasprintf("%s/state/journal", d.dir);
+        ck_wait(access(journal, F_OK) == 0, 30000);
+    }
+    int status =
+        proc_run(&(struct proc_opts){.name = "line", .argv = argv}, NULL, 30000, &out, &err);
+    ck_assert_msg(status == lines[_i].status, "%s: status %d\n%s%s", lines[_i].title, status, out,
+                  err);
+    ck_assert_msg(!lines[_i].out || strstr(out, lines[_i].out), "%s: %s", lines[_i].title, out);
+    ck_assert_msg(!lines[_i].err || strstr(err, lines[_i].err), "%s: %s", lines[_i].title, err);
+    if (strcmp(lines[_i].option, "--config") == 0)
+        device_kill(&d);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- the rows */
 
 static const struct {
@@ -548,16 +611,19 @@ int main(void)
 {
     Suite *s = suite_create("agent");
     TCase *tc = tcase_create("with a hub"), *certs = tcase_create("certificates"),
-          *many = tcase_create("a fleet");
+          *many = tcase_create("a fleet"), *line = tcase_create("command line");
 
     tcase_set_timeout(tc, 120);
     tcase_set_timeout(certs, 120);
     tcase_set_timeout(many, 120);
     tcase_add_test(many, fleet);
+    tcase_set_timeout(line, 120);
+    tcase_add_loop_test(line, command_line, 0, COUNT(lines));
     tcase_add_loop_test(tc, with_a_hub, 0, COUNT(rows));
     tcase_add_loop_test(certs, certificate, 0, COUNT(certificates));
     suite_add_tcase(s, tc);
     suite_add_tcase(s, certs);
     suite_add_tcase(s, many);
+    suite_add_tcase(s, line);
     return support_end(suite_run(s));
 }
