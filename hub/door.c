@@ -308,7 +308,7 @@ static struct visitors *make_visitors(struct door *d)
 
 static rc make_http(struct cx *cx, struct door *d)
 {
-    int fd;
+    int fd = -1;
 
     try(listen_on(cx, d, &fd));
     d->http = evhttp_new(loop_base());
