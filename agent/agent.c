@@ -153,21 +153,19 @@ static void task_free(struct task *t)
     free(t);
 }
 
-/* What the hub is told; a result that fits into no message is none. */
-static void settle(const struct agent *a, struct cx *cx, rc r, struct outcome *o)
+/* What the hub is told, freed by the caller; a result that fits into no message is none. */
+static char *settle(const struct agent *a, struct cx *cx, rc r, struct outcome *o)
 {
     if (r == E_DEADLINE)
         outcome_fail(o, "time_limit", "the request's time was over before the command ended");
     else if (r != OK)
         outcome_fail(o, error_info(r)->code, "%s", cx_words(cx, r));
     char *text = cJSON_PrintUnformatted(o->response);
-    size_t n = text ? strlen(text) : 0;
-    cJSON_free(text);
-    if (n > 0 && n + ENVELOPE <= a->message_max)
-        return;
-    outcome_release(o);
-    *o = outcome_new();
-    outcome_fail(o, "too_large", "the result has %zu bytes, %zu are allowed", n, a->message_max);
+    if (text && strlen(text) + ENVELOPE <= a->message_max)
+        return text;
+    free(text);
+    o->completed = false;
+    return xstrdup(TOO_LARGE);
 }
 
 /* From its place on: begun on disk, carried out, done on disk, told. */
@@ -184,14 +182,12 @@ static rc carry_out(struct cx *cx, struct task *t)
     cx->deadline_mono_ms = 0; /* the result is written down in any case */
     if (r == E_CANCELLED)
         return r;
-    settle(a, cx, r, &o);
-    _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
-    log_ev(LOG_INFO, "command.ended", kv_str("job", t->job_id), kv_str("command", t->name),
-           kv_bool("completed", o.completed), kv_int("took_ms", clock_mono_ms() - began_mono_ms));
+    _cleanup_(freep) char *response = settle(a, cx, r, &o);
+    log_ev(LOG_INFO, "command.ended", kv_str("command", t->name), kv_bool("completed", o.completed),
+           kv_int("took_ms", clock_mono_ms() - began_mono_ms));
     r = journal_end(cx, a->o.journal, t->job_id, o.completed, response);
-    if (r !=
-        OK) /* told all the same; after a crash now it would be reported as interrupted, too late to matter */
-        log_fail(LOG_ERROR, "result.not_written", cx, r, kv_str("job", t->job_id));
+    if (r != OK) /* told all the same; only a crash now would make another story of it */
+        log_fail(LOG_ERROR, "result.not_written", cx, r);
     struct journal_entry *e = journal_find(a->o.journal, t->job_id);
     if (e && e->state == JOURNAL_DONE)
         offer(a, e);
@@ -206,30 +202,33 @@ static rc wait_for_place(struct cx *cx, struct task *t)
     return r;
 }
 
+/* The journal does not take it: nothing was done, and nothing will be remembered. */
+static void tell_not_begun(struct cx *cx, struct task *t, rc r)
+{
+    _cleanup_(outcome_release) struct outcome o = outcome_new();
+
+    log_fail(LOG_ERROR, "command.not_begun", cx, r, kv_str("command", t->name));
+    outcome_fail(&o, "not_begun", "%s", cx_words(cx, r));
+    _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
+    send_result(t->agent, t->job_id, false, response);
+}
+
 static rc task_run(struct cx *cx, void *arg)
 {
     struct task *t = arg;
     struct agent *a = t->agent;
-    rc r = wait_for_place(cx, t);
 
     snprintf(cx->subject, sizeof cx->subject, "%s", t->job_id);
+    rc r = wait_for_place(cx, t);
     if (r == OK) {
         r = carry_out(cx, t);
         gate_leave(&a->places);
     }
-    if (r == E_DEADLINE) {
+    if (r == E_DEADLINE)
         log_ev(LOG_WARN, "command.expired", kv_str("command", t->name),
                kv_str("hint", "no place was free in time; it has not begun"));
-    } else if (
-        r != OK &&
-        r !=
-            E_CANCELLED) { /* the journal does not take it: nothing was done, and nothing will be remembered */
-        _cleanup_(outcome_release) struct outcome o = outcome_new();
-        outcome_fail(&o, "not_begun", "%s", cx_words(cx, r));
-        _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
-        log_fail(LOG_ERROR, "command.not_begun", cx, r, kv_str("command", t->name));
-        send_result(a, t->job_id, false, response);
-    }
+    else if (r != OK && r != E_CANCELLED)
+        tell_not_begun(cx, t, r);
     task_free(t);
     return OK;
 }

@@ -18,10 +18,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ERR_MAX   KiB(4) /* of stderr */
-#define ENV_MAX   8
-#define READ_STEP 4096 /* a fiber's frame is small */
-#define READ_TURN 16   /* steps before others have their turn; together a pipe's size */
+#define ERR_MAX      KiB(4) /* of stderr */
+#define PATH_DEFAULT "/usr/sbin:/usr/bin:/sbin:/bin"
+#define ENV_MAX      8
+#define READ_STEP    4096 /* a fiber's frame is small */
+#define READ_TURN    16   /* steps before others have their turn; together a pipe's size */
 
 struct stream {
     int fd; /* -1: at its end */
@@ -89,35 +90,54 @@ static rc open_stdin(struct cx *cx, const char *input, int *ret_fd)
     return OK;
 }
 
-/* Gives the pidfd, and our ends of the pipes. */
+/* Signals wait until the child has thrown away our handlers, which write to what parent and child share. */
+static pid_t fork_quiet(void)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid != 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    return pid;
+}
+
+static rc open_pipe(struct cx *cx, struct stream *s, int *ret_write)
+{
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return fail(cx, OS, "no pipe for the program: %s", strerror(errno));
+    fcntl(fds[0], F_SETFL, O_NONBLOCK); /* our end */
+    s->fd = fds[0];
+    *ret_write = fds[1];
+    return OK;
+}
+
+/* On failure there is no process; what is open is closed by finish. */
 static rc start(struct cx *cx, struct child *c, const struct child_opts *o, char *const *env)
 {
-    _cleanup_(closep) int in = -1;
-    int out[2] = {-1, -1}, err[2] = {-1, -1};
+    _cleanup_(closep) int in = -1, out = -1, err = -1;
     pid_t self = getpid();
 
     try(open_stdin(cx, o->input, &in));
-    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
-        goto refused;
-    c->pid = fork();
-    if (c->pid == 0)
-        become(o, env, self, in, out[1], err[1]);
-    if (c->pid < 0)
-        goto refused;
-    setpgid(c->pid, c->pid); /* whoever of the two comes first */
-    c->pidfd = pidfd_open(c->pid, 0);
-    close(out[1]);
-    close(err[1]);
-    fcntl(out[0], F_SETFL, O_NONBLOCK);
-    fcntl(err[0], F_SETFL, O_NONBLOCK);
-    c->out.fd = out[0];
-    c->err.fd = err[0];
+    try(open_pipe(cx, &c->out, &out));
+    try(open_pipe(cx, &c->err, &err));
+    pid_t pid = fork_quiet();
+    if (pid == 0)
+        become(o, env, self, in, out, err);
+    if (pid < 0)
+        return fail(cx, OS, "no process for %s: %s", o->argv[0], strerror(errno));
+    c->pid = pid;
+    setpgid(pid, pid); /* whoever of the two comes first */
+    c->pidfd = pidfd_open(pid, 0);
+    if (c->pidfd < 0)
+        return fail(cx, OS, "%s cannot be watched: %s", o->argv[0], strerror(errno));
+    c->ended = watch(c, c->pidfd);
+    c->out.event = watch(c, c->out.fd);
+    c->err.event = watch(c, c->err.fd);
     return OK;
-refused:
-    fail(cx, OS, "no process for %s: %s", o->argv[0], strerror(errno));
-    for (int i = 0; i < 2; i++)
-        closep(&out[i]), closep(&err[i]);
-    return E_OS;
 }
 
 /* ---------------------------------------------------------------- while it runs */
@@ -191,13 +211,16 @@ static rc end_late(struct cx *cx, struct child *c, int64_t kill_ms)
     return r;
 }
 
+/* Whatever of it is left, the process and its group too. */
 static void finish(struct child *c, struct child_end *e)
 {
     int status = 0;
 
-    kill(-c->pid, SIGKILL);
-    while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    if (c->pid > 0) {
+        kill(-c->pid, SIGKILL);
+        while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    }
     e->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     e->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     e->cut = c->out.cut;
@@ -208,28 +231,31 @@ static void finish(struct child *c, struct child_end *e)
     stream_end(&c->err);
 }
 
+static rc run(struct cx *cx, struct child *c, const struct child_opts *o, struct child_end *ret)
+{
+    rc r = wait_within(cx, c, o->limit_ms);
+
+    ret->late = r == E_DEADLINE;
+    return ret->late ? end_late(cx, c, o->kill_ms) : r;
+}
+
 rc child_run(struct cx *cx, const struct child_opts *o, struct child_end *ret)
 {
     struct child c = {.fiber = cx->fiber,
                       .pidfd = -1,
                       .out = {.fd = -1, .into = &ret->out},
                       .err = {.fd = -1, .into = &ret->err}};
-    _cleanup_(freep) char *path =
-        xasprintf("PATH=%s", getenv("PATH") ? getenv("PATH") : "/usr/sbin:/usr/bin:/sbin:/bin");
-    _cleanup_(freep) char *lang = xasprintf("LANG=%s", getenv("LANG") ? getenv("LANG") : "C.UTF-8");
+    const char *search = getenv("PATH"), *words = getenv("LANG");
+    _cleanup_(freep) char *path = xasprintf("PATH=%s", search ? search : PATH_DEFAULT);
+    _cleanup_(freep) char *lang = xasprintf("LANG=%s", words ? words : "C.UTF-8");
     const char *env[ENV_MAX + 3] = {path, lang};
 
     for (size_t i = 0; o->env && o->env[i] && i < ENV_MAX; i++)
         env[i + 2] = o->env[i];
     *ret = (struct child_end){.out = BUF(o->output_max), .err = BUF(ERR_MAX)};
-    try(start(cx, &c, o, (char *const *)(uintptr_t)env));
-    c.ended = watch(&c, c.pidfd);
-    c.out.event = watch(&c, c.out.fd);
-    c.err.event = watch(&c, c.err.fd);
-    rc r = wait_within(cx, &c, o->limit_ms);
-    ret->late = r == E_DEADLINE;
-    if (ret->late)
-        r = end_late(cx, &c, o->kill_ms);
+    rc r = start(cx, &c, o, (char *const *)(uintptr_t)env);
+    if (r == OK)
+        r = run(cx, &c, o, ret);
     finish(&c, ret);
     return r;
 }

@@ -187,7 +187,7 @@ int main(int argc, char **argv)
            "INSERT INTO agents (agent_id, tenant_id, agent_type, status, session_id, "
            "hub_instance_id, registered_at, metadata) SELECT "
            "'n' || n, '" TENANT "', 'CPE', 'active', gen_random_uuid(), 'h', now(), "
-                                "'{\"site\":\"x\"}' FROM generate_series(1, %d) n",
+           "'{\"site\":\"x\"}' FROM generate_series(1, %d) n",
            agents);
     measure("ends_1", "sent", "job_id", end_all, 1);
     measure("ends_16", "sent", "job_id", end_all, 16);

@@ -429,7 +429,7 @@ WORLD_TEST(the_index_finds_one_of_ten_thousand)
          "metadata) SELECT 'n' || n, '" TENANT
          "', CASE n %% 10 WHEN 0 THEN 'Core-Switch' ELSE 'CPE' END, 'active', gen_random_uuid(), "
          "'" HUB "', now(), now() - n * interval '1 s', jsonb_build_object('serial', 'SN' || n, "
-                 "'site', 's' || n %% 100, 'half', "
+         "'site', 's' || n %% 100, 'half', "
          "n %% 2 = 0) FROM generate_series(1, 10000) n");
     SIDE("ANALYZE agents");
     plan_is_by_index(cx);

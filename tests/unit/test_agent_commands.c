@@ -6,7 +6,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define JOB "01990000-0000-7000-8000-000000000001"
 
@@ -242,6 +244,41 @@ START_TEST(cancelled)
 }
 END_TEST
 
+/* Descriptors run out at each of the steps: no process, or all of it; nothing stays behind. */
+static rc without_descriptors(struct cx *cx, void *arg)
+{
+    struct run *r = arg;
+    struct rlimit was;
+    int next = dup(0);
+
+    close(next);
+    getrlimit(RLIMIT_NOFILE, &was);
+    rc result = E_OS;
+    for (int more = 0; result != OK; more++) {
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)(next + more), was.rlim_max});
+        result = run_body(cx, r);
+        setrlimit(RLIMIT_NOFILE, &was);
+        ck_assert_int_lt(more, 32);
+        ck_assert(result == OK ? more >= 6 : result == E_OS);
+        outcome_release(&r->outcome);
+        int now = dup(0);
+        close(now);
+        ck_assert_int_eq(now, next);
+        ck_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+    }
+    return OK;
+}
+
+START_TEST(descriptors_run_out)
+{
+    _folder_ f = folder_new();
+    _cleanup_(run_release) struct run r = {.f = &f, .payload = "{}", .name = "x"};
+
+    script(&f, "echo x", "", &r.config);
+    ck_assert_int_eq(on_fiber(without_descriptors, &r), OK);
+}
+END_TEST
+
 UNIT(agent_commands, {"programs", programs, COUNT(cases)}, {"the list", the_list, COUNT(names)},
      {"what it leaves", what_it_leaves, 3}, {"the request's deadline", the_requests_deadline},
-     {"cancelled", cancelled})
+     {"cancelled", cancelled}, {"descriptors run out", descriptors_run_out})
