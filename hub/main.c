@@ -12,6 +12,7 @@
 #include "domain/access/security_events.h"
 #include "hub/api/api.h"
 #include "hub/credentials.h"
+#include "hub/forwarded.h"
 #include "hub/gather.h"
 #include "hub/key_usage.h"
 #include "hub/limiter.h"
@@ -206,6 +207,7 @@ static rc check_settings(struct cx *cx, const struct settings *s)
         return fail(cx, CONFIG, "seal_keys is not set; it opens PINs and provider credentials");
     try(seal_keys_load(cx, s->seal_keys, &keys));
     seal_keys_free(keys);
+    try(forwarded_check(cx, s->trusted_proxies));
     try(mask_new(cx, s->history_mask, &mask));
     mask_free(mask);
     try(door_check(cx, s, DOOR_WEB));

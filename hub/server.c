@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "hub/door.h"
+#include "hub/forwarded.h"
 #include "hub/interceptor.h"
 #include "hub/metrics.h"
 #include "hub/router.h"
@@ -124,11 +125,29 @@ static rc check_framing(struct cx *cx, struct request *q)
     return OK;
 }
 
+/* Behind a proxy of ours: whom it heard. On the mTLS door there is none. */
+static void read_source(struct cx *cx, struct request *q)
+{
+    const struct evkeyvalq *in = evhttp_request_get_input_headers(q->ev);
+    const char *all = NULL;
+    char source[sizeof q->peer];
+
+    if (q->door != DOOR_WEB || !*q->hub->settings->trusted_proxies)
+        return;
+    for (const struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next) {
+        if (strcasecmp(h->key, "X-Forwarded-For") == 0)
+            all = all ? arena_printf(&cx->arena, "%s, %s", all, h->value) : h->value;
+    }
+    forwarded_source(q->hub->settings->trusted_proxies, q->peer, all, source, sizeof source);
+    memcpy(q->peer, source, sizeof source);
+}
+
 static rc handle(struct cx *cx, struct request *q)
 {
     char allow[64];
     rc r;
 
+    read_source(cx, q);
     read_target(cx, q);
     try(check_framing(cx, q));
     try(request_check_query(cx, q));

@@ -427,6 +427,29 @@ START_TEST(a_flood_of_wrong_keys)
 }
 END_TEST
 
+/* The test's own address is trusted as a proxy on HUB_B: it says whom it heard, and who writes more is not believed. */
+START_TEST(behind_a_proxy)
+{
+    house_down(&m.house, HUB_B);
+    house_set(&m.house, "MIHWAR_TRUSTED_PROXIES=127.0.0.1");
+    house_up(&m.house, HUB_B);
+    for (int door = 0; door < 2; door++) {
+        const char *const headers[] = {"X-Forwarded-For: 198.51.100.1",
+                                       "X-Forwarded-For: 198.51.100.2, 203.0.113.77", NULL};
+        _cleanup_(freep) char *url =
+            xasprintf("%s/v1/schedules", house_hub_url(&m.house, door ? HUB : HUB_B));
+        for (int i = 0; i < 10; i++) {
+            _cleanup_(web_reply_release) struct web_reply r = web(.url = url, .headers = headers);
+            ck_assert_msg(r.status == 401 || r.status == 429, "%d", r.status);
+        }
+    }
+    ck_wait(on_record("route = 'GET /v1/schedules' AND source = '203.0.113.77'") == 10, LONG_MS);
+    ck_wait(on_record("route = 'GET /v1/schedules' AND source = '127.0.0.1'") == 10, LONG_MS);
+    ck_assert_int_eq(on_record("source <<= '198.51.100.0/24'"), 0);
+    ck_assert_int_eq(web_status(HUB_B, NULL, "/v1/orders"), 401); /* another bucket than theirs */
+}
+END_TEST
+
 /* Somebody knows a prefix and guesses secrets: its own bucket, and the verified one goes on. */
 START_TEST(a_flood_on_one_prefix)
 {
@@ -494,6 +517,7 @@ int main(void)
         {"without postgresql", known_ones_go_on_without_postgresql, 0},
         {"wrong keys", a_flood_of_wrong_keys, 0},
         {"one prefix", a_flood_on_one_prefix, 0},
+        {"behind a proxy", behind_a_proxy, 0},
         {"wrong tokens", a_flood_of_wrong_tokens, 0},
         {"one identity", an_identity_that_does_not_give_up, 0},
     };
