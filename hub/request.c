@@ -130,6 +130,28 @@ rc request_object(struct cx *cx, const struct request *q, cJSON **ret)
     return OK;
 }
 
+rc request_member(struct cx *cx, const struct request *q, const cJSON *body, const char *name,
+                  size_t max, const char **ret)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(body, name);
+    const char *at = arena_printf(&cx->arena, "/%s", name), *raw;
+    size_t n;
+    bool odd;
+
+    *ret = NULL;
+    if (!v || cJSON_IsNull(v))
+        return OK;
+    if (!cJSON_IsObject(v))
+        return fail_at(cx, INVALID_FIELD, at, "%s must be a JSON object", name);
+    if (json_raw_member(q->body, q->body_len, name, &raw, &n, &odd) && !odd)
+        *ret = arena_strndup(&cx->arena, raw, n);
+    else
+        *ret = json_print(cx, v);
+    if (strlen(*ret) > max)
+        return fail_at(cx, INVALID_FIELD, at, "%s has more than %zu bytes", name, max);
+    return OK;
+}
+
 rc request_param_id(struct cx *cx, const struct request *q, int i, const char *what,
                     char ret[ID_LEN + 1])
 {

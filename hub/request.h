@@ -78,6 +78,11 @@ rc request_id_query(struct cx *cx, const struct request *q, const char *name, ch
 rc request_object(struct cx *cx, const struct request *q, cJSON **ret);
 /* The same, object or array. */
 rc request_body(struct cx *cx, const struct request *q, cJSON **ret);
+/* A member of the body that must be an object, as text: as it was written, so that no digit of a
+ * number is lost, wherever a database takes that. NULL if it is not there. INVALID_FIELD, also when
+ * it has more than max bytes. */
+rc request_member(struct cx *cx, const struct request *q, const cJSON *body, const char *name,
+                  size_t max, const char **ret);
 /* A path parameter as UUID, lower case; NOT_FOUND with `what` when it is none ("no order has this
  * id"). */
 rc request_param_id(struct cx *cx, const struct request *q, int i, const char *what,

@@ -58,20 +58,6 @@ rc agents_get(struct cx *cx, struct request *q)
     return reply_agent(cx, q, &a, 200);
 }
 
-/* The metadata of the body as text; NULL when it is not there. */
-static rc read_metadata(struct cx *cx, const cJSON *body, const char **ret)
-{
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(body, "metadata");
-
-    *ret = NULL;
-    if (!v || cJSON_IsNull(v))
-        return OK;
-    if (!cJSON_IsObject(v))
-        return fail_at(cx, INVALID_FIELD, "/metadata", "metadata must be a JSON object");
-    *ret = json_print(cx, v);
-    return OK;
-}
-
 static rc add(struct cx *cx, struct request *q, void *arg)
 {
     static const char *const names[] = {"agent_id", "agent_type", "metadata", NULL};
@@ -82,7 +68,7 @@ static rc add(struct cx *cx, struct request *q, void *arg)
     try(json_only(cx, body, names));
     try(json_str(cx, body, "agent_id", AGENT_ID_MAX, &id));
     try(json_str(cx, body, "agent_type", AGENT_TYPE_MAX, &type));
-    try(read_metadata(cx, body, &metadata));
+    try(request_member(cx, q, body, "metadata", AGENT_METADATA_MAX, &metadata));
     try(agent_add(cx, q->hub->db, request_actor(cx, q), q->who.tenant_id, id, type, metadata, &a));
     reply_header(q, "Location", arena_printf(&cx->arena, "/v1/agents/%s", a.agent_id));
     return reply_agent(cx, q, &a, 201);
@@ -124,7 +110,7 @@ rc agents_patch(struct cx *cx, struct request *q)
     try(request_object(cx, q, &body));
     try(json_only(cx, body, names));
     try(json_str_opt(cx, body, "agent_type", AGENT_TYPE_MAX, &c.agent_type));
-    try(read_metadata(cx, body, &c.metadata));
+    try(request_member(cx, q, body, "metadata", AGENT_METADATA_MAX, &c.metadata));
     c.set_enabled = cJSON_GetObjectItemCaseSensitive(body, "enabled") != NULL;
     try(json_bool_opt(cx, body, "enabled", &c.enabled));
     try(agent_change(cx, q->hub->db, request_actor(cx, q), q->who.tenant_id, q->params[0], &c, &a,

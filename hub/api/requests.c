@@ -11,42 +11,19 @@
 #include "hub/api/api.h"
 #include <string.h>
 
-#define PAYLOAD_MAX    KiB(64) /* as written */
+#define PAYLOAD_MAX    KiB(64)
 #define MATCH_MAX      KiB(16)
 #define TIMEOUT_MIN_MS 100
 
 static const char *const names[] = {"command", "payload",    "agent_id", "agent_type",
                                     "match",   "timeout_ms", NULL};
 
-/* An object of the body as it was written, so that no digit of a number is lost; NULL when it is not there. */
-static rc read_object(struct cx *cx, const struct request *q, const cJSON *body, const char *name,
-                      size_t max, const char **ret)
-{
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(body, name);
-    const char *at = arena_printf(&cx->arena, "/%s", name), *raw;
-    size_t n;
-    bool odd;
-
-    *ret = NULL;
-    if (!v || cJSON_IsNull(v))
-        return OK;
-    if (!cJSON_IsObject(v))
-        return fail_at(cx, INVALID_FIELD, at, "%s must be a JSON object", name);
-    if (json_raw_member(q->body, q->body_len, name, &raw, &n, &odd) && !odd)
-        *ret = arena_strndup(&cx->arena, raw, n);
-    else
-        *ret = json_print(cx, v);
-    if (strlen(*ret) > max)
-        return fail_at(cx, INVALID_FIELD, at, "%s has more than %zu bytes", name, max);
-    return OK;
-}
-
 static rc read_target(struct cx *cx, const struct request *q, const cJSON *body,
                       struct request_new *r)
 {
     try(json_str_opt(cx, body, "agent_id", AGENT_ID_MAX, &r->agent_id));
     try(json_str_opt(cx, body, "agent_type", AGENT_TYPE_MAX, &r->agent_type));
-    try(read_object(cx, q, body, "match", MATCH_MAX, &r->match));
+    try(request_member(cx, q, body, "match", MATCH_MAX, &r->match));
     if (!r->agent_id && !r->agent_type && !r->match)
         return fail_at(cx, INVALID_FIELD, "/agent_id",
                        "say for whom: agent_id, or agent_type or match, or both of these");
@@ -71,7 +48,7 @@ static rc read_request(struct cx *cx, struct request *q, struct request_new *r)
     try(request_object(cx, q, &body));
     try(json_only(cx, body, names));
     try(json_str(cx, body, "command", REQUEST_COMMAND_MAX, &r->command));
-    try(read_object(cx, q, body, "payload", PAYLOAD_MAX, &r->payload));
+    try(request_member(cx, q, body, "payload", PAYLOAD_MAX, &r->payload));
     try(read_target(cx, q, body, r));
     try(json_int_opt(cx, body, "timeout_ms", TIMEOUT_MIN_MS, REQUEST_TIMEOUT_MAX, &r->timeout_ms));
     if (r->idempotency_key)

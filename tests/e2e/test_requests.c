@@ -29,7 +29,8 @@ START_TEST(the_whole_life)
     const char *token = new_agent(&h, "life-1", "life", NULL);
     PLAYER a = player_join(h.url, "life-1", token, "{\"site\":\"x\"}");
     _cleanup_(freep) char *id = xstrdup(new_request(
-        &h, "{\"command\":\"get_status\",\"agent_id\":\"life-1\",\"payload\":{\"deep\":[1,2]}}"));
+        &h, "{\"command\":\"get_status\",\"agent_id\":\"life-1\",\"payload\":{\"deep\":[1,2],"
+            "\"big\":12345678901234567890}}"));
 
     cJSON *m = player_next(a, WAIT_MS);
     ck_assert_ptr_nonnull(m);
@@ -41,6 +42,9 @@ START_TEST(the_whole_life)
     cJSON_Delete(m);
     ck_assert_str_eq(job, says("SELECT job_id FROM requests WHERE request_id = '%s'", id));
     ck_assert_str_eq(says("SELECT load FROM agents WHERE agent_id = 'life-1'"), "1");
+    ck_assert_str_eq(
+        says("SELECT command_payload ->> 'big' FROM requests WHERE request_id = '%s'", id),
+        "12345678901234567890"); /* as it was written */
     player_ack(a, job);
     ck_wait(*says("SELECT delivered_at FROM requests WHERE request_id = '%s'", id), WAIT_MS);
     player_result(a, job, "completed", "{\"up\":true}", WAIT_MS);
@@ -63,6 +67,32 @@ START_TEST(the_whole_life)
     ck_wait(strcmp(says("SELECT state FROM jobs WHERE id = '%s'", job), "completed") == 0, WAIT_MS);
 }
 END_TEST
+
+/* Serves until `wanted` different commands were answered; false when they do not come. */
+static bool serve(struct player *p, size_t wanted)
+{
+    char done[64][40];
+    size_t n = 0;
+
+    ck_assert(wanted <= COUNT(done));
+    while (n < wanted) {
+        cJSON *m = player_next(p, WAIT_MS);
+        if (!m)
+            return false;
+        const char *job = cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id"));
+        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(m, "type")), "command") == 0) {
+            size_t i = 0;
+            while (i < n && strcmp(done[i], job) != 0)
+                i++;
+            if (i == n)
+                snprintf(done[n++], sizeof done[0], "%s", job);
+            player_ack(p, job);
+            player_result(p, job, "completed", "{}", 0);
+        }
+        cJSON_Delete(m);
+    }
+    return true;
+}
 
 /* ---------------------------------------------------------------- finding the agent */
 
@@ -105,8 +135,11 @@ START_TEST(the_least_loaded)
     PLAYER a = player_join(h.url, "l-1", new_agent(&h, "l-1", "least", NULL), NULL);
     PLAYER b = player_join(h.url, "l-2", new_agent(&h, "l-2", "least", NULL), NULL);
 
-    for (int i = 0; i < 6; i++) /* each holds what it got */
-        new_request(&h, "{\"command\":\"hold\",\"agent_type\":\"least\"}");
+    for (int i = 0; i < 6; i++) { /* one after the other: each holds what it got */
+        _cleanup_(freep) char *id =
+            xstrdup(new_request(&h, "{\"command\":\"hold\",\"agent_type\":\"least\"}"));
+        ck_wait(request_is(&h, id, "sent"), WAIT_MS);
+    }
     for (int i = 0; i < 3; i++) {
         player_ack(a, player_command(a, "hold", WAIT_MS));
         player_ack(b, player_command(b, "hold", WAIT_MS));
@@ -131,13 +164,7 @@ START_TEST(nobody_there_then_one_comes)
             WAIT_MS);
     ck_assert(request_is(&h, any, "pending"));
     PLAYER a = player_join(h.url, "late-1", token, NULL);
-    for (int i = 0; i < 2; i++) {
-        cJSON *m = player_next(a, WAIT_MS);
-        ck_assert_ptr_nonnull(m);
-        player_result(a, cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id")), "completed", "{}",
-                      0);
-        cJSON_Delete(m);
-    }
+    ck_assert(serve(a, 2));
     ck_wait(request_is(&h, any, "completed") && request_is(&h, own, "completed"), WAIT_MS);
 }
 END_TEST
@@ -231,32 +258,6 @@ START_TEST(a_result_of_another_agent)
 END_TEST
 
 /* ---------------------------------------------------------------- things die */
-
-/* Serves until `wanted` different commands were answered; false when they do not come. */
-static bool serve(struct player *p, size_t wanted)
-{
-    char done[64][40];
-    size_t n = 0;
-
-    ck_assert(wanted <= COUNT(done));
-    while (n < wanted) {
-        cJSON *m = player_next(p, WAIT_MS);
-        if (!m)
-            return false;
-        const char *job = cJSON_GetStringValue(cJSON_GetObjectItem(m, "job_id"));
-        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(m, "type")), "command") == 0) {
-            size_t i = 0;
-            while (i < n && strcmp(done[i], job) != 0)
-                i++;
-            if (i == n)
-                snprintf(done[n++], sizeof done[0], "%s", job);
-            player_ack(p, job);
-            player_result(p, job, "completed", "{}", 0);
-        }
-        cJSON_Delete(m);
-    }
-    return true;
-}
 
 static int64_t open_of(const char *type)
 {
