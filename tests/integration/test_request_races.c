@@ -407,7 +407,7 @@ static const struct {
 /* The plan that a connection settles on, whatever the parameters: each way to an agent is an index, and the table is never walked. */
 static void plan_is_by_index(struct cx *cx)
 {
-    const char *indexes[] = {"agents_free_of_type", "agents_free ", "agents_metadata",
+    const char *indexes[] = {"agents_free_of_type", "agents_free ", "agents_by_metadata",
                              "requests_pkey"};
     char *plan;
 
