@@ -83,7 +83,7 @@ static void why(struct handshake *h, char *out, size_t size, const char **ret_na
 static void welcome(struct handshake *h)
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("handshake");
-    char name[IDENTITY_MAX + 1];
+    char name[IDENTITY_MAX + 1] = "";
     SSL *ssl = tls_of(h->bev);
     struct handshake own;
     rc r = tls_identity(&cx, ssl, name);
@@ -92,7 +92,7 @@ static void welcome(struct handshake *h)
     if (r == OK && SSL_get_SSL_CTX(ssl) != tls_ctx(h->tls))
         r = tls_recheck(&cx, h->tls, ssl);
     if (r != OK) {
-        refuse(h, "", cx_words(&cx, r));
+        refuse(h, name, cx_words(&cx, r));
         return;
     }
     own = *h;
