@@ -16,6 +16,8 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,6 +198,8 @@ static rc connect_to(struct cx *cx, struct uplink *u, const struct addrinfo *fou
         bufferevent_free(bev);
         return fail(cx, OS, "%s", strerror(errno));
     }
+    /* An ack and its result are two small writes: the second must not wait for the first's TCP ack. */
+    setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     snprintf(target, sizeof target, "%s/v1/agent/session?agent_id=%s", u->url.prefix,
              u->o.agent_id);
     u->state = OPENING;
