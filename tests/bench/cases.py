@@ -3,6 +3,8 @@
 A case and what it is compared with run in turns (ours, the limit, ours, ...), so that a change of the machine's mood
 meets both.
 """
+import http.client
+import json
 import re
 import statistics
 import time
@@ -22,6 +24,8 @@ class Size:
         self.post_s = 3 if quick else 8
         self.idle_s = 5 if quick else 12
         self.in_flight = 1000 if quick else 5000
+        self.fleet = 100 if quick else 1000
+        self.commands = 200 if quick else 1500
 
 
 def median(rows):
@@ -90,6 +94,75 @@ def hub_cpu(h):
 
 def count_orders(h):
     return int(h.sql("SELECT count(*) FROM product_orders"))
+
+
+# ---------------------------------------------------------------- commands to agents
+
+COMMANDS_PER_S = 100  # as they come, not as fast as they go: a round trip, not a queue
+
+
+class Api:
+    """The hub, over one kept connection."""
+
+    def __init__(self, h):
+        self.c = http.client.HTTPConnection("127.0.0.1", h.hub_port, timeout=30)
+        self.headers = {"Authorization": "Bearer " + h.shop["API_KEY"], "Content-Type": "application/json"}
+
+    def post(self, path, body, status):
+        self.c.request("POST", path, json.dumps(body), self.headers)
+        r = self.c.getresponse()
+        text = r.read()
+        if r.status != status:
+            raise Failed(f"POST {path}: {r.status} {text[:200].decode(errors='replace')}")
+        return json.loads(text)
+
+
+def agents(h, n):
+    """Provisions n of them; the file that sim-fleet reads."""
+    api, roster = Api(h), h.home + "/agents"
+    with open(roster, "w") as f:
+        for i in range(n):
+            api.post("/v1/agents", {"agent_id": f"bench-{i}", "agent_type": "cpe"}, 201)
+            f.write(f"bench-{i} {api.post(f'/v1/agents/bench-{i}/tokens', {}, 201)['token']}\n")
+    return roster
+
+
+def fleet(h, roster, n):
+    """sim-fleet, all of them connected."""
+    h.spawn("fleet", ["setpriv", "--pdeathsig", "SIGTERM", "--", h.build + "/tests/sim/sim-fleet", "--agents", roster,
+                      "--url", h.hub_url, "--state", h.home + "/fleet", "--ramp", f"{max(n // 1000, 1)}s"])
+    wait_for(f"{n} agents are connected", lambda: int(h.sql("SELECT count(*) FROM agents WHERE status = 'active'")) == n,
+             seconds=180, every=0.2)
+
+
+def request_post(h, size):
+    """The hub alone; the agent that is asked is not there."""
+    h.sql("CHECKPOINT")
+    rows, before = count_requests(h), hub_cpu(h)
+    r = h.program("bench_post", "--port", h.hub_port, "--key", h.shop["API_KEY"], "--path", "/v1/requests", "--status", 202,
+                  "--body", '{"command":"get_status","agent_id":"bench-0"}', "--connections", 64, "--seconds", size.post_s)[0]
+    cpu = hub_cpu(h) - before
+    if count_requests(h) - rows < r["requests"]:
+        raise Failed(f"{r['requests']} answers of 202, but {count_requests(h) - rows} requests")
+    return {"rate": r["per_s"], "p50_us": r["p50_us"], "p99_us": r["p99_us"], "hub_cpu_us": cpu / 1000 / r["requests"]}
+
+
+def count_requests(h):
+    return int(h.sql("SELECT count(*) FROM requests"))
+
+
+def commands(h, size):
+    """From just before the POST to the end's time in PostgreSQL; both clocks are this machine's."""
+    api, posted, start = Api(h), {}, time.monotonic()
+    for i in range(size.commands):
+        time.sleep(max(0, start + i / COMMANDS_PER_S - time.monotonic()))
+        at = time.time()
+        posted[api.post("/v1/requests", {"command": "get_status", "agent_type": "cpe"}, 202)["request_id"]] = at
+    ended = "SELECT request_id, extract(epoch FROM completed_at) FROM requests WHERE status = 'completed'"
+    rows = wait_for(f"{size.commands} commands end", lambda: (lambda r: r if set(posted) <= set(r) else None)(
+        dict(line.split("|") for line in h.sql(ended).splitlines())), seconds=60, every=0.5)
+    took = sorted((float(rows[i]) - at) * 1000 for i, at in posted.items())
+    return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "max": took[-1]}
 
 
 # ---------------------------------------------------------------- doing nothing
