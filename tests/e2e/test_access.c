@@ -35,11 +35,12 @@ static struct answer tls_ask(int port, const char *name, const char *path, const
     for (; more && *more; more++)
         words[n++] = *more;
     _cleanup_(freep) char *out = mtls_curl(&m, name, &status, words);
-    char *code = strrchr(out, '\n');
-    ck_assert_msg(status == 0 && code, "curl: %d %s", status, out);
-    *code = '\0';
-    a.status = atoi(code + 1);
-    snprintf(a.text, sizeof a.text, "%s", out);
+    size_t code = strlen(out); /* behind the last line feed */
+    while (code > 0 && out[code - 1] != '\n')
+        code--;
+    ck_assert_msg(status == 0 && code > 0, "curl: %d %s", status, out);
+    a.status = atoi(out + code);
+    snprintf(a.text, sizeof a.text, "%.*s", (int)code - 1, out);
     return a;
 }
 
