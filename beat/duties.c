@@ -11,6 +11,7 @@
  *   beat.reconcile   jobs that only PostgreSQL knows are pushed, those only Redis knows are dropped
  *   beat.balances    a job provider.balance for each enabled integration
  *   beat.catalogues  a job provider.catalogue for each
+ *   beat.requests    requests whose time is over and that no job ended are timed out
  *   beat.retention   what is old and over is deleted
  *
  * The epoch is advanced more often than a schedule should fire: it has a fiber of its own. */
@@ -19,6 +20,7 @@
 #include "beat/beat.h"
 #include "domain/agents/agents.h"
 #include "domain/agents/command_history.h"
+#include "domain/agents/request_move.h"
 #include "domain/orders/order_sweep.h"
 #include "domain/retention.h"
 #include "domain/shop/integrations.h"
@@ -47,6 +49,18 @@ static rc sweep_agents(struct cx *cx, struct beat *b)
     try(agents_sweep(cx, b->db, &n));
     if (n > 0)
         log_ev(LOG_WARN, "agents.swept", kv_int("agents", n));
+    return OK;
+}
+
+static rc sweep_requests(struct cx *cx, struct beat *b)
+{
+    const struct end_rules rules = {.cooldown_after = (int)b->settings->agent_cooldown_after,
+                                    .cooldown_ms = b->settings->agent_cooldown};
+    int64_t n = 0;
+
+    try(requests_sweep(cx, b->db, &rules, &n));
+    if (n > 0)
+        log_ev(LOG_WARN, "requests.swept", kv_int("requests", n));
     return OK;
 }
 
@@ -149,6 +163,7 @@ static struct duty {
     {"beat.history", "history-partitions", make_partitions, 0, "10 3 * * *", 5 * MINUTE, NULL},
     {"beat.orders", "order-sweep", sweep_orders, 5 * MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.reconcile", "reconcile", reconcile, MINUTE / 2, NULL, 5 * MINUTE, NULL},
+    {"beat.requests", "request-sweep", sweep_requests, MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.retention", "retention", prune, 0, "40 * * * *", 60 * MINUTE, NULL},
 };
 

@@ -418,6 +418,42 @@ START_TEST(old_things_go)
 }
 END_TEST
 
+/* A hub died with an agent's session, a request's job was taken away by hand, and a month has no partition. */
+START_TEST(agents_and_requests_are_looked_after)
+{
+    const char *month =
+        "SELECT to_char((now() AT TIME ZONE 'UTC') + interval '2 months', 'YYYYMM')";
+
+    make_shop();
+    SQL("INSERT INTO hub_instances (id, host, pid, seen_at) VALUES ('gone', 'h', 1, now() - "
+        "interval '1 hour')");
+    SQL("INSERT INTO agents (agent_id, tenant_id, agent_type, status, session_id, hub_instance_id, "
+        "registered_at) VALUES ('a1', "
+        "'00000000-0000-7000-8000-000000000001', 'CPE', 'active', gen_random_uuid(), 'gone', "
+        "now())");
+    SQL("INSERT INTO requests (request_id, tenant_id, job_id, requested_by_name, command, "
+        "agent_id, timeout_ms, deadline, admitted_at) "
+        "VALUES (gen_random_uuid(), '00000000-0000-7000-8000-000000000001', gen_random_uuid(), "
+        "'x', 'c', 'a1', 1, now() - interval '1 "
+        "hour', now())");
+    SQL("DROP TABLE command_history_%s", SQL("%s", month));
+    start_beats("1s");
+    led();
+    ck_wait(
+        SQL_INT("SELECT count(*) FROM agents WHERE status = 'inactive' AND session_id IS NULL") ==
+            1,
+        30000);
+    ck_wait(SQL_INT("SELECT count(*) FROM hub_instances") == 0, 30000);
+    due_now("request-sweep");
+    ck_wait(SQL_INT("SELECT count(*) FROM requests WHERE status = 'timeout'") == 1, 30000);
+    ck_assert_int_eq(SQL_INT("SELECT count(*) FROM command_history WHERE status = 'timeout'"), 1);
+    due_now("history-partitions");
+    ck_wait(SQL_INT("SELECT count(*) FROM pg_class WHERE relname = 'command_history_%s'",
+                    SQL("%s", month)) == 1,
+            30000);
+}
+END_TEST
+
 START_TEST(an_operator_runs_a_duty)
 {
     _cleanup_(freep) char *db = xasprintf("MIHWAR_DATABASE_URL=%s", url);
@@ -527,6 +563,7 @@ static Suite *suite(void)
     tcase_add_test(tc, providers_are_asked);
     tcase_add_test(tc, lost_jobs_are_pushed);
     tcase_add_test(tc, old_things_go);
+    tcase_add_test(tc, agents_and_requests_are_looked_after);
     tcase_add_test(tc, an_operator_runs_a_duty);
     tcase_add_test(tc, an_old_due_time_does_not_spin);
     tcase_add_test(tc, the_epoch_advances);

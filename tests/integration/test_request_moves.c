@@ -1,6 +1,8 @@
-/* test_request_moves.c - every move of a request that is legal, and every one that is not: whoever writes the row, and each call of the
- * house in each state. */
+/* test_request_moves.c - every move of a request that is legal, and every one that is not: whoever writes the row, each call of the
+ * house in each state, and what time alone does. */
 #include "agents_world.h"
+#include "base/clock.h"
+#include "domain/retention.h"
 
 /* ---------------------------------------------------------------- moves, whoever writes: rows from, columns to */
 
@@ -290,6 +292,71 @@ WORLD_LOOP_TEST(every_call_in_every_state)
     return OK;
 }
 
+/* ---------------------------------------------------------------- what time does
+ */
+
+WORLD_TEST(nobody_is_forgotten)
+{
+    struct command_request q[4];
+    struct assigned a;
+    struct command c;
+    int64_t n;
+
+    agent_put("a1", "CPE", "{}");
+    for (int i = 0; i < 4; i++)
+        request_put(cx, &(struct request_new){.agent_id = i == 1 ? "a1" : NULL}, &q[i]);
+    ck_ok(request_assign(cx, db, q[2].request_id, &a));
+    take(cx, q[2].request_id, &c);
+    SIDE("UPDATE requests SET deadline = now() - interval '10 s'");
+    ck_ok(requests_sweep(cx, db, &rules, &n)); /* their jobs are still about it */
+    ck_assert_int_eq(n, 0);
+    SIDE("UPDATE requests SET deadline = now() - interval '31 s' WHERE request_id <> '%s'",
+         q[3].request_id);
+    ck_ok(requests_sweep(cx, db, &rules, &n));
+    ck_assert_int_eq(n, 3);
+    ck_assert_str_eq(SIDE("SELECT string_agg(status, ' ' ORDER BY request_id) FROM requests"),
+                     "timeout timeout timeout pending");
+    world_is_sound();
+
+    SIDE("INSERT INTO requests (request_id, tenant_id, job_id, requested_by_name, command, "
+         "agent_type, timeout_ms, deadline, "
+         "admitted_at) SELECT uuid_v7(), '" TENANT
+         "', gen_random_uuid(), 'x', 'c', 'CPE', 1, now() - interval '1 min', now() FROM "
+         "generate_series(1, 450) n");
+    ck_ok(requests_sweep(cx, db, &rules, &n)); /* more than one batch */
+    ck_assert_int_eq(n, 450);
+    world_is_sound();
+    return OK;
+}
+
+/* Old requests go with their timelines; what came of them stays. */
+WORLD_TEST(what_is_old_goes)
+{
+    struct retention_counts counts;
+    struct command_request q[4], got;
+    bool more;
+
+    for (int i = 0; i < 4; i++)
+        request_put(cx, &(struct request_new){0}, &q[i]);
+    for (int i = 0; i < 3; i++)
+        ck_ok(request_cancel(cx, db, &rules, TENANT, q[i].request_id, NINA, &got));
+    SIDE("SET session_replication_role = replica");
+    SIDE("UPDATE requests SET created_at = now() - interval '9 days', deadline = now() - interval "
+         "'9 days', completed_at = CASE WHEN "
+         "completed_at IS NOT NULL THEN now() - CASE request_id WHEN '%s' THEN interval '8 days' "
+         "WHEN '%s' THEN interval '6 days' ELSE "
+         "interval '9 days' END END",
+         q[0].request_id, q[1].request_id);
+    SIDE("SET session_replication_role = origin");
+    ck_ok(retention_prune(cx, db, clock_ms() - INT64_C(7) * 86400000, 100, &counts, &more));
+    ck_assert_int_eq(counts.requests, 2);
+    ck_assert_str_eq(SIDE("SELECT string_agg(status, ' ' ORDER BY request_id) FROM requests"),
+                     "cancelled pending");
+    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM request_events"), 1);
+    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM command_history"), 3);
+    return OK;
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("request_moves");
@@ -299,6 +366,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, only_legal_moves, 0, COUNT(states) * COUNT(states));
     tcase_add_loop_test(tc, rules_hold_whoever_writes, 0, COUNT(rules_of_rows));
     tcase_add_loop_test(tc, every_call_in_every_state, 0, COUNT(table) * CALLS);
+    tcase_add_test(tc, nobody_is_forgotten);
+    tcase_add_test(tc, what_is_old_goes);
     suite_add_tcase(s, tc);
     return s;
 }

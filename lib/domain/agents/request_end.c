@@ -14,8 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BATCH_MAX MiB(256)
-#define ENDS_MAX  1000
+#define BATCH_MAX   MiB(256)
+#define ENDS_MAX    1000
+#define SWEEP_BATCH 200
 
 enum { LOCK, LOCK_AGENTS, END, STEPS };
 enum { JOB, AGENT, TENANT, TO, RESPONSE, MASKED, CODE, ERROR, ACTOR, COLUMNS };
@@ -196,5 +197,36 @@ rc request_timeout(struct cx *cx, struct pg_tx *tx, const struct end_rules *rule
 
     try(requests_end(cx, tx, rules, &e, 1));
     *ret = e.verdict;
+    return OK;
+}
+
+static rc sweep_some(struct cx *cx, struct pg *db, const struct end_rules *rules,
+                     int64_t *ret_ended, bool *ret_more)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+    const char *const *ids;
+    size_t n;
+
+    try(pg_do(cx, db, SQL_REQUESTS_OVERDUE, &res, pg_i(REQUEST_OVERDUE_MS), pg_i(SWEEP_BATCH)));
+    try(ids_read(cx, res, &ids, &n));
+    struct request_end *e = arena_alloc(&cx->arena, (n + 1) * sizeof(*e));
+    for (size_t i = 0; i < n; i++)
+        e[i] = (struct request_end){.job_id = ids[i], .to = REQUEST_TIMEOUT};
+    try(requests_end_all(cx, db, rules, e, n));
+    int64_t ended = 0;
+    for (size_t i = 0; i < n; i++)
+        ended += e[i].verdict == END_DONE;
+    *ret_ended += ended;
+    *ret_more = n == SWEEP_BATCH && ended > 0;
+    return OK;
+}
+
+rc requests_sweep(struct cx *cx, struct pg *db, const struct end_rules *rules, int64_t *ret_n)
+{
+    bool more = true;
+
+    *ret_n = 0;
+    while (more)
+        try(sweep_some(cx, db, rules, ret_n, &more));
     return OK;
 }

@@ -96,3 +96,11 @@ WITH input AS (
      ORDER BY j.ord
 )
 SELECT j.verdict, j.request_id FROM judged j LEFT JOIN archived h ON h.job_id = j.job_id AND j.verdict = 'done' ORDER BY j.ord;
+
+-- name: requests_overdue
+-- Not ended although their time was over $1 ms ago: their job was taken away by hand, or died. Each part has its index.
+SELECT job_id FROM (SELECT job_id, deadline FROM requests WHERE status IN ('assigned', 'sent')
+                    UNION ALL SELECT job_id, deadline FROM requests WHERE status = 'pending' AND agent_id IS NULL
+                    UNION ALL SELECT job_id, deadline FROM requests WHERE status = 'pending' AND agent_id IS NOT NULL) AS live
+ WHERE deadline < now() - $1::bigint * interval '1 millisecond'
+ LIMIT $2::int;

@@ -112,3 +112,8 @@ rc request_cancel(struct cx *cx, struct pg *db, const struct end_rules *rules,
 /* In the transaction that ends the job request.run. *ret: END_DONE, END_LATE (it has ended otherwise), END_EARLY. Parks. */
 rc request_timeout(struct cx *cx, struct pg_tx *tx, const struct end_rules *rules,
                    const char *job_id, enum end_verdict *ret) MW_PARKS;
+/* Requests whose time was over REQUEST_OVERDUE_MS ago, and that no job ended: they are timed out here. *ret_n: how
+ * many. For beat. Parks. */
+#define REQUEST_OVERDUE_MS 30000
+rc requests_sweep(struct cx *cx, struct pg *db, const struct end_rules *rules,
+                  int64_t *ret_n) MW_PARKS;
