@@ -228,16 +228,15 @@ static rc revoked(struct cx *cx, void *arg)
 static rc told_when_to_come(struct cx *cx, void *arg)
 {
     struct world *w = arg;
-    int64_t since;
+    int64_t since = clock_mono_ms();
 
     w->door->refuse_status = 503;
     w->door->retry_after_s = 2;
     hub_door_cut(w->door);
     door_wait(cx, w->door->asked == 2);
-    since = clock_mono_ms();
     w->door->refuse_status = 0;
     door_wait(cx, w->door->welcomed == 2);
-    ck_assert_int_ge(clock_mono_ms() - since, 1900);
+    ck_assert_int_ge(clock_mono_ms() - since, 2000);
     return OK;
 }
 
@@ -260,7 +259,7 @@ static rc silence(struct cx *cx, void *arg)
 {
     struct world *w = arg;
 
-    w->door->heartbeat_ms = 200;
+    w->door->heartbeat_ms = 1000;
     w->door->no_heartbeats = true;
     hub_door_cut(w->door);
     door_wait(cx, w->door->welcomed == 2);

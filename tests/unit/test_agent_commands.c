@@ -45,17 +45,17 @@ static const struct {
     {"a signal", "kill -USR1 $$", "", "{}",
      "{\"output\":\"\",\"error\":{\"code\":\"signal\",\"message\":\"the program was ended by "
      "signal 10\"}}"},
-    {"its time is over", "echo begun; while :; do sleep 0.01; done", "time_limit = 200ms\n", "{}",
+    {"its time is over", "echo begun; while :; do sleep 0.01; done", "time_limit = 1500ms\n", "{}",
      "{\"output\":\"begun\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was "
-     "ended after 200 ms\"}}"},
+     "ended after 1500 ms\"}}"},
     {"it will not hear SIGTERM", "trap '' TERM; echo begun; while :; do sleep 0.01; done",
-     "time_limit = 200ms\nkill_after = 50ms\n", "{}",
+     "time_limit = 1500ms\nkill_after = 50ms\n", "{}",
      "{\"output\":\"begun\\n\",\"error\":{\"code\":\"time_limit\",\"message\":\"the program was "
-     "ended after 200 ms\"}}"},
+     "ended after 1500 ms\"}}"},
     {"it ends by itself at SIGTERM", "trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done",
-     "time_limit = 200ms\n", "{}",
+     "time_limit = 1500ms\n", "{}",
      "{\"exit_status\":0,\"output\":\"bye\\n\",\"error\":{\"code\":\"time_limit\",\"message\":"
-     "\"the program was ended after 200 ms\"}}"},
+     "\"the program was ended after 1500 ms\"}}"},
     {"a payload that is not wanted", "echo x", "", "{\"a\":1}",
      "{\"error\":{\"code\":\"bad_arguments\",\"message\":\"command x takes no payload\"}}"},
     {"a payload on stdin", "cat", "args = stdin\n", "{\"a\":\"; rm -rf /\"}",
@@ -197,7 +197,7 @@ START_TEST(what_it_leaves)
     char *text = arena_alloc(&f.cx.arena, 512), *place = strstr(scripts[_i], "%s");
 
     snprintf(text, 512, "%.*s%s%s", (int)(place - scripts[_i]), scripts[_i], f.dir, place + 2);
-    script(&f, text, "time_limit = 300ms\nkill_after = 50ms\n", &r.config);
+    script(&f, text, "time_limit = 1500ms\nkill_after = 50ms\n", &r.config);
     ck_assert_int_eq(on_fiber(run_body, &r), OK);
     ck_assert(gone(&f, "left"));
 }
