@@ -50,12 +50,29 @@ static ssize_t take_bytes(wslay_event_context_ptr ctx, const uint8_t *p, size_t 
 {
     struct websocket *w = arg;
 
-    (void)flags;
-    if (!w->mute && bufferevent_write(w->bev, p, n)) {
-        wslay_event_set_error(ctx, WSLAY_ERR_CALLBACK_FAILURE);
-        return -1;
-    }
+    (void)ctx, (void)flags;
+    if (!w->mute)
+        buf_append(&w->out, p, n); /* its ceiling was asked before */
     return (ssize_t)n;
+}
+
+/* What wslay wrote, to the socket at once: a bufferevent would ask the kernel first whether it may, which costs more than the
+ * write. It gets what the socket does not take, and everything under TLS. */
+static void flush(struct websocket *w)
+{
+    size_t sent = 0;
+
+    if (!w->out.len)
+        return;
+    if (!w->tls && !websocket_unsent(w)) {
+        ssize_t n =
+            send(bufferevent_getfd(w->bev), w->out.p, w->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        sent = n > 0 ? (size_t)n : 0; /* a broken connection is noticed by the bufferevent too */
+    }
+    if (sent < w->out.len && bufferevent_write(w->bev, w->out.p + sent, w->out.len - sent))
+        abort(); /* out of memory */
+    buf_release(&w->out);
 }
 
 static int make_mask(wslay_event_context_ptr ctx, uint8_t *p, size_t n, void *arg)
@@ -145,7 +162,10 @@ static bool transmit(struct websocket *w, uint8_t opcode, const void *p, size_t 
 {
     const struct wslay_event_msg m = {.opcode = opcode, .msg = p, .msg_length = n};
 
-    return wslay_event_queue_msg(context(w), &m) == 0 && wslay_event_send(w->ctx) == 0;
+    bool sent = wslay_event_queue_msg(context(w), &m) == 0 && wslay_event_send(w->ctx) == 0;
+
+    flush(w);
+    return sent;
 }
 
 static void transmit_close(struct websocket *w, int code, const char *reason)
@@ -185,6 +205,7 @@ static void hang_up(struct websocket *w)
     websocket_cancel_end(w);
     drop_context(w);
     buf_release(&w->message);
+    buf_release(&w->out);
 }
 
 static void leave(struct websocket *w)
@@ -345,10 +366,12 @@ static void judge(struct websocket *w, int r)
 
     if (r == 0 && wslay_event_get_read_enabled(w->ctx)) {
         wslay_event_send(w->ctx); /* a pong */
+        flush(w);
         if (websocket_unsent(w) > w->o.unsent_max)
             websocket_close(w, WEBSOCKET_POLICY, "too much is unread");
     } else if (r == 0 && wslay_event_get_close_received(w->ctx)) {
         wslay_event_send(w->ctx); /* the answer to it */
+        flush(w);
         begin_lingering(w, /* clean= */ true);
     } else {
         if (r == 0) { /* its close frame is queued: look which code it chose, ours says more */
@@ -464,6 +487,8 @@ struct websocket *websocket_make(struct bufferevent *bev, const struct websocket
         w->o.close_ms = 5000;
     w->retry_after_s = -1;
     w->message = BUF(w->o.message_max);
+    w->out = BUF(w->o.unsent_max + KiB(1)); /* frames' heads */
+    w->tls = bufferevent_openssl_get_ssl(bev) != NULL;
     bufferevent_setcb(bev, on_read, on_written, on_event, w);
     bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
     bufferevent_set_timeouts(bev, NULL, NULL);
