@@ -26,6 +26,7 @@ class Size:
         self.in_flight = 1000 if quick else 5000
         self.fleet = 100 if quick else 1000
         self.commands = 200 if quick else 1500
+        self.agents = 1000 if quick else 10_000
 
 
 def median(rows):
