@@ -6,6 +6,7 @@
 #include "rt/offload.h"
 #include <arpa/inet.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,9 +57,17 @@ static void on_close(void *arg, int code, const char *reason)
 
 void client_ask(struct client *c, int port, const char *agent_id, const char *token)
 {
+    client_ask_over(c, NULL, port, agent_id, token);
+}
+
+void client_ask_over(struct client *c, SSL *ssl, int port, const char *agent_id, const char *token)
+{
     _cleanup_(freep) char *target = xasprintf("/v1/agent/session?agent_id=%s", agent_id);
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct bufferevent *bev = bufferevent_socket_new(loop_base(), -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev =
+        ssl ? bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                             BEV_OPT_CLOSE_ON_FREE)
+            : bufferevent_socket_new(loop_base(), -1, BEV_OPT_CLOSE_ON_FREE);
 
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     ck_assert(bev && bufferevent_socket_connect(bev, (struct sockaddr *)&to, sizeof to) == 0);

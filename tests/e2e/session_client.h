@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "rt/websocket.h"
 #include "tests/support/house.h"
+#include <openssl/ssl.h>
 
 enum { CLIENT_PATIENCE_MS = 30000, CLIENT_HEARD_MAX = 2000 };
 
@@ -39,7 +40,9 @@ void clients_turn(void);
 
 /* Connects and asks for the upgrade. token NULL: none is shown. */
 void client_ask(struct client *c, int port, const char *agent_id, const char *token);
-/* The same, and waits for the 101. */
+/* The same over TLS; ssl is the connection's from now on. NULL: plain. */
+void client_ask_over(struct client *c, SSL *ssl, int port, const char *agent_id, const char *token);
+/* As client_ask, and waits for the 101. */
 void client_open(struct client *c, int port, const char *agent_id, const char *token);
 /* The same, with a plain hello and its welcome. */
 void client_enter(struct client *c, int port, const char *agent_id, const char *token);
