@@ -16,22 +16,27 @@ static const char *token_of(const char *agent_id)
     char *text = texts[turn++ % COUNT(texts)];
 
     if (!ONE("SELECT 1 FROM agents WHERE agent_id = '%s'", agent_id))
-        ck_assert_int_eq(house_cli(&m.house, NULL, "agent", "add", agent_id, "--tenant", "demo", "--type", "cpe", NULL), 0);
-    snprintf(text, sizeof texts[0], "%s", house_cli_field(&m.house, "token", "agent", "token", "add", agent_id, "--json", NULL));
+        ck_assert_int_eq(house_cli(&m.house, NULL, "agent", "add", agent_id, "--tenant", "demo",
+                                   "--type", "cpe", NULL),
+                         0);
+    snprintf(text, sizeof texts[0], "%s",
+             house_cli_field(&m.house, "token", "agent", "token", "add", agent_id, "--json", NULL));
     return text;
 }
 
 static void identity(const char *name, const char *role, const char *agent)
 {
     folder_issue(&m.ca, name, CA_AGENT);
-    if (role && house_cli(&m.house, NULL, "identity", "add", name, "--tenant", "demo", "--role", role,
-                          "--agent", agent, NULL) != 0)
+    if (role && house_cli(&m.house, NULL, "identity", "add", name, "--tenant", "demo", "--role",
+                          role, "--agent", agent, NULL) != 0)
         support_die("identity %s cannot be added", name);
 }
 
 static struct tls *tls_as(const char *name)
 {
-    struct tls_files files = {.cert = mtls_crt(&m.ca, name), .key = mtls_key(&m.ca, name), .ca = folder_path(&m.ca, "ca.crt")};
+    struct tls_files files = {.cert = mtls_crt(&m.ca, name),
+                              .key = mtls_key(&m.ca, name),
+                              .ca = folder_path(&m.ca, "ca.crt")};
     struct tls *t = NULL;
 
     folder_ok(&m.ca, tls_new(&m.ca.cx, TLS_CLIENT, &files, &t));
@@ -65,7 +70,8 @@ START_TEST(two_proofs)
 
     ask(&c, doors[_i].cert, doors[_i].agent, doors[_i].token ? token_of(doors[_i].agent) : NULL);
     client_wait(c.opened || c.closed);
-    ck_assert_msg((c.opened ? 101 : c.code) == doors[_i].want, "%s: %d %s", doors[_i].title, c.code, c.reason);
+    ck_assert_msg((c.opened ? 101 : c.code) == doors[_i].want, "%s: %d %s", doors[_i].title, c.code,
+                  c.reason);
     if (c.opened) {
         client_say(&c, "{\"type\":\"hello\"}");
         client_hear(&c, "welcome");
@@ -111,8 +117,10 @@ START_TEST(a_revoked_token_ends_its_session)
     client_wait(c.opened);
     client_say(&c, "{\"type\":\"hello\"}");
     client_hear(&c, "welcome");
-    ck_assert_int_eq(house_cli(&m.house, NULL, "agent", "token", "revoke", "cpe-3",
-                               ONE("SELECT token_id FROM agent_auth_tokens WHERE agent_id = 'cpe-3'"), NULL), 0);
+    ck_assert_int_eq(
+        house_cli(&m.house, NULL, "agent", "token", "revoke", "cpe-3",
+                  ONE("SELECT token_id FROM agent_auth_tokens WHERE agent_id = 'cpe-3'"), NULL),
+        0);
     client_hear(&c, "error");
     ck_assert_str_eq(client_text(&c, "code"), "revoked");
     ck_assert_int_eq(client_code(&c), 4003);
