@@ -564,6 +564,35 @@ WORLD_TEST(many_ends_at_once)
     return OK;
 }
 
+/* An agent that repeats its result for ever, and one that reconnects for ever, do not fill the timeline. */
+WORLD_TEST(a_timeline_has_an_end)
+{
+    enum { N = 120 };
+    struct request_end *e = arena_alloc(&cx->arena, N * sizeof(*e));
+    struct command_request q;
+    struct assigned a;
+    struct command c;
+
+    agent_put("a1", "CPE", "{}");
+    request_put(cx, &(struct request_new){0}, &q);
+    ck_ok(request_assign(cx, db, q.request_id, &a));
+    for (int i = 0; i < 60; i++)
+        ck_assert_uint_eq(take(cx, q.request_id, &c), 1);
+    ck_assert_int_eq(c.sends, 60);
+    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM request_events"), 49);
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < N; i++)
+            e[i] =
+                (struct request_end){.job_id = q.job_id, .agent_id = "a1", .to = REQUEST_COMPLETED};
+        ck_ok(requests_end_all(cx, db, &rules, e, k ? N : 1));
+        ck_assert_int_eq(e[0].verdict, k ? END_LATE : END_DONE);
+    }
+    ck_assert_int_le(SIDE_INT("SELECT count(*) FROM request_events"),
+                     49 + 120); /* one batch may pass it */
+    world_is_sound();
+    return OK;
+}
+
 struct timeout_call {
     const char *job_id;
     enum end_verdict verdict;
@@ -656,6 +685,7 @@ static Suite *suite(void)
     tcase_add_test(tc, the_timeline_tells_five_steps);
     tcase_add_test(tc, what_went_wrong_is_named);
     tcase_add_test(tc, many_ends_at_once);
+    tcase_add_test(tc, a_timeline_has_an_end);
     tcase_add_test(tc, a_timeout_is_part_of_its_jobs_transaction);
     tcase_add_test(tc, cancelled_by_hand);
     suite_add_tcase(s, tc);

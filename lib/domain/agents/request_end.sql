@@ -92,7 +92,9 @@ WITH input AS (
            coalesce(j.agent_id, j.assigned_agent_id), coalesce(actor, j.agent_id, 'mihwar'),
            left(CASE WHEN verdict = 'late' THEN "to" || coalesce(': ' || code, '') ELSE coalesce(j.error, code) END, 1000)
       FROM judged j LEFT JOIN ended e ON e.ord = j.ord
-     WHERE (verdict = 'late' AND j.agent_id IS NOT NULL) OR (verdict = 'done' AND j.agent_id IS NULL)
+     WHERE (verdict = 'late' AND j.agent_id IS NOT NULL
+            AND (SELECT count(*) FROM request_events t WHERE t.request_id = j.request_id) < 100) -- an agent that never stops is told of no more
+        OR (verdict = 'done' AND j.agent_id IS NULL)
      ORDER BY j.ord
 )
 SELECT j.verdict, j.request_id FROM judged j LEFT JOIN archived h ON h.job_id = j.job_id AND j.verdict = 'done' ORDER BY j.ord;

@@ -154,7 +154,7 @@ WITH sent AS (
     RETURNING r.*, a.session_id
 ), again AS (
     INSERT INTO request_events (request_id, step, agent_id, actor, detail)
-    SELECT request_id, 'resent', assigned_agent_id, 'mihwar', 'for the ' || sends || '. time' FROM sent WHERE sends > 1
+    SELECT request_id, 'resent', assigned_agent_id, 'mihwar', 'for the ' || sends || '. time' FROM sent WHERE sends BETWEEN 2 AND 50
 )
 SELECT request_id, job_id, session_id, assigned_agent_id, command, command_payload,
        greatest(1, floor(extract(epoch FROM deadline - clock_timestamp()) * 1000))::bigint, sends
