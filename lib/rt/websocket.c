@@ -471,6 +471,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 struct websocket *websocket_make(struct bufferevent *bev, const struct websocket_opts *o,
                                  bool client, enum websocket_state state)
 {
+    const struct timeval any = {.tv_sec = 3600};
     struct websocket *w = xcalloc(1, sizeof(*w));
 
     w->magic = WEBSOCKET_MAGIC;
@@ -491,8 +492,11 @@ struct websocket *websocket_make(struct bufferevent *bev, const struct websocket
     w->tls = bufferevent_openssl_get_ssl(bev) != NULL;
     bufferevent_setcb(bev, on_read, on_written, on_event, w);
     bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
-    bufferevent_set_timeouts(bev, NULL, NULL);
+    /* A time limit that stood before (evhttp's) is still in the events, though none is armed, and would be armed again with the
+     * first byte. It goes when one is armed and taken away. */
     bufferevent_enable(bev, EV_READ | EV_WRITE);
+    bufferevent_set_timeouts(bev, &any, &any);
+    bufferevent_set_timeouts(bev, NULL, NULL);
     return w;
 }
 

@@ -94,6 +94,21 @@ static bool serve(struct player *p, size_t wanted)
     return true;
 }
 
+/* What holds for HTTP's connections (here 2 s of silence) does not hold for sessions. */
+START_TEST(a_session_may_be_silent)
+{
+    PLAYER a = player_join(h.url, "still-1", new_agent(&h, "still-1", "still", NULL), NULL);
+
+    ck_assert_ptr_null(player_next(a, 3500));
+    ck_assert_msg(!a->closed, "closed with code %d", a->close_code);
+    player_say(a, "{\"type\":\"heartbeat\"}");
+    ck_assert_ptr_null(player_next(a, 3500));
+    ck_assert_msg(!a->closed, "closed with code %d", a->close_code);
+    new_request(&h, "{\"command\":\"x\",\"agent_id\":\"still-1\"}");
+    player_result(a, player_command(a, "x", WAIT_MS), "completed", "{}", WAIT_MS);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- finding the agent */
 
 START_TEST(by_type_and_by_match)
@@ -381,12 +396,14 @@ END_TEST
 
 static void start(struct house *house, const struct stores_opts *opts, const char *const *env)
 {
-    static const char *const own[] = {"MIHWAR_REQUEST_RESEND=2s", "MIHWAR_HUB_PROCESSES=2", NULL};
+    static const char *const own[] = {"MIHWAR_REQUEST_RESEND=2s", "MIHWAR_HUB_PROCESSES=2",
+                                      "MIHWAR_HUB_IDLE_TIMEOUT=2s", NULL};
 
     house_start(house, opts, own);
 }
 
 E2E(requests, start, {"the whole life", the_whole_life},
+    {"a session may be silent", a_session_may_be_silent},
     {"by type and by match", by_type_and_by_match}, {"the least loaded", the_least_loaded},
     {"nobody there, then one comes", nobody_there_then_one_comes}, {"timeouts", timeouts},
     {"taken back", taken_back}, {"a result of another agent", a_result_of_another_agent},
