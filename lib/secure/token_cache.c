@@ -55,7 +55,7 @@ struct check {
     LIST_ENTRY(check) link;
     unsigned char digest[DIGEST_LEN];
     size_t users;
-    bool done;
+    bool done, good; /* good: the prefix has a good row */
     rc code;
     enum token_state state;
     char words[128];
@@ -182,8 +182,19 @@ static rc spend(struct cx *cx, const struct token_cache *c, struct doors *d, con
     return r;
 }
 
+static bool may_spend(const struct token_ask *ask, const char *prefix, bool good)
+{
+    return !ask || !ask->may_spend || ask->may_spend(ask->arg, prefix, good);
+}
+
+static rc not_let(struct cx *cx)
+{
+    return fail(cx, RATE_LIMITED, "too many were refused here");
+}
+
+/* let: it was asked for already whether Argon2 may be spent. */
 static rc check(struct cx *cx, struct token_cache *c, const char *prefix, const char *text,
-                const struct token_ask *ask, struct check *k)
+                const struct token_ask *ask, bool let, struct check *k)
 {
     struct token_row row = {.state = TOKEN_GOOD};
     uint64_t forgets = c->forgets;
@@ -193,13 +204,13 @@ static rc check(struct cx *cx, struct token_cache *c, const char *prefix, const 
     if (r != OK && r != E_NOT_FOUND)
         return r;
     c->away_until_ms = INT64_MIN;
-    bool found = r == OK, good = found && row.state == TOKEN_GOOD;
+    bool found = r == OK, good = k->good = found && row.state == TOKEN_GOOD;
     const struct entry *e = find(c, k->digest);
     if (good && e && !refused(e)) /* verified before: only the row could have changed */
         ok = strcmp(e->hash, row.hash) == 0;
     if (!ok) {
-        if (ask && ask->may_spend && !ask->may_spend(ask->arg, prefix, good))
-            return fail(cx, RATE_LIMITED, "too many were refused here");
+        if (!let && !may_spend(ask, prefix, good))
+            return not_let(cx);
         try(spend(cx, c, good ? &c->known : &c->unknown, text, found ? row.hash : NULL,
                   &ok)); /* parks */
     }
@@ -225,14 +236,14 @@ static void tell(const struct token_cache *c, enum token_state state, const void
 }
 
 static rc lead(struct cx *cx, struct token_cache *c, const char *prefix, const char *text,
-               const unsigned char *digest, struct token_ask *ask, void *ret_identity)
+               const unsigned char *digest, struct token_ask *ask, bool let, void *ret_identity)
 {
     struct check *k = xcalloc(1, sizeof *k + c->o.identity_size);
 
     k->users = 1;
     memcpy(k->digest, digest, DIGEST_LEN);
     LIST_INSERT_HEAD(&c->checks, k, link);
-    k->code = check(cx, c, prefix, text, ask, k);
+    k->code = check(cx, c, prefix, text, ask, let, k);
     k->done = true;
     LIST_REMOVE(k, link);
     if (k->code == OK || k->code == E_UNAUTHENTICATED)
@@ -245,15 +256,10 @@ static rc lead(struct cx *cx, struct token_cache *c, const char *prefix, const c
     return code;
 }
 
-/* The one who led gave up, or was not let, for reasons of its own. */
-static bool own_reason(rc r)
-{
-    return r == E_DEADLINE || r == E_CANCELLED || r == E_RATE_LIMITED;
-}
-
-/* *ret_again: somebody else has to lead. */
-static rc follow(struct cx *cx, struct token_cache *c, struct check *k, struct token_ask *ask,
-                 void *ret_identity, bool *ret_again)
+/* *ret_again: the one who led gave up for reasons of its own; somebody else has to. Where it was not let, each of the others hears for
+ * itself, and leads only if it is: thousands with one token do not look for its row one after another. */
+static rc follow(struct cx *cx, struct token_cache *c, const char *prefix, struct check *k,
+                 struct token_ask *ask, bool *let, void *ret_identity, bool *ret_again)
 {
     rc r = OK;
 
@@ -261,7 +267,10 @@ static rc follow(struct cx *cx, struct token_cache *c, struct check *k, struct t
     while (!k->done && r == OK)
         r = waitq_wait(cx, &k->q);
     if (k->done) {
-        *ret_again = own_reason(k->code);
+        if (k->code == E_RATE_LIMITED && !*let)
+            *let = may_spend(ask, prefix, k->good);
+        *ret_again =
+            k->code == E_DEADLINE || k->code == E_CANCELLED || (k->code == E_RATE_LIMITED && *let);
         r = *ret_again ? OK : k->code;
         if (k->code == OK || k->code == E_UNAUTHENTICATED)
             tell(c, k->state, k->identity, ask, ret_identity);
@@ -291,7 +300,7 @@ rc token_identify(struct cx *cx, struct token_cache *c, const char *text, struct
 {
     char prefix[TOKEN_PREFIX_LEN + 1] = "";
     unsigned char digest[DIGEST_LEN];
-    bool again = true;
+    bool again = true, let = false;
     rc r = OK;
 
     memset(ret_identity, 0, c->o.identity_size);
@@ -315,8 +324,8 @@ rc token_identify(struct cx *cx, struct token_cache *c, const char *text, struct
                 break;
         }
         again = false;
-        r = k ? follow(cx, c, k, ask, ret_identity, &again)
-              : lead(cx, c, prefix, text, digest, ask, ret_identity);
+        r = k ? follow(cx, c, prefix, k, ask, &let, ret_identity, &again)
+              : lead(cx, c, prefix, text, digest, ask, let, ret_identity);
     }
     if (r == E_STORE_DOWN && kept(c, find(c, digest))) {
         c->away_until_ms = c->o.now_ms() + AWAY_MS;

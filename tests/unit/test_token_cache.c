@@ -193,6 +193,7 @@ static rc not_let(struct cx *cx, void *arg)
     for (size_t i = 0; i < COUNT(calls); i++)
         ck_assert(calls[i].result == OK ||
                   (calls[i].result == E_RATE_LIMITED && calls[i].judge.asked == 1));
+    ck_assert_int_eq(table.loads, 2); /* who is not let does not look for the row again */
     token_cache_free(c);
     return OK;
 }
