@@ -640,6 +640,28 @@ START_TEST(npm_ws)
 }
 END_TEST
 
+/* What the tests before have done is in the numbers. */
+START_TEST(numbers)
+{
+    static const char *const moved[] = {
+        "acks_total",         "commands_total",         "commands_resent_total",
+        "notes_total",        "refused_binary_total",   "refused_field_total",
+        "refused_json_total", "refused_protocol_total", "refused_size_total",
+        "refused_text_total", "refused_type_total",     "results_total",
+        "results_late_total", "silent_total",
+    };
+    _cleanup_(web_reply_release) struct web_reply r = house_get(&h, "/metrics");
+
+    for (size_t i = 0; i < COUNT(moved); i++) {
+        _cleanup_(freep) char *line = xasprintf("\nmihwar_hub_agent_%s ", moved[i]);
+        const char *at = strstr(r.body, line);
+
+        ck_assert_msg(at && atoi(at + strlen(line)) > 0, "%s has not moved", moved[i]);
+    }
+    ck_assert(strstr(r.body, "\nmihwar_hub_agent_sessions 0\n"));
+}
+END_TEST
+
 int main(void)
 {
     static const char *const env[] = {"MIHWAR_AGENT_HEARTBEAT=2s", "MIHWAR_HUB_PROCESSES=1", NULL};
@@ -659,6 +681,7 @@ int main(void)
         {"wrong without end", wrong_frames_without_end},
         {"npm's ws", npm_ws},
         {"silence", who_falls_silent_is_inactive},
+        {"numbers", numbers},
         {"a hub dies", a_hub_dies_and_another_goes_on},
         {"PostgreSQL away", a_result_waits_for_postgresql},
         {"a hub ends", a_hub_that_ends_says_so},
