@@ -292,6 +292,51 @@ WORLD_LOOP_TEST(every_call_in_every_state)
     return OK;
 }
 
+WORLD_TEST(cancelled_by_hand)
+{
+    struct command_request q, got;
+    struct assigned a;
+    struct command c;
+
+    agent_put("a1", "CPE", "{}");
+    request_put(cx, &(struct request_new){0}, &q);
+    ck_rc(request_cancel(cx, db, &rules, TENANT2, q.request_id, NINA, &got), E_NOT_FOUND);
+    ck_ok(request_cancel(cx, db, &rules, TENANT, q.request_id, NINA, &got));
+    ck_assert_int_eq(got.status, REQUEST_CANCELLED);
+    ck_ok(request_cancel(cx, db, &rules, TENANT, q.request_id, NINA, &got)); /* it is cancelled */
+    ck_assert_str_eq(SIDE("SELECT status || response_payload::text FROM command_history"),
+                     "failed{\"error\": \"cancelled\"}");
+    ck_assert_str_eq(SIDE("SELECT step || ' ' || actor FROM request_events"), "cancelled " NINA);
+
+    request_put(cx, &(struct request_new){0}, &q);
+    ck_ok(request_assign(cx, db, q.request_id, &a));
+    ck_assert_str_eq(agent_is("a1"), "active 1 0 0 f");
+    ck_ok(request_cancel(cx, db, &rules, NULL, q.request_id, NINA, &got));
+    ck_assert_str_eq(agent_is("a1"), "active 0 0 0 f");
+
+    request_put(cx, &(struct request_new){0}, &q);
+    ck_ok(request_assign(cx, db, q.request_id, &a));
+    take(cx, q.request_id, &c);
+    ck_rc(request_cancel(cx, db, &rules, NULL, q.request_id, NINA, &got), E_TOO_LATE);
+    ck_assert_str_eq(request_is(q.request_id), "sent a1 1 f");
+    world_is_sound();
+    return OK;
+}
+
+/* What the check lets through the database can keep: the edges of its numbers, and letters that only look like exponents. */
+WORLD_TEST(numbers_at_the_edge)
+{
+    static const char *const payloads[] = {
+        "[1e9999, -1.5E-9999, 1e+0009999, "
+        "123456789012345678901234567890123456789012345678901234567.1e9999]",
+        "{\"1e99999\":\"1e99999\",\"\\\"\":true}", "true", "[false,1]", "\"1e99999\""};
+    struct command_request q;
+
+    for (size_t i = 0; i < COUNT(payloads); i++)
+        request_put(cx, &(struct request_new){.payload = payloads[i]}, &q);
+    return OK;
+}
+
 /* ---------------------------------------------------------------- what time does
  */
 
@@ -366,6 +411,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, only_legal_moves, 0, COUNT(states) * COUNT(states));
     tcase_add_loop_test(tc, rules_hold_whoever_writes, 0, COUNT(rules_of_rows));
     tcase_add_loop_test(tc, every_call_in_every_state, 0, COUNT(table) * CALLS);
+    tcase_add_test(tc, cancelled_by_hand);
+    tcase_add_test(tc, numbers_at_the_edge);
     tcase_add_test(tc, nobody_is_forgotten);
     tcase_add_test(tc, what_is_old_goes);
     suite_add_tcase(s, tc);

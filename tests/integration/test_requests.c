@@ -28,6 +28,15 @@ static const struct {
     {"match is a list", {.command = "c", .match = "[1]"}, E_INVALID_FIELD, "/match"},
     {"match is no JSON", {.command = "c", .match = "{"}, E_INVALID_FIELD, "/match"},
     {"payload is no JSON", {.command = "c", .agent_type = "CPE", .payload = "{"}, E_BAD_JSON, ""},
+    {"a number beyond all",
+     {.command = "c", .agent_type = "CPE", .payload = "[1e99999]"},
+     E_INVALID_FIELD,
+     "/payload"},
+    {"one below all",
+     {.command = "c", .agent_type = "CPE", .payload = "{\"n\":1E-99999}"},
+     E_INVALID_FIELD,
+     "/payload"},
+    {"one in match", {.command = "c", .match = "{\"n\":1e+00099999}"}, E_INVALID_FIELD, "/match"},
     {"payload is too long",
      {.command = "c", .agent_type = "CPE", .payload = long_payload},
      E_INVALID_FIELD,
@@ -636,37 +645,6 @@ WORLD_TEST(a_timeout_is_part_of_its_jobs_transaction)
     return OK;
 }
 
-WORLD_TEST(cancelled_by_hand)
-{
-    struct command_request q, got;
-    struct assigned a;
-    struct command c;
-
-    agent_put("a1", "CPE", "{}");
-    request_put(cx, &(struct request_new){0}, &q);
-    ck_rc(request_cancel(cx, db, &rules, TENANT2, q.request_id, NINA, &got), E_NOT_FOUND);
-    ck_ok(request_cancel(cx, db, &rules, TENANT, q.request_id, NINA, &got));
-    ck_assert_int_eq(got.status, REQUEST_CANCELLED);
-    ck_ok(request_cancel(cx, db, &rules, TENANT, q.request_id, NINA, &got)); /* it is cancelled */
-    ck_assert_str_eq(SIDE("SELECT status || response_payload::text FROM command_history"),
-                     "failed{\"error\": \"cancelled\"}");
-    ck_assert_str_eq(SIDE("SELECT step || ' ' || actor FROM request_events"), "cancelled " NINA);
-
-    request_put(cx, &(struct request_new){0}, &q);
-    ck_ok(request_assign(cx, db, q.request_id, &a));
-    ck_assert_str_eq(agent_is("a1"), "active 1 0 0 f");
-    ck_ok(request_cancel(cx, db, &rules, NULL, q.request_id, NINA, &got));
-    ck_assert_str_eq(agent_is("a1"), "active 0 0 0 f");
-
-    request_put(cx, &(struct request_new){0}, &q);
-    ck_ok(request_assign(cx, db, q.request_id, &a));
-    take(cx, q.request_id, &c);
-    ck_rc(request_cancel(cx, db, &rules, NULL, q.request_id, NINA, &got), E_TOO_LATE);
-    ck_assert_str_eq(request_is(q.request_id), "sent a1 1 f");
-    world_is_sound();
-    return OK;
-}
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("requests");
@@ -687,7 +665,6 @@ static Suite *suite(void)
     tcase_add_test(tc, many_ends_at_once);
     tcase_add_test(tc, a_timeline_has_an_end);
     tcase_add_test(tc, a_timeout_is_part_of_its_jobs_transaction);
-    tcase_add_test(tc, cancelled_by_hand);
     suite_add_tcase(s, tc);
     return s;
 }

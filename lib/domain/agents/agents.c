@@ -106,6 +106,28 @@ void steps_release(struct pg_step *steps, size_t n)
         pg_result_freep(&steps[i].result);
 }
 
+#define EXPONENT_DIGITS 4 /* 1e9999 fits, whatever stands before the e */
+
+bool numbers_fit(const char *s)
+{
+    bool in_string = false;
+
+    for (; *s; s++) {
+        if (in_string && *s == '\\')
+            s++;
+        else if (*s == '"')
+            in_string = !in_string;
+        else if (!in_string && (*s == 'e' || *s == 'E') && s[1] && strchr("+-0123456789", s[1])) {
+            s += 1 + strspn(s + 1, "+-");
+            s += strspn(s, "0");
+            if (strspn(s, "0123456789") > EXPONENT_DIGITS)
+                return false;
+            s--;
+        }
+    }
+    return true;
+}
+
 rc object_check(struct cx *cx, const char *json, size_t max, const char *pointer, const char **ret)
 {
     cJSON *v;
@@ -118,6 +140,8 @@ rc object_check(struct cx *cx, const char *json, size_t max, const char *pointer
         return fail_at(cx, INVALID_FIELD, pointer, "is not JSON that can be kept");
     if (!cJSON_IsObject(v))
         return fail_at(cx, INVALID_FIELD, pointer, "must be an object");
+    if (!numbers_fit(json))
+        return fail_at(cx, INVALID_FIELD, pointer, "holds a number that is too large or too small");
     *ret = json;
     return OK;
 }

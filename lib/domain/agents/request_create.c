@@ -40,6 +40,9 @@ rc request_new_check(struct cx *cx, const struct request_new *n)
     if (n->payload) {
         cJSON *v;
         try(json_parse(cx, n->payload, strlen(n->payload), REQUEST_PAYLOAD_MAX, &v));
+        if (!numbers_fit(n->payload))
+            return fail_at(cx, INVALID_FIELD, "/payload",
+                           "holds a number that is too large or too small");
     }
     if (!n->agent_id && !n->agent_type && !n->match)
         return fail_at(cx, INVALID_FIELD, "/agent_id",
