@@ -184,6 +184,36 @@ START_TEST(nobody_there_then_one_comes)
 }
 END_TEST
 
+/* By hand, with its end waited for. */
+START_TEST(by_hand)
+{
+    PLAYER a = player_join(h.url, "hand-1", new_agent(&h, "hand-1", "hand", NULL), NULL);
+    static const char *const answers[] = {"completed", "failed"};
+
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        const char *argv[] = {built("ops/mihwar"),
+                              "request",
+                              "send",
+                              "x",
+                              "--agent",
+                              "hand-1",
+                              "--wait",
+                              "60s",
+                              "--json",
+                              NULL};
+        struct proc *p =
+            proc_start(&(struct proc_opts){.name = "by-hand", .argv = argv, .env = h.env});
+        player_result(a, player_command(a, "x", WAIT_MS), answers[i], "{\"error\":\"no\"}",
+                      WAIT_MS);
+        ck_assert_int_eq(proc_wait(p, WAIT_MS), i ? 1 : 0);
+        _cleanup_(freep) char *said = proc_log(p);
+        ck_assert_msg(strstr(said, i ? "ended as failed: no" : "\"status\":\"completed\""), "%s",
+                      said);
+        proc_free(p);
+    }
+}
+END_TEST
+
 /* ---------------------------------------------------------------- its time is over, or it is taken back */
 
 START_TEST(timeouts)
@@ -405,8 +435,9 @@ static void start(struct house *house, const struct stores_opts *opts, const cha
 E2E(requests, start, {"the whole life", the_whole_life},
     {"a session may be silent", a_session_may_be_silent},
     {"by type and by match", by_type_and_by_match}, {"the least loaded", the_least_loaded},
-    {"nobody there, then one comes", nobody_there_then_one_comes}, {"timeouts", timeouts},
-    {"taken back", taken_back}, {"a result of another agent", a_result_of_another_agent},
+    {"by hand", by_hand}, {"nobody there, then one comes", nobody_there_then_one_comes},
+    {"timeouts", timeouts}, {"taken back", taken_back},
+    {"a result of another agent", a_result_of_another_agent},
     {"not acknowledged, sent again", not_acknowledged_sent_again}, {"a hub dies", a_hub_dies, 2},
     {"workers die", workers_die}, {"Redis is emptied", redis_is_emptied},
     {"Redis is away", redis_is_away}, {"the record is whole", the_record_is_whole})

@@ -77,7 +77,7 @@ static inline rc world_run(struct cx *cx, rc (*fn)(struct cx *cx))
     END_TEST                                                                                       \
     static rc name##_body(struct cx *cx)
 /* The same once for each row of a table: the body reads world_row. */
-static int world_row;
+static _unused_ int world_row;
 #define WORLD_LOOP_TEST(name)                                                                      \
     static rc name##_body(struct cx *cx);                                                          \
     static rc name##_fiber(struct cx *cx, void *arg)                                               \
