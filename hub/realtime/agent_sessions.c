@@ -305,35 +305,82 @@ static void lose(struct cx *cx, struct session *s)
         session_close(s, CLOSE_SUPERSEDED, "superseded", "the agent has a newer session");
     else if (r == OK && !a.enabled)
         session_close(s, CLOSE_REVOKED, "revoked", "the agent is disabled");
-    else /* this process was taken for dead, or the token was revoked: the next hello tells */
+    else /* the next hello tells why */
         session_close(s, WEBSOCKET_GOING_AWAY, "session_lost", "connect again");
+}
+
+struct told {
+    struct session **sessions;
+    const char **agents, **ids, **tokens;
+    size_t n;
+};
+
+static struct told told_new(struct cx *cx)
+{
+    return (struct told){
+        .sessions = arena_alloc(&cx->arena, TELL_MAX * sizeof(struct session *)),
+        .agents = arena_alloc(&cx->arena, TELL_MAX * sizeof(char *)),
+        .ids = arena_alloc(&cx->arena, TELL_MAX * sizeof(char *)),
+        .tokens = arena_alloc(&cx->arena, TELL_MAX * sizeof(char *)),
+    };
+}
+
+static void told_add(struct told *t, struct session *s)
+{
+    t->sessions[t->n] = s;
+    t->agents[t->n] = s->agent_id;
+    t->ids[t->n] = s->id;
+    t->tokens[t->n++] = s->token_id;
+}
+
+/* PostgreSQL was away for long, or this process: it was taken for dead, and its agents for gone. Those that nobody else has got
+ * since stay; without this ten thousand would come back at once. */
+static rc regain(struct cx *cx, struct agent_sessions *all, const struct told *lost)
+{
+    bool *regained = arena_alloc(&cx->arena, TELL_MAX * sizeof *regained);
+    size_t n = 0;
+
+    try(agents_regain(cx, all->hub->db, all->hub->instance_id, lost->agents, lost->ids,
+                      lost->tokens, lost->n, regained));
+    for (size_t i = 0; i < lost->n; i++) {
+        struct session *s = lost->sessions[i];
+
+        n += regained[i];
+        s->begun |= regained[i];
+        if (!regained[i])
+            lose(cx, s);
+        else if (s->state == SESSION_OVER)
+            session_ends(s); /* meanwhile: PostgreSQL must hear of it again */
+    }
+    if (n)
+        log_ev(LOG_WARN, "agents.regained", kv_int("sessions", (int64_t)n));
+    return OK;
 }
 
 /* One statement's worth of `heard`. */
 static rc tell_some(struct cx *cx, struct agent_sessions *all)
 {
-    struct session **some = arena_alloc(&cx->arena, TELL_MAX * sizeof *some);
-    const char **agents = arena_alloc(&cx->arena, TELL_MAX * sizeof *agents);
-    const char **ids = arena_alloc(&cx->arena, TELL_MAX * sizeof *ids);
+    struct told told = told_new(cx), gone = told_new(cx);
     bool *lost = arena_alloc(&cx->arena, TELL_MAX * sizeof *lost);
     struct session *s;
-    size_t n = 0;
     rc r;
 
-    while (n < TELL_MAX && (s = TAILQ_FIRST(&all->heard))) {
+    while (told.n < TELL_MAX && (s = TAILQ_FIRST(&all->heard))) {
         TAILQ_REMOVE(&all->heard, s, in_heard);
         s->heard_since = false;
-        some[n] = session_ref(s);
-        agents[n] = s->agent_id;
-        ids[n++] = s->id;
+        told_add(&told, session_ref(s));
     }
-    r = agents_seen(cx, all->hub->db, agents, ids, n, lost);
-    for (size_t i = 0; i < n; i++) {
-        if (r == OK && lost[i])
-            lose(cx, some[i]);
-        else if (r != OK && some[i]->state == SESSION_LIVE)
-            note_heard(some[i]);
-        session_unref(some[i]);
+    r = agents_seen(cx, all->hub->db, told.agents, told.ids, told.n, lost);
+    for (size_t i = 0; r == OK && i < told.n; i++) {
+        if (lost[i] && told.sessions[i]->state == SESSION_LIVE)
+            told_add(&gone, told.sessions[i]);
+    }
+    if (r == OK && gone.n)
+        r = regain(cx, all, &gone);
+    for (size_t i = 0; i < told.n; i++) {
+        if (r != OK && told.sessions[i]->state == SESSION_LIVE)
+            note_heard(told.sessions[i]);
+        session_unref(told.sessions[i]);
     }
     return r;
 }

@@ -334,6 +334,30 @@ START_TEST(a_takeover_whose_note_is_lost)
 }
 END_TEST
 
+/* As the sweep does to the agents of a hub that was silent for long: it was not dead, and nobody has to come back. */
+START_TEST(a_hub_that_was_taken_for_dead)
+{
+    struct client c;
+    const char *session;
+    struct errand j;
+
+    client_enter(&c, h.hub_port, "z1", token_of("z1"));
+    session = client_text(&c, "session_id");
+    ONE("WITH hub AS (DELETE FROM hub_instances RETURNING 1) UPDATE agents SET status = "
+        "'inactive', session_id = NULL, "
+        "hub_instance_id = NULL, registered_at = NULL, token_id = NULL WHERE agent_id = 'z1' "
+        "RETURNING 1");
+    client_say(&c, "{\"type\":\"heartbeat\"}");
+    client_wait(AGENT_IS("z1", "active"));
+    ck_assert_str_eq(ONE("SELECT session_id FROM agents WHERE agent_id = 'z1'"), session);
+    j = job_for("z1");
+    client_hear(&c, "command");
+    ck_assert_str_eq(client_text(&c, "job_id"), j.job_id);
+    client_leave(&c);
+    client_wait(AGENT_IS("z1", "inactive"));
+}
+END_TEST
+
 /* ---------------------------------------------------------------- at the door */
 
 /* $K a good token, $X an expired one, $R a revoked one, $D of a disabled agent, $O another agent's, $W a wrong one. */
@@ -674,6 +698,7 @@ int main(void)
         {"what waited", what_waited_is_given_to_who_comes},
         {"takeover", the_newer_session_takes_over, 2},
         {"takeover without Redis", a_takeover_whose_note_is_lost},
+        {"taken for dead", a_hub_that_was_taken_for_dead},
         {"the door", the_door, COUNT(doors)},
         {"a flood", wrong_tokens_do_not_keep_good_ones_out},
         {"revoked", a_revoked_token_ends_its_session, 2},

@@ -80,6 +80,31 @@ rc agents_seen(struct cx *cx, struct pg *db, const char *const *agent_ids,
     return OK;
 }
 
+rc agents_regain(struct cx *cx, struct pg *db, const char *hub_id, const char *const *agent_ids,
+                 const char *const *session_ids, const char *const *token_ids, size_t n,
+                 bool *ret_regained)
+{
+    _cleanup_(pg_array_release) struct pg_array agents = PG_ARRAY(MiB(8)),
+                                                sessions = PG_ARRAY(MiB(8)),
+                                                tokens = PG_ARRAY(MiB(8));
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    if (n == 0)
+        return OK;
+    for (size_t i = 0; i < n; i++) {
+        pg_array_s(&agents, agent_ids[i]);
+        pg_array_s(&sessions, session_ids[i]);
+        pg_array_s(&tokens, token_ids[i]);
+    }
+    try(pg_do(cx, db, SQL_AGENTS_REGAIN, &res, pg_s(hub_id), pg_a(&agents), pg_a(&sessions),
+              pg_a(&tokens)));
+    for (size_t i = 0; i < n; i++)
+        ret_regained[i] = false;
+    for (int i = 0; i < pg_rows(res); i++)
+        ret_regained[pg_int(res, i, 0) - 1] = true;
+    return OK;
+}
+
 /* ---------------------------------------------------------------- hubs */
 
 rc hub_instance_seen(struct cx *cx, struct pg *db, const char *hub_id)

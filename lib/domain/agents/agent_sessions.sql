@@ -47,6 +47,29 @@ WITH input AS (
 )
 SELECT ord FROM held;
 
+-- name: agents_regain
+-- This hub was taken for dead, and its sessions stand: those that no other has replaced are the agents' again. As at the begin of one,
+-- tokens are held first, and must be good. Answers with the places of those that are regained.
+WITH input AS (
+    SELECT * FROM unnest($2::text[], $3::uuid[], $4::uuid[]) WITH ORDINALITY AS i (agent_id, session_id, token_id, ord)
+), good AS MATERIALIZED (
+    SELECT i.agent_id, i.session_id, i.token_id, i.ord FROM agent_auth_tokens k
+      JOIN input i ON i.token_id = k.token_id AND i.agent_id = k.agent_id
+     WHERE k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > now())
+     ORDER BY k.token_id FOR SHARE OF k
+), held AS MATERIALIZED (
+    SELECT g.* FROM agents a JOIN good g ON g.agent_id = a.agent_id JOIN tenants t ON t.id = a.tenant_id
+     WHERE a.session_id IS NULL AND a.enabled AND t.enabled
+     ORDER BY a.agent_id FOR NO KEY UPDATE OF a
+), regained AS (
+    UPDATE agents a
+       SET session_id = h.session_id, hub_instance_id = $1, token_id = h.token_id,
+           status = CASE WHEN a.cooldown_ms > 0 THEN 'cooldown' ELSE 'active' END,
+           last_seen_at = now(), registered_at = now(), updated_at = now()
+      FROM held h WHERE a.agent_id = h.agent_id
+)
+SELECT ord FROM held;
+
 -- name: hub_instance_seen
 INSERT INTO hub_instances (id, host, pid) VALUES ($1, $2, $3::int)
 ON CONFLICT (id) DO UPDATE SET seen_at = now();

@@ -115,6 +115,11 @@ rc agent_session_end(struct cx *cx, struct pg *db, const char *agent_id,
  * (superseded, revoked, disabled, swept): close it. Parks. */
 rc agents_seen(struct cx *cx, struct pg *db, const char *const *agent_ids,
                const char *const *session_ids, size_t n, bool *ret_lost) MW_PARKS;
+/* Of those that are lost: sessions that stand although their hub was taken for dead become the agents' again, unless another has replaced them.
+ * ret_regained[i]. Parks. */
+rc agents_regain(struct cx *cx, struct pg *db, const char *hub_id, const char *const *agent_ids,
+                 const char *const *session_ids, const char *const *token_ids, size_t n,
+                 bool *ret_regained) MW_PARKS;
 
 /* This hub process lives. At its start, before its first session, and every 5 s. Parks. */
 rc hub_instance_seen(struct cx *cx, struct pg *db, const char *hub_id) MW_PARKS;
