@@ -35,7 +35,7 @@ struct door {
     struct evhttp_bound_socket *bound;
     struct visitors *visitors;
     struct tls *tls;
-    struct event *minute;
+    struct event *minute, *reload;
     bool stopped;
     bool walking,
         again; /* a walk over all connections is under way; by the files; one more after it */
@@ -236,12 +236,12 @@ static void start_walk(struct door *d, bool by_files)
 
 static void note_crl(struct door *d)
 {
-    int64_t until_ms = tls_crl_until_ms(d->tls), now = clock_ms();
+    int64_t since_ms = tls_crl_since_ms(d->tls), until_ms = tls_crl_until_ms(d->tls);
     bool ends = until_ms != INT64_MAX;
 
     metric_set(d->o.metrics, METRIC_CRL_ENDS, ends ? MAX(until_ms / 1000, 1) : 0);
-    /* the last week, of a list that is made more often the last quarter */
-    d->crl_warn_ms = ends ? until_ms - MIN(7 * DAY_MS, (until_ms - now) / 4) : INT64_MAX;
+    /* in its last week; a list that is made more often, in its last quarter */
+    d->crl_warn_ms = ends ? until_ms - MIN(7 * DAY_MS, (until_ms - since_ms) / 4) : INT64_MAX;
     if (!*d->o.settings->mtls_crl && d->o.warns)
         log_ev(LOG_WARN, "door.no_crl",
                kv_str("hint", "mtls_crl is not set: a certificate that was revoked is let in "
@@ -377,6 +377,34 @@ static void on_minute(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void on_reload(evutil_socket_t fd, short what, void *arg)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("door");
+    struct door *d = arg;
+    rc r;
+
+    (void)fd;
+    (void)what;
+    if (d->stopped)
+        return;
+    if (!d->http) {
+        try_again(d);
+        return;
+    }
+    r = tls_reload(&cx, d->tls);
+    if (r != OK) {
+        metric_add(d->o.metrics, METRIC_RELOADS_FAILED, 1);
+        log_fail(LOG_ERROR, "door.reload_failed", &cx, r,
+                 kv_str("hint", "what was read before stays in use: put the file right, then send "
+                                "SIGHUP again"));
+        return;
+    }
+    note_crl(d);
+    log_ev(LOG_INFO, "door.reloaded", kv_str("door", door_kind_word(d->o.kind)));
+    warn_crl(d);
+    start_walk(d, /* by_files= */ true);
+}
+
 rc door_open(struct cx *cx, const struct door_opts *o, struct door **ret)
 {
     struct door *d = xcalloc(1, sizeof *d);
@@ -396,6 +424,7 @@ rc door_open(struct cx *cx, const struct door_opts *o, struct door **ret)
     if (o->kind == DOOR_MTLS) {
         d->minute = event_new(loop_base(), -1, EV_PERSIST, on_minute, d);
         event_add(d->minute, &minute);
+        d->reload = event_new(loop_base(), -1, 0, on_reload, d);
     }
     if (d->tls)
         warn_crl(d);
@@ -412,27 +441,8 @@ enum door_kind door_kind(const struct door *d)
 
 void door_reload(struct door *d)
 {
-    _cleanup_(cx_release) struct cx cx = CX_PLAIN("door");
-    rc r;
-
-    if (d->o.kind != DOOR_MTLS || d->stopped)
-        return;
-    if (!d->http) {
-        try_again(d);
-        return;
-    }
-    r = tls_reload(&cx, d->tls);
-    if (r != OK) {
-        metric_add(d->o.metrics, METRIC_RELOADS_FAILED, 1);
-        log_fail(LOG_ERROR, "door.reload_failed", &cx, r,
-                 kv_str("hint", "what was read before stays in use: put the file right, then send "
-                                "SIGHUP again"));
-        return;
-    }
-    note_crl(d);
-    log_ev(LOG_INFO, "door.reloaded", kv_str("door", door_kind_word(d->o.kind)));
-    warn_crl(d);
-    start_walk(d, /* by_files= */ true);
+    if (d->reload)
+        event_active(d->reload, EV_TIMEOUT, 0); /* once, however often it was asked for */
 }
 
 void door_stop(struct door *d)
@@ -472,6 +482,8 @@ struct door *door_free(struct door *d)
     visitors_free(d->visitors);
     if (d->minute)
         event_free(d->minute);
+    if (d->reload)
+        event_free(d->reload);
     tls_free(d->tls);
     free(d);
     return NULL;

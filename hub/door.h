@@ -51,7 +51,7 @@ rc door_open(struct cx *cx, const struct door_opts *o, struct door **ret);
 enum door_kind door_kind(const struct door *d);
 /* Takes no more connections. */
 void door_stop(struct door *d);
-/* SIGHUP. Logs how it went. Nothing to do on the web door. */
+/* SIGHUP: soon, and once for all that came together. Logs how it went. Nothing to do on the web door. */
 void door_reload(struct door *d);
 
 /* A complete request came. The name in its certificate, "" on the web door; good until the connection ends. */

@@ -14,11 +14,16 @@
 #define DEPTH_MAX   4           /* intermediates of somebody's own CA */
 #define CHAIN_MAX   (32 * 1024) /* bytes of certificates read from somebody not yet known */
 
+/* Of the list that ends first. */
+struct span {
+    int64_t since_ms, until_ms;
+};
+
 struct tls {
     enum tls_side side;
     char *cert, *key, *ca, *crl;
     SSL_CTX *ctx;
-    int64_t crl_until_ms;
+    struct span list;
 };
 
 static void ctx_freep(SSL_CTX **p)
@@ -61,7 +66,7 @@ static bool issued_by_one_of(X509_CRL *crl, STACK_OF(X509) * cas)
 }
 
 static rc add_crls(struct cx *cx, const struct tls *t, X509_STORE *store, STACK_OF(X509) * cas,
-                   int64_t *ret_until_ms)
+                   struct span *ret)
 {
     _cleanup_(crls_freep) STACK_OF(X509_CRL) *crls = NULL;
     char at[CLOCK_TEXT_LEN + 1];
@@ -80,7 +85,8 @@ static rc add_crls(struct cx *cx, const struct tls *t, X509_STORE *store, STACK_
                 t->crl, clock_format(until_ms, at));
         if (X509_STORE_add_crl(store, crl) != 1)
             return fail(cx, CONFIG, "%s cannot be used: %s", t->crl, openssl_reason());
-        *ret_until_ms = MIN(*ret_until_ms, until_ms);
+        if (until_ms < ret->until_ms)
+            *ret = (struct span){asn1_ms(X509_CRL_get0_lastUpdate(crl)), until_ms};
     }
     return OK;
 }
@@ -138,7 +144,7 @@ const struct tls_refusal *tls_refusal(const SSL *ssl)
 
 /* ---------------------------------------------------------------- trust */
 
-static rc set_trust(struct cx *cx, const struct tls *t, SSL_CTX *ctx, int64_t *ret_until_ms)
+static rc set_trust(struct cx *cx, const struct tls *t, SSL_CTX *ctx, struct span *ret)
 {
     _cleanup_(certs_freep) STACK_OF(X509) *cas = NULL;
     X509_STORE *store = SSL_CTX_get_cert_store(ctx);
@@ -154,7 +160,7 @@ static rc set_trust(struct cx *cx, const struct tls *t, SSL_CTX *ctx, int64_t *r
             return fail(cx, CONFIG, "%s cannot be used: %s", t->ca, openssl_reason());
     }
     if (t->crl) {
-        try(add_crls(cx, t, store, cas, ret_until_ms));
+        try(add_crls(cx, t, store, cas, ret));
         X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK);
     }
     X509_VERIFY_PARAM_set_purpose(param, t->side == TLS_SERVER ? X509_PURPOSE_SSL_CLIENT
@@ -186,18 +192,18 @@ static rc set_own(struct cx *cx, const struct tls *t, SSL_CTX *ctx)
 static rc build(struct cx *cx, struct tls *t)
 {
     _cleanup_(ctx_freep) SSL_CTX *ctx = NULL;
-    int64_t until_ms = INT64_MAX;
+    struct span list = {INT64_MAX, INT64_MAX};
 
     ERR_clear_error();
     ctx = SSL_CTX_new(t->side == TLS_SERVER ? TLS_server_method() : TLS_client_method());
     if (!ctx)
         return fail(cx, INTERNAL, "OpenSSL gives no TLS context: %s", openssl_reason());
     try(set_rules(cx, ctx));
-    try(set_trust(cx, t, ctx, &until_ms));
+    try(set_trust(cx, t, ctx, &list));
     try(set_own(cx, t, ctx));
     SSL_CTX_free(t->ctx); /* connections that stand hold it */
     t->ctx = TAKE_PTR(ctx);
-    t->crl_until_ms = until_ms;
+    t->list = list;
     return OK;
 }
 
@@ -245,7 +251,12 @@ SSL_CTX *tls_ctx(const struct tls *t)
 
 int64_t tls_crl_until_ms(const struct tls *t)
 {
-    return t->crl_until_ms;
+    return t->list.until_ms;
+}
+
+int64_t tls_crl_since_ms(const struct tls *t)
+{
+    return t->list.since_ms;
 }
 
 /* ---------------------------------------------------------------- one connection */

@@ -38,6 +38,8 @@ SSL_CTX *tls_ctx(const struct tls *t);
 /* When the first of the lists ends, in ms since 1970; from then on peers of its CA are refused.
  * INT64_MAX: never. */
 int64_t tls_crl_until_ms(const struct tls *t);
+/* When that list was made; INT64_MAX: there is none. */
+int64_t tls_crl_since_ms(const struct tls *t);
 
 /* Client, before the handshake: whom we mean to talk to, a DNS name or an address. INVALID_FIELD. */
 rc tls_expect(struct cx *cx, SSL *ssl, const char *host);

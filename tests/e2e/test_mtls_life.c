@@ -352,6 +352,21 @@ START_TEST(a_door_without_a_list)
 }
 END_TEST
 
+/* Lists begin five minutes ago: a minute and a half is its last quarter. */
+START_TEST(a_list_that_ends_soon)
+{
+    size_t n;
+
+    folder_ok(&m.ca, ca_crl(&m.ca.cx, m.ca.dir, clock_ms() + 90000, &n));
+    copy_file(folder_path(&m.ca, "ca.crl"), folder_path(&m.ca, "brief.crl"));
+    folder_ok(&m.ca, ca_crl(&m.ca.cx, m.ca.dir, clock_ms() + 30 * DAY_MS, &n));
+    house_set(&m.house, arena_printf(&m.ca.cx.arena, "MIHWAR_MTLS_CRL=%s/brief.crl", m.ca.dir));
+    house_up(&m.house, HUB_B);
+    ck_assert_int_eq(mtls_logged(part_name(HUB_B), "ev=door.crl_ends", "brief.crl"), 1);
+    ck_assert(house_down(&m.house, HUB_B));
+}
+END_TEST
+
 /* SIGTERM among callers: who stands is let go, nobody hangs. */
 START_TEST(the_end)
 {
@@ -385,6 +400,7 @@ int main(void)
         {"a process that finds a broken file", a_process_that_finds_a_broken_file, 1},
         {"signals", a_storm_of_signals, 1},
         {"without a list", a_door_without_a_list, 1},
+        {"a list that ends soon", a_list_that_ends_soon, 1},
         {"the end", the_end, 1},
     };
     Suite *s = suite_create("mtls_life");

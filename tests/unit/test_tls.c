@@ -326,6 +326,8 @@ START_TEST(a_reload)
     ck_assert_int_eq(SSL_get_verify_result(after.server.ssl), X509_V_ERR_CERT_REVOKED);
     ck_assert_msg(talk(&standing), "what stands goes on");
     ck_assert_int_ge(tls_crl_until_ms(door), until_ms);
+    ck_assert_int_le(tls_crl_since_ms(door), clock_ms() - CA_SKEW_MS);
+    ck_assert_int_ge(tls_crl_since_ms(door), clock_ms() - CA_SKEW_MS - 60000);
 }
 END_TEST
 
