@@ -43,17 +43,6 @@ WITH input AS (
       FROM judged j
      WHERE j.verdict = 'done' AND r.request_id = j.request_id
     RETURNING r.*, j.ord, j.masked
-), archived AS (
-    INSERT INTO command_history (job_id, request_id, tenant_id, agent_id, requested_by_user_id, requested_by, command_name,
-                                 request_payload, status, response_payload, created_at, completed_at)
-    SELECT job_id, request_id, tenant_id, assigned_agent_id, requested_by, requested_by_name, command, command_payload,
-           CASE status WHEN 'cancelled' THEN 'failed' ELSE status END,
-           coalesce(masked, result, CASE WHEN status <> 'completed'
-                                         THEN jsonb_strip_nulls(jsonb_build_object('error', error_code, 'detail', error)) END),
-           created_at, completed_at
-      FROM ended
-     ORDER BY ord
-    RETURNING job_id
 ), counted AS (
     SELECT j.assigned_agent_id AS agent_id, count(*) AS n, bool_or(probe) AS probe_over,
            bool_or(probe AND good) AS probe_good, bool_or(probe AND bad) AS probe_bad,
@@ -86,6 +75,7 @@ WITH input AS (
            status = CASE WHEN a.session_id IS NULL THEN a.status WHEN f.rest_ms > 0 THEN 'cooldown' ELSE 'active' END,
            updated_at = now()
       FROM fate f WHERE a.agent_id = f.agent_id
+    RETURNING 1
 ), told AS (
     INSERT INTO request_events (request_id, at, step, agent_id, actor, detail)
     SELECT j.request_id, coalesce(e.completed_at, clock_timestamp()), CASE WHEN verdict = 'late' THEN 'late_result' ELSE "to" END,
@@ -96,6 +86,19 @@ WITH input AS (
             AND (SELECT count(*) FROM request_events t WHERE t.request_id = j.request_id) < 100) -- an agent that never stops is told of no more
         OR (verdict = 'done' AND j.agent_id IS NULL)
      ORDER BY j.ord
+    RETURNING 1
+), archived AS ( -- behind everything else, whose counts it waits for: it takes the head of the history
+    INSERT INTO command_history (job_id, request_id, tenant_id, agent_id, requested_by_user_id, requested_by, command_name,
+                                 request_payload, status, response_payload, created_at, completed_at)
+    SELECT job_id, request_id, tenant_id, assigned_agent_id, requested_by, requested_by_name, command, command_payload,
+           CASE status WHEN 'cancelled' THEN 'failed' ELSE status END,
+           coalesce(masked, result, CASE WHEN status <> 'completed'
+                                         THEN jsonb_strip_nulls(jsonb_build_object('error', error_code, 'detail', error)) END),
+           created_at, completed_at
+      FROM ended
+     WHERE (SELECT count(*) FROM agents_done) + (SELECT count(*) FROM told) >= 0
+     ORDER BY ord
+    RETURNING job_id
 )
 SELECT j.verdict, j.request_id FROM judged j LEFT JOIN archived h ON h.job_id = j.job_id AND j.verdict = 'done' ORDER BY j.ord;
 
