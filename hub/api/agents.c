@@ -104,6 +104,7 @@ rc agents_patch(struct cx *cx, struct request *q)
     static const char *const names[] = {"agent_type", "metadata", "enabled", NULL};
     struct agent_change c = {0};
     struct agent_session ended = {0};
+    const cJSON *enabled;
     struct agent a;
     cJSON *body;
 
@@ -111,7 +112,8 @@ rc agents_patch(struct cx *cx, struct request *q)
     try(json_only(cx, body, names));
     try(json_str_opt(cx, body, "agent_type", AGENT_TYPE_MAX, &c.agent_type));
     try(request_member(cx, q, body, "metadata", AGENT_METADATA_MAX, &c.metadata));
-    c.set_enabled = cJSON_GetObjectItemCaseSensitive(body, "enabled") != NULL;
+    enabled = cJSON_GetObjectItemCaseSensitive(body, "enabled");
+    c.set_enabled = enabled && !cJSON_IsNull(enabled);
     try(json_bool_opt(cx, body, "enabled", &c.enabled));
     try(agent_change(cx, q->hub->db, request_actor(cx, q), q->who.tenant_id, q->params[0], &c, &a,
                      &ended));

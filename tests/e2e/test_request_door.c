@@ -220,6 +220,34 @@ START_TEST(a_token_is_shown_once)
 }
 END_TEST
 
+/* What is not said stays as it is. */
+START_TEST(an_agent_is_changed)
+{
+    static const struct {
+        const char *body, *want; /* type, site, enabled */
+    } rows[] = {
+        {"{}", "router here true"},
+        {"{\"enabled\":null,\"agent_type\":null,\"metadata\":null}", "router here true"},
+        {"{\"agent_type\":\"switch\"}", "switch here true"},
+        {"{\"metadata\":{\"site\":\"there\"}}", "switch there true"},
+        {"{\"enabled\":false}", "switch there false"},
+        {"{\"enabled\":true,\"metadata\":{}}", "switch - true"},
+    };
+
+    new_agent(&h, "change-1", "router", "{\"site\":\"here\"}");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        _cleanup_(freep) char *url = xasprintf("%s/v1/agents/change-1", h.url);
+        _cleanup_(web_reply_release) struct web_reply r =
+            web(.method = "PATCH", .url = url, .bearer = h.key, .body = rows[i].body);
+        ck_assert_msg(r.status == 200, "%s: %d %s", rows[i].body, r.status, r.body);
+        ck_assert_str_eq(says("SELECT concat_ws(' ', agent_type, coalesce(metadata ->> 'site', "
+                              "'-'), enabled::text) "
+                              "FROM agents WHERE agent_id = 'change-1'"),
+                         rows[i].want);
+    }
+}
+END_TEST
+
 /* ---------------------------------------------------------------- who may, and whose it is */
 
 static struct web_reply as(const char *key, const char *path, const char *body)
@@ -303,4 +331,5 @@ END_TEST
 E2E(request_door, house_open, {"bad input", bad_input, COUNT(cases)},
     {"questions that are none", questions_that_are_none, COUNT(questions)},
     {"the same again", the_same_again}, {"a token is shown once", a_token_is_shown_once},
-    {"another shop", another_shop}, {"commands of a role", commands_of_a_role})
+    {"an agent is changed", an_agent_is_changed}, {"another shop", another_shop},
+    {"commands of a role", commands_of_a_role})

@@ -52,10 +52,11 @@ static void insert(struct cx *cx, struct request_row *rows, size_t n, const char
 static void there_are(int64_t n)
 {
     ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM requests"), n);
-    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM requests r JOIN jobs j ON j.id = r.job_id WHERE j.task = "
-                              "'request.run' AND j.queue = 'requests' AND j.live AND j.subject = "
-                              "r.request_id::text AND j.args ->> 'request_id' = r.request_id::text"),
-                     n);
+    ck_assert_int_eq(
+        SIDE_INT("SELECT count(*) FROM requests r JOIN jobs j ON j.id = r.job_id WHERE j.task = "
+                 "'request.run' AND j.queue = 'requests' AND j.live AND j.subject = "
+                 "r.request_id::text AND j.args ->> 'request_id' = r.request_id::text"),
+        n);
     ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM jobs"), n);
 }
 
@@ -67,13 +68,15 @@ WORLD_TEST(each_row_has_its_own_outcome)
     agent_put("a1", "CPE", "{}");
     rows[4].new.agent_id = "a1";
     rows[5].new.agent_id = "nobody";
-    insert(cx, rows, COUNT(rows), "created created replayed idempotency_mismatch created unknown_agent");
+    insert(cx, rows, COUNT(rows),
+           "created created replayed idempotency_mismatch created unknown_agent");
     ck_assert_str_eq(rows[2].new.request_id, rows[1].new.request_id);
     ck_assert_str_eq(rows[5].err.pointer, "/agent_id");
     there_are(3);
-    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM requests WHERE deadline - created_at = interval '60 s' "
-                              "AND status = 'pending' AND admitted_at IS NOT NULL"),
-                     3);
+    ck_assert_int_eq(
+        SIDE_INT("SELECT count(*) FROM requests WHERE deadline - created_at = interval '60 s' "
+                 "AND status = 'pending' AND admitted_at IS NOT NULL"),
+        3);
     return OK;
 }
 
@@ -94,7 +97,8 @@ WORLD_TEST(a_batch_finds_itself)
 /* What the database refuses of one is that one's alone. */
 WORLD_TEST(only_the_bad_one_hears_of_it)
 {
-    struct request_row rows[4] = {row_for("CPE"), row_for("CPE"), row_for("CPE"), keyed("k1", HASH_A)};
+    struct request_row rows[4] = {row_for("CPE"), row_for("CPE"), row_for("CPE"),
+                                  keyed("k1", HASH_A)};
 
     rows[1].new.requested_by = "nobody's id";
     insert(cx, rows, COUNT(rows), "created pg created created");
@@ -114,7 +118,8 @@ WORLD_TEST(what_will_be_masked)
     rows[0].new.mask = rows[1].new.mask = mask;
     insert(cx, rows, COUNT(rows), "created created");
     mask_free(mask);
-    ck_assert_str_eq(SIDE("SELECT concat_ws(' ', command_payload, masked_payload) FROM requests WHERE request_id = '%s'",
+    ck_assert_str_eq(SIDE("SELECT concat_ws(' ', command_payload, masked_payload) FROM requests "
+                          "WHERE request_id = '%s'",
                           rows[0].new.request_id),
                      "{\"psk\": \"secret\", \"port\": 12345678901234567890} "
                      "{\"psk\": \"***\", \"port\": 12345678901234567890}");
