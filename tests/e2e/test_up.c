@@ -5,7 +5,9 @@
 #include "tests/support/web.h"
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +155,20 @@ static int left(void)
     return n;
 }
 
+static int take_port(int port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+    ck_assert_msg(bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 1) == 0,
+                  "port %d: %s", port, strerror(errno));
+    return fd;
+}
+
 START_TEST(up_and_down)
 {
     _cleanup_(freep) char *first = NULL;
@@ -177,13 +193,18 @@ START_TEST(up_and_down)
     ck_assert_msg(!strstr(down, "killing"), "%s", down);
     ck_assert_int_eq(left(), 0);
 
-    /* Again, from what is there: the shop, the key and the first order are kept. */
+    /* Again, from what is there: the shop, the key, the certificates and the first order are kept. Its
+     * port for agents was taken by somebody meanwhile: the agent must hear of the new one. */
+    int port = atoi(value("ports", "MTLS_PORT")), taken = take_port(port);
     int64_t start = support_now_ms();
     _cleanup_(freep) char *second = NULL;
     ck_assert_msg(script("up", "--detach", 60000, &second) == 0, "%s", second);
     int took = (int)(support_now_ms() - start);
     printf("the second run took %d ms\n", took);
     ck_assert_int_lt(took, 10000);
+    ck_assert_msg(strstr(second, "completed by cpe-1: {"), "%s", second);
+    ck_assert_int_ne(atoi(value("ports", "MTLS_PORT")), port);
+    close(taken);
     ck_assert_int_eq(orders("completed"), 2);
     ck_assert_int_eq(script("down", "--erase", 60000, NULL), 0);
     ck_assert_int_eq(left(), 0);
