@@ -498,6 +498,52 @@ WORLD_TEST(agents_of_a_dead_hub_are_swept)
     return OK;
 }
 
+static bool regained(struct cx *cx, const struct visit *v)
+{
+    const char *agents[] = {"a1"}, *sessions[] = {v->session}, *tokens[] = {v->token.token_id};
+    bool back;
+
+    ck_ok(agents_regain(cx, db, HUB, agents, sessions, tokens, 1, &back));
+    return back;
+}
+
+WORLD_TEST(a_hub_that_was_only_slow_has_its_sessions_back)
+{
+    struct agent_session old, ended;
+    struct visit v, newer;
+    struct agent a;
+    int64_t n;
+
+    visitor(cx, &v);
+    newer = v;
+    ck_ok(hello(cx, &v, HUB, &a, &old));
+    ck_assert(!regained(cx, &v)); /* it is not lost */
+    SIDE("DELETE FROM hub_instances");
+    ck_ok(agents_sweep(cx, db, &n));
+    ck_assert(lost(cx, v.session));
+    ck_assert(regained(cx, &v));
+    ck_assert(!lost(cx, v.session));
+    ck_assert_str_eq(SIDE("SELECT status || ' ' || hub_instance_id FROM agents"), "active " HUB);
+
+    agent_rests("a1", 60000); /* still */
+    agent_leaves("a1");
+    ck_assert(regained(cx, &v));
+    ck_assert_str_eq(agent_is("a1"), "cooldown 0 3 30000 f");
+
+    ck_ok(hello(cx, &newer, HUB2, &a, &old)); /* who was replaced stays replaced */
+    ck_assert(!regained(cx, &v));
+    ck_assert(!lost(cx, newer.session));
+
+    agent_leaves("a1");
+    SIDE("UPDATE agents SET enabled = false");
+    ck_assert(!regained(cx, &v));
+    SIDE("UPDATE agents SET enabled = true");
+    ck_ok(agent_token_revoke(cx, db, NINA, TENANT, "a1", v.token.token_id, &ended));
+    ck_assert(!regained(cx, &v));
+    ck_assert(lost(cx, v.session));
+    return OK;
+}
+
 /* ---------------------------------------------------------------- notes */
 
 static rc inbox_body(struct cx *cx, void *arg)
@@ -574,6 +620,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_reconnect_does_not_heal);
     tcase_add_test(tc, heartbeats_of_many);
     tcase_add_test(tc, agents_of_a_dead_hub_are_swept);
+    tcase_add_test(tc, a_hub_that_was_only_slow_has_its_sessions_back);
     tcase_add_test(tc, notes_to_a_hub);
     suite_add_tcase(s, tc);
     return s;
