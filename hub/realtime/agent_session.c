@@ -399,6 +399,8 @@ rc agent_sessions_upgrade(struct cx *cx, struct agent_sessions *all, struct requ
     s->refs = 1;
     s->all = all;
     s->agent_id = xstrdup(who->agent_id);
+    s->cert_name = q->door == DOOR_MTLS ? xstrdup(q->cert_name) : NULL;
+    memcpy(s->tenant_id, who->tenant_id, sizeof s->tenant_id);
     memcpy(s->token_id, who->token_id, sizeof s->token_id);
     snprintf(s->ip, sizeof s->ip, "%s", q->peer);
     id_new(s->id);

@@ -81,6 +81,7 @@ struct session *session_unref(struct session *s)
     free(s->version);
     free(s->metadata);
     free(s->agent_id);
+    free(s->cert_name);
     s->magic = 0;
     free(s);
     return NULL;
@@ -295,13 +296,17 @@ static void end_later(struct session *s)
 
 /* ------------------------------------------------------------------ signs of life */
 
-/* The agent's row knows another session, or none: whoever tells us so was not heard. */
+/* The agent's row knows another session, or none: whoever tells us so was not heard. Or it knows this one, and nothing permits it
+ * any more. */
 static void lose(struct cx *cx, struct session *s)
 {
     struct agent a;
     rc r = agent_get(cx, s->all->hub->db, NULL, s->agent_id, &a);
 
-    if (r == OK && a.session_id)
+    if (r == OK && a.enabled && str_eq(a.session_id, s->id))
+        session_close(s, CLOSE_REVOKED, "revoked",
+                      "the token's time is over, or its tenant is off");
+    else if (r == OK && a.session_id && !str_eq(a.session_id, s->id))
         session_close(s, CLOSE_SUPERSEDED, "superseded", "the agent has a newer session");
     else if (r == OK && !a.enabled)
         session_close(s, CLOSE_REVOKED, "revoked", "the agent is disabled");
@@ -385,25 +390,41 @@ static rc tell_some(struct cx *cx, struct agent_sessions *all)
     return r;
 }
 
+/* Somebody's access has changed: each session is compared with its row, and with what its certificate stands for. */
+static rc look_again(struct cx *cx, struct agent_sessions *all)
+{
+    struct session *s;
+    rc r;
+
+    all->doubt = false;
+    TAILQ_FOREACH(s, &all->by_life, by_life)
+    {
+        if (s->state == SESSION_LIVE)
+            note_heard(s);
+    }
+    r = certs_look_again(cx, all);
+    all->doubt |= r != OK;
+    return r;
+}
+
+/* Those that are heard again meanwhile wait for the next round: an agent that never stops talking costs one row in each, not as
+ * many as PostgreSQL can write. */
 static rc tell(struct cx *cx, void *arg)
 {
     struct agent_sessions *all = arg;
     struct session *s;
+    size_t n = 0;
 
     try(hub_instance_seen(cx, all->hub->db, all->hub->instance_id));
     if (!all->registered) {
         all->registered = true;
         sessions_greet(all);
     }
-    if (all->doubt) {
-        all->doubt = false;
-        TAILQ_FOREACH(s, &all->by_life, by_life)
-        {
-            if (s->state == SESSION_LIVE)
-                note_heard(s);
-        }
-    }
-    while (!TAILQ_EMPTY(&all->heard))
+    if (all->doubt)
+        try(look_again(cx, all));
+    TAILQ_FOREACH(s, &all->heard, in_heard)
+    n++;
+    for (; n > 0 && !TAILQ_EMPTY(&all->heard); n -= MIN(n, (size_t)TELL_MAX))
         try(tell_some(cx, all));
     return OK;
 }

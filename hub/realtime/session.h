@@ -1,5 +1,5 @@
 /* session.h - what the files of the agents' sessions share: agent_sessions.c (the table, time), agent_session.c (one
- * session's frames), agent_inbox.c (commands in), agent_results.c (results out). */
+ * session's frames), agent_certs.c (what its certificate stands for), agent_inbox.c (commands in), agent_results.c (results out). */
 #pragma once
 #include "domain/agents/request_move.h"
 #include "hub/hub.h"
@@ -46,6 +46,8 @@ struct session {
     TAILQ_ENTRY(session) in_greeting_list;
     char *version, *metadata; /* of the hello, until it is stored */
     char *agent_id;
+    char *cert_name; /* in its certificate; NULL: it came by the web door */
+    char tenant_id[ID_LEN + 1];
     char id[ID_LEN + 1], token_id[ID_LEN + 1];
     char ip[48];
 };
@@ -114,6 +116,10 @@ void session_error(struct session *s, const char *job_id, const char *word, cons
 bool session_command(struct session *s, const struct command *c);
 /* GREETING: stores it, says welcome, sends what waits for it. Parks. */
 rc session_greet(struct cx *cx, struct session *s) MW_PARKS;
+
+/* agent_certs.c */
+/* Closes the sessions whose certificate may not speak for their agent any more. Parks. */
+rc certs_look_again(struct cx *cx, struct agent_sessions *all) MW_PARKS;
 
 /* agent_inbox.c */
 rc inbox_start(struct cx *cx, struct agent_sessions *all);

@@ -519,6 +519,29 @@ START_TEST(a_revoked_token_ends_its_session)
 }
 END_TEST
 
+/* What a session stands on: the token's time, the tenant. Nobody revokes anything. */
+START_TEST(a_session_does_not_outlive_its_right)
+{
+    static const char *const ends[][2] = {
+        {"UPDATE agent_auth_tokens SET expires_at = now() WHERE agent_id = 'out' RETURNING 1",
+         "SELECT 1"},
+        {"UPDATE tenants SET enabled = false WHERE name = 'demo' RETURNING 1",
+         "UPDATE tenants SET enabled = true WHERE name = 'demo' RETURNING 1"},
+    };
+    struct client c;
+
+    client_enter(&c, h.hub_port, "out", token_of("out"));
+    ONE("%s", ends[_i][0]);
+    client_hear(&c, "error");
+    ONE("%s", ends[_i][1]);
+    ck_assert_str_eq(client_text(&c, "code"), "revoked");
+    ck_assert_int_eq(client_code(&c), 4003);
+    client_drop(&c);
+    ck_wait(!ONE("SELECT session_id FROM agents WHERE agent_id = 'out' AND session_id IS NOT NULL"),
+            CLIENT_PATIENCE_MS);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- what agents do wrong */
 
 static const struct {
@@ -702,6 +725,7 @@ int main(void)
         {"the door", the_door, COUNT(doors)},
         {"a flood", wrong_tokens_do_not_keep_good_ones_out},
         {"revoked", a_revoked_token_ends_its_session, 2},
+        {"a right that ends", a_session_does_not_outlive_its_right, 2},
         {"wrong frames", wrong_frames, COUNT(wrongs)},
         {"wrong without end", wrong_frames_without_end},
         {"npm's ws", npm_ws},

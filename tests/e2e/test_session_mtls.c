@@ -128,6 +128,42 @@ START_TEST(a_revoked_token_ends_its_session)
 }
 END_TEST
 
+/* What an operator does to the identity of a certificate that is good as ever. */
+static const char *const ends[][8] = {
+    {"identity", "set", "mine", "--tenant", "demo", "--disable"},
+    {"identity", "set", "mine", "--tenant", "demo", "--role", "front"},
+    {"identity", "set", "mine", "--tenant", "demo", "--agent", "somebody-else"},
+    {"identity", "rm", "mine", "--tenant", "demo"},
+};
+
+START_TEST(a_session_does_not_outlive_its_identity)
+{
+    const char *const *w = ends[_i];
+    struct client gone, stays;
+
+    house_cli(&m.house, NULL, "identity", "rm", "mine", "--tenant", "demo", NULL);
+    ck_assert_int_eq(house_cli(&m.house, NULL, "identity", "add", "mine", "--tenant", "demo",
+                               "--role", "agent", NULL),
+                     0);
+    ask(&stays, "fleet", "cpe-1", token_of("cpe-1"));
+    ask(&gone, "mine", "mine-1", token_of("mine-1"));
+    client_wait(gone.opened && stays.opened);
+    client_say(&gone, "{\"type\":\"hello\"}");
+    client_hear(&gone, "welcome");
+    client_say(&stays, "{\"type\":\"hello\"}");
+    client_hear(&stays, "welcome");
+    ck_assert_int_eq(
+        house_cli(&m.house, NULL, w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], NULL), 0);
+    client_hear(&gone, "error");
+    ck_assert_str_eq(client_text(&gone, "code"), "revoked");
+    ck_assert_int_eq(client_code(&gone), 4003);
+    client_say(&stays, "{\"type\":\"heartbeat\"}");
+    client_hear(&stays, "heartbeat");
+    client_drop(&gone);
+    client_leave(&stays);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("session_mtls");
@@ -135,6 +171,7 @@ int main(void)
         {"two proofs", two_proofs, COUNT(doors)},
         {"revoked certificate", a_revoked_certificate_ends_its_session},
         {"revoked token", a_revoked_token_ends_its_session},
+        {"identity", a_session_does_not_outlive_its_identity, COUNT(ends)},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -149,6 +186,7 @@ int main(void)
     identity("fleet", "agent", "");
     identity("front", "front", "");
     identity("stranger", NULL, NULL);
+    identity("mine", NULL, NULL);
     int failed = suite_run_unforked(s);
     clients_end();
     failed += mtls_close(&m);

@@ -414,7 +414,13 @@ WORLD_TEST(who_may_not_come_in)
     ck_ok(agent_change(cx, db, NINA, TENANT, "a1", &on, &a, &ended));
     ck_assert_str_eq(ended.session_id, "");
     ck_ok(hello(cx, &v, HUB, &a, &old));
+    ck_assert(!lost(cx, v.session));
+    SIDE("UPDATE agent_auth_tokens SET expires_at = now() WHERE token_id = '%s'", v.token.token_id);
+    ck_assert(lost(cx, v.session));
+    SIDE("UPDATE agent_auth_tokens SET expires_at = NULL WHERE token_id = '%s'", v.token.token_id);
+    ck_assert(!lost(cx, v.session));
     SIDE("UPDATE tenants SET enabled = false");
+    ck_assert(lost(cx, v.session));
     ck_rc(hello(cx, &v, HUB, &a, &old), E_FORBIDDEN);
     return OK;
 }
@@ -441,13 +447,15 @@ WORLD_TEST(heartbeats_of_many)
     const char **agents = arena_alloc(&cx->arena, N * sizeof(*agents)),
                **sessions = arena_alloc(&cx->arena, N * sizeof(*sessions));
     bool *gone = arena_alloc(&cx->arena, N);
+    struct visit v;
 
+    visitor(cx, &v);
     SIDE(
         "INSERT INTO agents (agent_id, tenant_id, agent_type, status, session_id, hub_instance_id, "
-        "registered_at) SELECT 'n' || n, '" TENANT "', 'CPE', 'active', "
-        "('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid, '" HUB "', now() FROM "
-        "generate_series(0, %d) n",
-        N - 1);
+        "token_id, registered_at) SELECT 'n' || n, '" TENANT "', 'CPE', 'active', "
+        "('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid, '" HUB "', '%s', now() "
+        "FROM generate_series(0, %d) n",
+        v.token.token_id, N - 1);
     for (int i = 0; i < N; i++) {
         agents[i] = arena_printf(&cx->arena, "n%d", N - 1 - i); /* not in the order of the table */
         sessions[i] =

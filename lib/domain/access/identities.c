@@ -132,6 +132,20 @@ rc identity_list(struct cx *cx, struct pg *db, const char *tenant_id, struct ide
     return OK;
 }
 
+/* The columns from the tenant on; whether it is enabled. */
+static bool identity_read(struct row *r, struct identity *ret)
+{
+    *ret = (struct identity){.kind = IDENTITY_CERT};
+    snprintf(ret->tenant_id, sizeof(ret->tenant_id), "%s", row_text(r));
+    snprintf(ret->id, sizeof(ret->id), "%s", row_text(r));
+    snprintf(ret->name, sizeof(ret->name), "%s", row_text(r));
+    const char *agent = row_text(r);
+    snprintf(ret->agent_id, sizeof(ret->agent_id), "%s", agent ? agent : "");
+    bool enabled = row_bool(r);
+    identity_grant_roles(ret, row_text(r));
+    return enabled;
+}
+
 rc identity_load(struct cx *cx, struct pg *db, const char *name, struct identity *ret,
                  bool *ret_enabled)
 {
@@ -141,14 +155,27 @@ rc identity_load(struct cx *cx, struct pg *db, const char *name, struct identity
     if (pg_rows(res) == 0)
         return fail(cx, NOT_FOUND, "nobody here has the name of this certificate");
     struct row r = ROW(cx, res, 0);
-    *ret = (struct identity){.kind = IDENTITY_CERT};
-    snprintf(ret->tenant_id, sizeof(ret->tenant_id), "%s", row_text(&r));
-    snprintf(ret->id, sizeof(ret->id), "%s", row_text(&r));
-    snprintf(ret->name, sizeof(ret->name), "%s", row_text(&r));
-    const char *agent = row_text(&r);
-    snprintf(ret->agent_id, sizeof(ret->agent_id), "%s", agent ? agent : "");
-    *ret_enabled = row_bool(&r);
-    identity_grant_roles(ret, row_text(&r));
+    *ret_enabled = identity_read(&r, ret);
+    return OK;
+}
+
+rc identities_load(struct cx *cx, struct pg *db, const char *const *names, size_t n,
+                   struct identity *ret)
+{
+    _cleanup_(pg_array_release) struct pg_array list = PG_ARRAY(MiB(4));
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        pg_array_s(&list, names[i]);
+        ret[i] = (struct identity){.kind = IDENTITY_CERT};
+    }
+    try(pg_do(cx, db, SQL_IDENTITIES_LOAD, &res, pg_a(&list)));
+    for (int i = 0; i < pg_rows(res); i++) {
+        struct row r = ROW(cx, res, i);
+        struct identity *who = &ret[row_int(&r) - 1];
+        if (!identity_read(&r, who))
+            who->permissions = 0;
+    }
     return OK;
 }
 

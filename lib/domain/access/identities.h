@@ -41,5 +41,9 @@ rc identity_list(struct cx *cx, struct pg *db, const char *tenant_id, struct ide
  * disabled. NOT_FOUND: nobody. Parks. */
 rc identity_load(struct cx *cx, struct pg *db, const char *name, struct identity *ret,
                  bool *ret_enabled) MW_PARKS;
+/* The same for n names at once. ret[i] of a name that stands for nobody, or for one that is disabled, may do
+ * nothing (its permissions are 0). Parks. */
+rc identities_load(struct cx *cx, struct pg *db, const char *const *names, size_t n,
+                   struct identity *ret) MW_PARKS;
 /* These identities were used now. Gather, and call it every few seconds. Parks. */
 rc identity_touch(struct cx *cx, struct pg *db, const char *const *ids, size_t n) MW_PARKS;

@@ -72,5 +72,13 @@ SELECT i.tenant_id, i.id, i.name, i.agent_id, i.enabled AND t.enabled,
   FROM identities i JOIN tenants t ON t.id = i.tenant_id
  WHERE i.name = $1;
 
+-- name: identities_load
+-- Many names at once; the first column is the place of the name. A name that is nobody's is not there.
+SELECT n.ord, i.tenant_id, i.id, i.name, i.agent_id, i.enabled AND t.enabled,
+       (SELECT string_agg(array_to_string(r.permissions, ' ') || E'\t' || array_to_string(r.commands, ' '), E'\n' ORDER BY r.name)
+          FROM identity_roles h JOIN roles r ON r.id = h.role_id WHERE h.identity_id = i.id)
+  FROM unnest($1::text[]) WITH ORDINALITY AS n (name, ord)
+  JOIN identities i ON i.name = n.name JOIN tenants t ON t.id = i.tenant_id;
+
 -- name: identity_touch
 UPDATE identities SET last_used_at = now() WHERE id = ANY ($1::uuid[]);

@@ -36,11 +36,14 @@ UPDATE agents
    AND NOT EXISTS (SELECT FROM agent_auth_tokens k WHERE k.token_id = agents.token_id AND k.status = 'active');
 
 -- name: agents_seen
--- Answers with the places of those whose session is still theirs. Rows are locked in one order, as everywhere.
+-- Answers with the places of those whose session is still theirs, and still permitted: time ends a token without a word, and so does
+-- who switches a tenant off. Rows are locked in one order, as everywhere.
 WITH input AS (
     SELECT * FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS i (agent_id, session_id, ord)
 ), held AS MATERIALIZED (
     SELECT a.agent_id, i.ord FROM agents a JOIN input i ON i.agent_id = a.agent_id AND i.session_id = a.session_id
+      JOIN agent_auth_tokens k ON k.token_id = a.token_id JOIN tenants t ON t.id = a.tenant_id
+     WHERE a.enabled AND t.enabled AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > now())
      ORDER BY a.agent_id FOR NO KEY UPDATE OF a
 ), seen AS (
     UPDATE agents a SET last_seen_at = now() FROM held h WHERE a.agent_id = h.agent_id

@@ -112,7 +112,8 @@ rc agent_session_begin(struct cx *cx, struct pg *db, const struct agent_hello *h
 rc agent_session_end(struct cx *cx, struct pg *db, const char *agent_id,
                      const char *session_id) MW_PARKS;
 /* Heartbeats of many, in one statement. ret_lost[i]: the agent's session is not this one any more
- * (superseded, revoked, disabled, swept): close it. Parks. */
+ * (superseded, revoked, disabled, swept), or is it without right: its token's time is over, its tenant is
+ * disabled. Close it. Parks. */
 rc agents_seen(struct cx *cx, struct pg *db, const char *const *agent_ids,
                const char *const *session_ids, size_t n, bool *ret_lost) MW_PARKS;
 /* Of those that are lost: sessions that stand although their hub was taken for dead become the agents' again, unless another has replaced them.
