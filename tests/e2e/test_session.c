@@ -4,9 +4,7 @@
  *   test: request_create, request_assign, inbox_push ──► Redis ──► hub ══ WebSocket ══► client */
 #include "base/text.h"
 #include "domain/agents/agent_tokens.h"
-#include "domain/agents/inbox.h"
-#include "domain/agents/request_move.h"
-#include "redis/redis.h"
+#include "tests/e2e/errand.h"
 #include "tests/e2e/session_client.h"
 #include "tests/e2e/wire.h"
 #include "tests/unit/unit.h"
@@ -17,87 +15,6 @@ static struct house h;
 #define HELLO           "{\"type\":\"hello\",\"version\":\"1.0\",\"metadata\":{}}"
 #define STATUS_OF(id)   ONE("SELECT status FROM requests WHERE request_id = '%s'", (id))
 #define AGENT_IS(id, s) str_eq(ONE("SELECT status FROM agents WHERE agent_id = '%s'", (id)), (s))
-
-/* ---------------------------------------------------------------- the worker's part */
-
-struct errand {
-    const char *agent_id;
-    const char *agent_type; /* instead of agent_id */
-    const char *payload;
-    bool push; /* assign it, and tell the hub that holds the agent */
-    char request_id[ID_LEN + 1], job_id[ID_LEN + 1];
-};
-
-static rc with_stores(struct cx *cx, rc (*fn)(struct cx *, struct pg *, struct redis *, void *),
-                      void *arg)
-{
-    struct pg *db = NULL;
-    struct redis *redis = NULL;
-    rc r;
-
-    try(pg_new(cx, h.stores.database_url, 2, &db));
-    r = redis_new(cx, h.stores.redis_url, &redis);
-    if (r == OK)
-        r = fn(cx, db, redis, arg);
-    redis_free(redis);
-    pg_free(db);
-    return r;
-}
-
-static rc push_note(struct cx *cx, struct pg *db, struct redis *redis, const struct errand *j)
-{
-    struct inbox_note note = {.kind = INBOX_COMMAND};
-    struct assigned a;
-
-    try(request_assign(cx, db, j->request_id, &a));
-    if (!a.hub_id)
-        return OK;
-    memcpy(note.request_id, j->request_id, sizeof note.request_id);
-    snprintf(note.agent_id, sizeof note.agent_id, "%s", a.agent_id);
-    return inbox_push(cx, redis, a.hub_id, &note, 1);
-}
-
-static rc create(struct cx *cx, struct pg *db, struct redis *redis, void *arg)
-{
-    struct errand *j = arg;
-    struct command_request got;
-    struct request_new n = {.tenant_id = h.tenant,
-                            .requested_by_name = "test",
-                            .command = "get_status",
-                            .payload = j->payload,
-                            .agent_id = j->agent_id,
-                            .agent_type = j->agent_type,
-                            .timeout_ms = 120000};
-
-    try(request_create(cx, db, NULL, &n, &got));
-    memcpy(j->request_id, got.request_id, sizeof j->request_id);
-    memcpy(j->job_id, got.job_id, sizeof j->job_id);
-    return j->push ? push_note(cx, db, redis, j) : OK;
-}
-
-static rc create_on_fiber(struct cx *cx, void *arg)
-{
-    return with_stores(cx, create, arg);
-}
-
-static rc push_again(struct cx *cx, struct pg *db, struct redis *redis, void *arg)
-{
-    return push_note(cx, db, redis, arg);
-}
-
-static rc push_on_fiber(struct cx *cx, void *arg)
-{
-    return with_stores(cx, push_again, arg);
-}
-
-/* A request for the agent, and the note to its hub. */
-static struct errand job_for(const char *agent_id)
-{
-    struct errand j = {.agent_id = agent_id, .push = true};
-
-    ck_assert_int_eq(on_clients_loop(create_on_fiber, &j), OK);
-    return j;
-}
 
 /* ---------------------------------------------------------------- agents */
 
@@ -162,7 +79,7 @@ START_TEST(a_command_and_its_result)
     j = (struct errand){.agent_id = "c1",
                         .payload = "{\"deep\":{\"x\":[1,2]},\"big\":12345678901234567890}",
                         .push = true};
-    ck_assert_int_eq(on_clients_loop(create_on_fiber, &j), OK);
+    errand_begin(&h, &j);
     client_hear(&c, "command");
     ck_assert_str_eq(client_text(&c, "job_id"), j.job_id);
     ck_assert_str_eq(client_text(&c, "command"), "get_status");
@@ -204,7 +121,7 @@ START_TEST(results_of_nothing_are_acknowledged)
 
     client_enter(&c, h.hub_port, "n1", token_of("n1"));
     client_enter(&other, h.hub_port, "n2", token_of("n2"));
-    j = job_for("n2");
+    j = errand_for(&h, "n2");
     client_hear(&other, "command");
     client_say(&c, "{\"type\":\"result\",\"job_id\":\"018f0000-0000-7000-8000-000000000000\","
                    "\"status\":\"completed\"}");
@@ -229,7 +146,7 @@ START_TEST(what_was_sent_is_sent_again)
     const char *token = token_of("r1");
 
     client_enter(&c, h.hub_port, "r1", token);
-    j = job_for("r1");
+    j = errand_for(&h, "r1");
     client_hear(&c, "command");
     client_drop(&c);
     client_enter(&d, h.hub_port, "r1", token);
@@ -237,7 +154,7 @@ START_TEST(what_was_sent_is_sent_again)
     ck_assert_str_eq(client_text(&d, "job_id"), j.job_id);
     ck_assert_str_eq(ONE("SELECT sends FROM requests WHERE request_id = '%s'", j.request_id), "2");
     /* and when the worker finds no ack */
-    ck_assert_int_eq(on_clients_loop(push_on_fiber, &j), OK);
+    errand_push(&h, &j);
     client_hear(&d, "command");
     ck_assert_str_eq(client_text(&d, "job_id"), j.job_id);
     client_leave(&d);
@@ -251,8 +168,8 @@ START_TEST(what_waited_is_given_to_who_comes)
     const char *token = token_of("w1");
     bool first = false, second = false;
 
-    ck_assert_int_eq(on_clients_loop(create_on_fiber, &byid), OK);
-    ck_assert_int_eq(on_clients_loop(create_on_fiber, &bytype), OK);
+    errand_begin(&h, &byid);
+    errand_begin(&h, &bytype);
     client_enter(&c, h.hub_port, "w1", token);
     for (int i = 0; i < 2; i++) {
         client_hear(&c, "command");
@@ -273,7 +190,7 @@ START_TEST(a_hub_dies_and_another_goes_on)
 
     house_up(&h, HUB_B);
     client_enter(&c, h.hub_port, "d1", token);
-    j = job_for("d1");
+    j = errand_for(&h, "d1");
     client_hear(&c, "command");
     ck_assert_uint_eq(proc_children(proc_pid(h.procs[HUB]), &child, 1), 1);
     kill(child, SIGKILL); /* first: without its parent it would say goodbye */
@@ -307,7 +224,7 @@ START_TEST(the_newer_session_takes_over)
     client_hear(&older, "error");
     ck_assert_str_eq(client_text(&older, "code"), "superseded");
     ck_assert_int_eq(client_code(&older), 4001);
-    j = job_for(agent);
+    j = errand_for(&h, agent);
     client_hear(&newer, "command");
     ck_assert_str_eq(client_text(&newer, "job_id"), j.job_id);
     ck_assert(AGENT_IS(agent, "active")); /* the older one's end changed nothing */
@@ -350,7 +267,7 @@ START_TEST(a_hub_that_was_taken_for_dead)
     client_say(&c, "{\"type\":\"heartbeat\"}");
     client_wait(AGENT_IS("z1", "active"));
     ck_assert_str_eq(ONE("SELECT session_id FROM agents WHERE agent_id = 'z1'"), session);
-    j = job_for("z1");
+    j = errand_for(&h, "z1");
     client_hear(&c, "command");
     ck_assert_str_eq(client_text(&c, "job_id"), j.job_id);
     client_leave(&c);
@@ -628,7 +545,7 @@ START_TEST(a_result_waits_for_postgresql)
     struct errand j;
 
     client_enter(&c, h.hub_port, "p1", token_of("p1"));
-    j = job_for("p1");
+    j = errand_for(&h, "p1");
     client_hear(&c, "command");
     house_kill(&h, PG);
     client_say(&c,
@@ -677,7 +594,7 @@ START_TEST(npm_ws)
     const char *argv[] = {"/usr/bin/node", cases, port, "f1", token_of("f1"), NULL};
     const char *env[] = {"NODE_PATH=/usr/share/nodejs", NULL};
 
-    ck_assert_int_eq(on_clients_loop(create_on_fiber, &j), OK); /* waits for it */
+    errand_begin(&h, &j); /* waits for it */
     status = proc_run(&(struct proc_opts){.name = "node", .argv = argv, .env = env}, NULL, 120000,
                       &out, &err);
     ck_assert_msg(status == 0, "status %d\n%s%s", status, out, err);
