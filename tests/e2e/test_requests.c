@@ -20,8 +20,12 @@ static char *steps_of(const struct web_reply *r)
     struct buf b = BUF(KiB(4));
     const cJSON *e;
 
-    cJSON_ArrayForEach(e, cJSON_GetObjectItem(r->json, "timeline")) buf_printf(
-        &b, "%s%s", b.len ? " " : "", cJSON_GetStringValue(cJSON_GetObjectItem(e, "step")));
+    cJSON_ArrayForEach(e, cJSON_GetObjectItem(r->json, "timeline"))
+    {
+        const char *step = cJSON_GetStringValue(cJSON_GetObjectItem(e, "step"));
+        if (strcmp(step, "resent") != 0)
+            buf_printf(&b, "%s%s", b.len ? " " : "", step);
+    }
     return buf_take(&b);
 }
 
