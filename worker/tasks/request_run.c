@@ -3,7 +3,7 @@
  *
  *   look:  ended --------------------------------------------------------> the job is done
  *          time over --> timeout, in the transaction that ends the job
- *          nobody fits --> look again in 250 ms, doubling to 15 s          (who connects takes what waits by itself)
+ *          nobody fits --> look again in 250 ms, doubling to 15 s, to 60 s while hours are left (who connects takes what waits by itself)
  *          has an agent, not delivered --> note into its hub's inbox --> look again in request_resend, doubling to 60 s
  *          delivered --> look again in 60 s
  *
@@ -20,6 +20,7 @@
 
 #define WAIT_FIRST_MS 250
 #define WAIT_CAP_MS   15000
+#define WAIT_PART     16 /* of the time that is left: thousands may wait for hours */
 #define LOOK_CAP_MS   60000
 #define NOTE_MS       2000 /* a Redis that does not take the note by then is away */
 #define EARLY_MS      20
@@ -40,7 +41,8 @@ static int64_t next_look_ms(const struct job *job, const struct assigned *a)
     int64_t ms;
 
     if (a->outcome == ASSIGN_WAITING) {
-        ms = doubled(WAIT_FIRST_MS, job->lease.snoozes, WAIT_CAP_MS);
+        ms = doubled(WAIT_FIRST_MS, job->lease.snoozes,
+                     MIN(MAX(a->left_ms / WAIT_PART, (int64_t)WAIT_CAP_MS), (int64_t)LOOK_CAP_MS));
         ms = ms / 2 + (int64_t)random_below((uint64_t)ms / 2 + 1);
         ms = MAX(ms, MIN(a->rest_ms, LOOK_CAP_MS));
     } else if (a->delivered) {

@@ -18,7 +18,7 @@
 #define ENDS_MAX    1000
 #define SWEEP_BATCH 200
 
-enum { LOCK, LOCK_AGENTS, END, STEPS };
+enum { SOON, LOCK, LOCK_AGENTS, END, STEPS };
 enum { JOB, AGENT, TENANT, TO, RESPONSE, MASKED, CODE, ERROR, ACTOR, COLUMNS };
 
 struct batch {
@@ -75,6 +75,7 @@ static rc batch_new(struct cx *cx, const struct end_rules *rules, struct request
     b->args[COLUMNS + 1] = pg_i(rules->cooldown_ms);
     b->args[COLUMNS + 2] = pg_i(END_COOLDOWN_MAX_MS);
     b->lock_args[0] = b->args[JOB];
+    b->steps[SOON] = (struct pg_step){.q = &SQL_REQUESTS_END_SOON};
     b->steps[LOCK] = (struct pg_step){.q = &SQL_REQUESTS_END_LOCK, .args = b->lock_args};
     b->steps[LOCK_AGENTS] =
         (struct pg_step){.q = &SQL_REQUESTS_END_LOCK_AGENTS, .args = b->lock_args};
@@ -133,7 +134,7 @@ static rc end_some(struct cx *cx, struct pg *db, const struct end_rules *rules,
     struct batch *b;
 
     try(batch_new(cx, rules, ends, n, &b));
-    try(pg_batch(cx, db, b->steps, STEPS));
+    try(pg_batch(cx, db, b->steps + LOCK, STEPS - LOCK));
     batch_read(b, ends, n);
     return OK;
 }

@@ -1,6 +1,11 @@
 -- The only way to an end. Three statements in one transaction: requests locked, their agents locked, and then everything at once; the
 -- chain of the history is held from the first row that goes into it until the commit.
 
+-- name: requests_end_soon
+-- Where the commit is a round trip of its own: a process that is stopped or stuck before it sends it would hold the head, and with it every
+-- end of the house. The server takes it back before anybody's lock_timeout (5 s) is over.
+SELECT set_config('idle_in_transaction_session_timeout', '3s', true);
+
 -- name: requests_end_lock
 SELECT request_id FROM requests WHERE job_id = ANY ($1::uuid[]) ORDER BY request_id FOR NO KEY UPDATE;
 

@@ -95,7 +95,8 @@ struct end_rules {
 #define END_COOLDOWN_MAX_MS INT64_C(600000)
 
 /* Row, agent's load and breaker, history row, timeline, in the caller's transaction; each e->verdict is
- * set. Do it last in the transaction: the head of the history is held until its commit. What does not count as a failure of the agent:
+ * set. Do it last in the transaction: the head of the history is held until its commit. A transaction
+ * that then is silent for 3 s is ended by the server (it runs again): nobody's death or sleep holds up the others. What does not count as a failure of the agent:
  * error codes not_allowed, bad_arguments; an end of what it was never sent. n up to 1000. Parks. */
 rc requests_end(struct cx *cx, struct pg_tx *tx, const struct end_rules *rules,
                 struct request_end *ends, size_t n) MW_PARKS;
