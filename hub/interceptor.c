@@ -97,23 +97,21 @@ static void name_bucket(struct check *k, const char *prefix)
 }
 
 /* Before Argon2. Tokens are taken now and given back when all is well, so that many guesses at once
- * cannot all pass. */
+ * cannot all pass. Where the prefix exists one bucket is enough, its own or the address's: who knows a
+ * prefix cannot shut its owner out from elsewhere, and who shares an address with a guesser goes on. */
 static bool may_spend(void *arg, const char *prefix, bool known)
 {
     struct check *k = arg;
     struct hub *hub = k->q->hub;
-    int64_t now = clock_mono_ms();
+    int64_t now = clock_mono_ms(), own_ms = 0;
 
+    k->took_source = limiter_take(hub->sources, k->source, now, &k->wait_ms);
     if (known) {
         name_bucket(k, prefix);
-        if (!limiter_take(hub->callers, k->bucket, now, &k->wait_ms))
-            return false;
-        k->took_bucket = true;
-        k->took_source = limiter_take(hub->sources, k->source, now, NULL);
-        return true;
+        k->took_bucket = limiter_take(hub->callers, k->bucket, now, &own_ms);
+        k->wait_ms = MIN(k->wait_ms, own_ms);
     }
-    k->took_source = limiter_take(hub->sources, k->source, now, &k->wait_ms);
-    return k->took_source;
+    return k->took_source || k->took_bucket;
 }
 
 static void give_back(const struct check *k)
@@ -158,12 +156,13 @@ static const char *detail_of(enum token_state s)
     }
 }
 
-/* "Bearer …" -> what comes after it; NULL: none was sent, or of another scheme. */
+/* "Bearer …" -> what comes after it; NULL: none was sent, or of another scheme, or two: a proxy in front
+ * may have looked at the other one. */
 static const char *bearer(const struct request *q)
 {
     const char *auth = request_header(q, "Authorization");
 
-    if (!auth || strncasecmp(auth, "Bearer ", 7) != 0)
+    if (!auth || request_header_again(q, "Authorization") || strncasecmp(auth, "Bearer ", 7) != 0)
         return NULL;
     auth += 7;
     return auth + strspn(auth, " ");

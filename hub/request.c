@@ -21,6 +21,16 @@ const char *request_header(const struct request *q, const char *name)
     return evhttp_find_header(evhttp_request_get_input_headers(q->ev), name);
 }
 
+bool request_header_again(const struct request *q, const char *name)
+{
+    const struct evkeyvalq *in = evhttp_request_get_input_headers(q->ev);
+    int n = 0;
+
+    for (const struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next)
+        n += strcasecmp(h->key, name) == 0;
+    return n > 1;
+}
+
 static char *decode(const char *s, size_t n, bool *ret_good)
 {
     char *raw = xstrndup(s, n), *text;

@@ -63,6 +63,8 @@ struct request {
 
 /* The value of a header, NULL if it was not sent. Lives as long as the request. */
 const char *request_header(const struct request *q, const char *name);
+/* Was it sent more than once? */
+bool request_header_again(const struct request *q, const char *name);
 /* BAD_REQUEST when something in the query is not text: it would otherwise be taken for not said. */
 rc request_check_query(struct cx *cx, const struct request *q);
 /* A decoded query value in cx's arena, NULL if it is not there or empty. */

@@ -15,10 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_MAX   256
-#define BATCH_MS    10000
-#define BYTES_MAX   MiB(64)
-#define SESSION_MAX 4096 /* notes of one session */
+#define BATCH_MAX         256
+#define BATCH_MS          10000
+#define BYTES_MAX         MiB(64)
+#define SESSION_MAX       4096            /* notes of one session */
+#define SESSION_BYTES_MAX (BYTES_MAX / 8) /* so that one agent does not take the room of all */
 
 struct note {
     struct note *next;
@@ -33,6 +34,7 @@ static void note_free(struct agent_sessions *all, struct note *n)
     all->nnotes--;
     all->note_bytes -= n->bytes;
     n->session->waiting--;
+    n->session->waiting_bytes -= n->bytes;
     session_unref(n->session);
     free(n->job_id);
     free(n->response);
@@ -169,6 +171,7 @@ static void add(struct session *s, struct note *n)
 
     n->session = session_ref(s);
     s->waiting++;
+    s->waiting_bytes += n->bytes;
     all->nnotes++;
     all->note_bytes += n->bytes;
     *all->notes_tail = n;
@@ -181,7 +184,10 @@ static void add(struct session *s, struct note *n)
 
 static bool takes(struct session *s, size_t bytes)
 {
-    bool room = s->waiting < SESSION_MAX && s->all->note_bytes + bytes <= BYTES_MAX;
+    bool own =
+        !s->waiting || (s->waiting < SESSION_MAX &&
+                        s->waiting_bytes + bytes <= SESSION_BYTES_MAX); /* one it may always have */
+    bool room = own && s->all->note_bytes + bytes <= BYTES_MAX;
 
     if (!room)
         metric_add(s->all->hub->metrics, METRIC_AGENT_NOTES_DROPPED, 1);

@@ -20,6 +20,7 @@
 #define UNFIT_MAX        16
 #define RESEND_MAX       100 /* at the start of a session; request.run finds the rest */
 #define RESEND_STEP      16
+#define BEGINNING_MAX    16   /* connections of one agent without a welcome */
 #define TELL_OLD_MS      2000 /* Redis may be away */
 #define MESSAGE_MAX(all) ((size_t)(all)->hub->settings->agent_message_max)
 
@@ -391,9 +392,14 @@ static void give_back(void *lender)
 rc agent_sessions_upgrade(struct cx *cx, struct agent_sessions *all, struct request *q,
                           const struct agent_identity *who)
 {
-    struct session *s = xcalloc(1, sizeof *s);
+    struct session *s;
     struct detached *d;
     rc r;
+
+    if (sessions_beginning(all, who->agent_id) >= BEGINNING_MAX)
+        return fail(cx, OVERLOADED, "%d sessions of this agent begin already: say hello, or wait",
+                    BEGINNING_MAX);
+    s = xcalloc(1, sizeof *s);
 
     s->magic = SESSION_MAGIC;
     s->refs = 1;

@@ -65,6 +65,15 @@ struct session *sessions_find(const struct agent_sessions *all, const char *agen
     return NULL;
 }
 
+size_t sessions_beginning(const struct agent_sessions *all, const char *agent_id)
+{
+    size_t n = 0;
+
+    for (const struct session *s = *bucket_of(all, agent_id); s; s = s->next)
+        n += s->state != SESSION_LIVE && strcmp(s->agent_id, agent_id) == 0;
+    return n;
+}
+
 struct session *session_ref(struct session *s)
 {
     CHECK_MAGIC(s, SESSION_MAGIC);

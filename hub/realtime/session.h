@@ -36,6 +36,7 @@ struct session {
     bool in_greeting; /* in `greeting` */
     unsigned unfit;   /* frames that were not understood */
     unsigned waiting; /* its acks and results that are not stored yet */
+    size_t waiting_bytes;
     int64_t heard_mono_ms;
     struct agent_sessions *all;
     struct websocket *ws; /* NULL: hung up */
@@ -97,6 +98,8 @@ void sessions_add(struct session *s);
 struct session *sessions_live(const struct agent_sessions *all, const char *agent_id);
 struct session *sessions_find(const struct agent_sessions *all, const char *agent_id,
                               const char *session_id);
+/* Those of the agent that are not live yet. */
+size_t sessions_beginning(const struct agent_sessions *all, const char *agent_id);
 /* The state changes: NEW to GREETING, GREETING to LIVE, any to OVER. */
 void session_greets(struct session *s);
 void session_lives(struct session *s);

@@ -222,6 +222,18 @@ static void new_token(char out[200], const char *agent)
              house_cli_field(&m.house, "token", "agent", "token", "add", agent, "--json", NULL));
 }
 
+/* Two answers to "who asks". */
+static int two_headers(const char *key, const char *token)
+{
+    _cleanup_(freep) char *url = xasprintf("%s/v1/orders", m.house.url);
+    _cleanup_(freep) char *second = xasprintf("Authorization: Bearer %s", token);
+    const char *const headers[] = {second, NULL};
+    _cleanup_(web_reply_release) struct web_reply r =
+        web(.url = url, .bearer = key, .headers = headers);
+
+    return r.status;
+}
+
 static int session_status(enum part hub, const char *name, const char *agent, const char *token)
 {
     _cleanup_(freep) char *path = xasprintf(SESSION "%s", agent);
@@ -251,6 +263,8 @@ START_TEST(agents_show_their_token)
     ck_assert_int_eq(session_status(HUB, NULL, "core-1", m.house.key),
                      401);                                     /* an API key is none */
     ck_assert_int_eq(web_status(HUB, one, "/v1/orders"), 401); /* nor the other way */
+    ck_assert_int_eq(two_headers(m.house.key, one), 401);
+    ck_assert_int_eq(two_headers(m.house.key, m.house.key), 401);
 
     ck_assert_int_eq(session_status(HUB, "cpe-1", "core-1", NULL), 401); /* the token as well */
     ck_assert_int_eq(session_status(HUB, "cpe-1", "core-2", two), 403);  /* bound to core-1 */
@@ -469,6 +483,36 @@ START_TEST(a_flood_on_one_prefix)
 }
 END_TEST
 
+/* Through the proxy of HUB_B, from this address. */
+static int status_from(const char *address, const char *agent, const char *token)
+{
+    _cleanup_(freep) char *url =
+        xasprintf("%s" SESSION "%s", house_hub_url(&m.house, HUB_B), agent);
+    _cleanup_(freep) char *from = xasprintf("X-Forwarded-For: %s", address);
+    const char *const headers[] = {from, NULL};
+    _cleanup_(web_reply_release) struct web_reply r =
+        web(.url = url, .bearer = token, .headers = headers);
+
+    return r.status;
+}
+
+/* Who knows the prefix of a token that no process has seen yet cannot keep its owner out. */
+START_TEST(a_flood_on_a_prefix_from_elsewhere)
+{
+    char token[200], guess[200];
+    int limited = 0;
+
+    new_token(token, "core-2");
+    for (int i = 0; i < 40; i++) {
+        snprintf(guess, sizeof guess, "%s", token);
+        guess[20 + i] = guess[20 + i] == 'A' ? 'B' : 'A';
+        limited += status_from("203.0.113.90", "core-2", guess) == 429;
+    }
+    ck_assert_int_gt(limited, 0);
+    ck_assert_int_eq(status_from("203.0.113.91", "core-2", token), 426);
+}
+END_TEST
+
 /* From one address: a token that was never seen here is looked at while wrong ones are not. */
 START_TEST(a_flood_of_wrong_tokens)
 {
@@ -519,6 +563,7 @@ int main(void)
         {"wrong keys", a_flood_of_wrong_keys, 0},
         {"one prefix", a_flood_on_one_prefix, 0},
         {"behind a proxy", behind_a_proxy, 0},
+        {"one prefix from elsewhere", a_flood_on_a_prefix_from_elsewhere, 0},
         {"wrong tokens", a_flood_of_wrong_tokens, 0},
         {"one identity", an_identity_that_does_not_give_up, 0},
     };

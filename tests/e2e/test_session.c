@@ -406,6 +406,29 @@ START_TEST(wrong_tokens_do_not_keep_good_ones_out)
 }
 END_TEST
 
+/* One good token does not take all the connections that the hub has: beyond a few that say nothing, it waits. */
+START_TEST(one_token_begins_a_few_sessions)
+{
+    enum { MANY = 40 };
+    const char *token = token_of("many");
+    struct client all[MANY], c;
+    int begun = 0;
+
+    for (int i = 0; i < MANY; i++)
+        client_ask(&all[i], h.hub_port, "many", token);
+    for (int i = 0; i < MANY; i++) {
+        client_wait(all[i].opened || all[i].closed);
+        begun += all[i].opened;
+        ck_assert_msg(all[i].opened || all[i].code == 503, "%d %s", all[i].code, all[i].reason);
+    }
+    ck_assert_int_eq(begun, 16);
+    client_enter(&c, h.hub_port, "few", token_of("few")); /* the others do not notice */
+    client_leave(&c);
+    for (int i = 0; i < MANY; i++)
+        client_drop(&all[i]);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- revoked */
 
 START_TEST(a_revoked_token_ends_its_session)
@@ -539,15 +562,42 @@ END_TEST
 
 /* ---------------------------------------------------------------- stores and hubs that go */
 
+/* Results of nothing, more than one agent may have waiting. */
+static void talk_on(struct client *c)
+{
+    _cleanup_(freep) char *much = xcalloc(1, 250000);
+
+    memset(much, 'x', 250000 - 1);
+    for (int i = 0; i < 40; i++) {
+        client_say(c,
+                   "{\"type\":\"result\",\"job_id\":\"00000000-0000-7000-8000-%012d\",\"status\":"
+                   "\"completed\",\"response\":\"%s\"}",
+                   i, much);
+        client_wait(c->closed || !websocket_unsent(c->ws));
+    }
+    client_say(c, "{\"type\":\"heartbeat\"}");
+    client_hear(c, "heartbeat"); /* all of it was read */
+}
+
+static int notes_dropped(void)
+{
+    _cleanup_(web_reply_release) struct web_reply r = house_get(&h, "/metrics");
+    const char *at = strstr(r.body, "\nmihwar_hub_agent_notes_dropped_total ");
+
+    return at ? atoi(at + strlen("\nmihwar_hub_agent_notes_dropped_total ")) : -1;
+}
+
 START_TEST(a_result_waits_for_postgresql)
 {
-    struct client c;
+    struct client c, greedy;
     struct errand j;
 
+    client_enter(&greedy, h.hub_port, "greedy", token_of("greedy"));
     client_enter(&c, h.hub_port, "p1", token_of("p1"));
     j = errand_for(&h, "p1");
     client_hear(&c, "command");
     house_kill(&h, PG);
+    talk_on(&greedy);
     client_say(&c,
                "{\"type\":\"result\",\"job_id\":\"%s\",\"status\":\"failed\",\"response\":{"
                "\"error\":{\"code\":\"broken\"}}}",
@@ -560,6 +610,8 @@ START_TEST(a_result_waits_for_postgresql)
     ck_assert_str_eq(ONE("SELECT status || ' ' || error_code FROM requests WHERE request_id = '%s'",
                          j.request_id),
                      "failed broken");
+    ck_assert_int_ge(notes_dropped(), 40 - 8 * 1024 * 1024 / 250000);
+    client_leave(&greedy);
     client_leave(&c);
 }
 END_TEST
@@ -641,6 +693,7 @@ int main(void)
         {"taken for dead", a_hub_that_was_taken_for_dead},
         {"the door", the_door, COUNT(doors)},
         {"a flood", wrong_tokens_do_not_keep_good_ones_out},
+        {"a few at once", one_token_begins_a_few_sessions},
         {"revoked", a_revoked_token_ends_its_session, 2},
         {"a right that ends", a_session_does_not_outlive_its_right, 2},
         {"wrong frames", wrong_frames, COUNT(wrongs)},
