@@ -8,14 +8,14 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define BUCKETS 4096
+#define CHAINS  4096
 #define KEY_LEN 16
 
-TAILQ_HEAD(counter_list, counter);
-LIST_HEAD(chain, counter);
-struct counter {
-    LIST_ENTRY(counter) chain;
-    TAILQ_ENTRY(counter) age;
+TAILQ_HEAD(bucket_list, bucket);
+LIST_HEAD(chain, bucket);
+struct bucket {
+    LIST_ENTRY(bucket) chain;
+    TAILQ_ENTRY(bucket) age;
     unsigned char key[KEY_LEN];
     int64_t full_us; /* when it is full again; a token is each_us of it */
 };
@@ -24,16 +24,16 @@ struct limiter {
     int64_t each_us, room_us; /* room: what may be owed and still leave one token */
     size_t n, max;
     unsigned char secret[32];
-    struct counter_list list; /* least recently used first */
-    struct chain chains[BUCKETS];
+    struct bucket_list list; /* least recently used first */
+    struct chain chains[CHAINS];
 };
 
-static struct counter *find(struct limiter *l, const char *who, unsigned char digest[DIGEST_LEN])
+static struct bucket *find(struct limiter *l, const char *who, unsigned char digest[DIGEST_LEN])
 {
-    struct counter *k;
+    struct bucket *k;
 
     hmac_sha256(l->secret, sizeof l->secret, who, strlen(who), digest);
-    LIST_FOREACH(k, &l->chains[(digest[0] | (size_t)digest[1] << 8) % BUCKETS], chain)
+    LIST_FOREACH(k, &l->chains[(digest[0] | (size_t)digest[1] << 8) % CHAINS], chain)
     {
         if (memcmp(k->key, digest, KEY_LEN) == 0)
             return k;
@@ -41,9 +41,9 @@ static struct counter *find(struct limiter *l, const char *who, unsigned char di
     return NULL;
 }
 
-static struct counter *add(struct limiter *l, const unsigned char digest[DIGEST_LEN])
+static struct bucket *add(struct limiter *l, const unsigned char digest[DIGEST_LEN])
 {
-    struct counter *k;
+    struct bucket *k;
 
     if (l->n == l->max) {
         k = TAILQ_FIRST(&l->list);
@@ -55,14 +55,14 @@ static struct counter *add(struct limiter *l, const unsigned char digest[DIGEST_
     }
     memcpy(k->key, digest, KEY_LEN);
     k->full_us = 0;
-    LIST_INSERT_HEAD(&l->chains[(digest[0] | (size_t)digest[1] << 8) % BUCKETS], k, chain);
+    LIST_INSERT_HEAD(&l->chains[(digest[0] | (size_t)digest[1] << 8) % CHAINS], k, chain);
     TAILQ_INSERT_TAIL(&l->list, k, age);
     l->n++;
     return k;
 }
 
 /* Owed more than leaves a token? */
-static bool empty(const struct limiter *l, const struct counter *k, int64_t now_us,
+static bool empty(const struct limiter *l, const struct bucket *k, int64_t now_us,
                   int64_t *ret_wait_ms)
 {
     int64_t over_us = k ? k->full_us - now_us - l->room_us : 0;
@@ -74,17 +74,10 @@ static bool empty(const struct limiter *l, const struct counter *k, int64_t now_
     return true;
 }
 
-bool limiter_has(struct limiter *l, const char *who, int64_t now_ms, int64_t *ret_wait_ms)
-{
-    unsigned char digest[DIGEST_LEN];
-
-    return !empty(l, find(l, who, digest), now_ms * 1000, ret_wait_ms);
-}
-
 bool limiter_take(struct limiter *l, const char *who, int64_t now_ms, int64_t *ret_wait_ms)
 {
     unsigned char digest[DIGEST_LEN];
-    struct counter *k = find(l, who, digest);
+    struct bucket *k = find(l, who, digest);
 
     if (!k)
         k = add(l, digest);
@@ -99,7 +92,7 @@ bool limiter_take(struct limiter *l, const char *who, int64_t now_ms, int64_t *r
 void limiter_give(struct limiter *l, const char *who, int64_t now_ms)
 {
     unsigned char digest[DIGEST_LEN];
-    struct counter *k = find(l, who, digest);
+    struct bucket *k = find(l, who, digest);
 
     if (k && k->full_us > now_ms * 1000)
         k->full_us -= l->each_us;
@@ -124,7 +117,7 @@ struct limiter *limiter_new(int64_t burst, int64_t per_s, size_t max)
 
 struct limiter *limiter_free(struct limiter *l)
 {
-    struct counter *k;
+    struct bucket *k;
 
     while (l && (k = TAILQ_FIRST(&l->list))) {
         TAILQ_REMOVE(&l->list, k, age);

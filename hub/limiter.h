@@ -17,8 +17,6 @@ struct limiter *limiter_free(struct limiter *l);
 /* Takes a token of `who`. False when there is none; *ret_wait_ms (may be NULL) is then how long it takes
  * until there is one. */
 bool limiter_take(struct limiter *l, const char *who, int64_t now_ms, int64_t *ret_wait_ms);
-/* Is there a token? Takes none. */
-bool limiter_has(struct limiter *l, const char *who, int64_t now_ms, int64_t *ret_wait_ms);
 /* Gives back one that was taken for what turned out well. */
 void limiter_give(struct limiter *l, const char *who, int64_t now_ms);
 size_t limiter_count(const struct limiter *l);

@@ -1,8 +1,8 @@
 /* agent_results.c - what agents have done, on its way to PostgreSQL.
  *
  *   session A --ack----.
- *   session B --result-+--> [ notes ] --256 at most--> one transaction --> result_ack to each
- *   session A --result-'         ^------- the next ones gather while it commits
+ *   session B --result-+--> [ reports ] --256 at most--> one transaction --> result_ack to each
+ *   session A --result-'         ^--------- the next ones gather while it commits
  *
  * The answer leaves after the commit, never before: an agent that does not hear it says its result again, here or at
  * another hub. So everything may be dropped here at any time: what is beyond the ceilings is, and what is left when the
@@ -18,21 +18,21 @@
 #define BATCH_MAX         256
 #define BATCH_MS          10000
 #define BYTES_MAX         MiB(64)
-#define SESSION_MAX       4096            /* notes of one session */
+#define SESSION_MAX       4096            /* reports of one session */
 #define SESSION_BYTES_MAX (BYTES_MAX / 8) /* so that one agent does not take the room of all */
 
-struct note {
-    struct note *next;
+struct report {
+    struct report *next;
     struct session *session;
     bool result, completed;
     char *job_id, *response;
     size_t bytes;
 };
 
-static void note_free(struct agent_sessions *all, struct note *n)
+static void report_free(struct agent_sessions *all, struct report *n)
 {
-    all->nnotes--;
-    all->note_bytes -= n->bytes;
+    all->nreports--;
+    all->report_bytes -= n->bytes;
     n->session->waiting--;
     n->session->waiting_bytes -= n->bytes;
     session_unref(n->session);
@@ -44,21 +44,21 @@ static void note_free(struct agent_sessions *all, struct note *n)
 /* ------------------------------------------------------------------ a batch */
 
 struct batch {
-    struct note **results, **acks;
+    struct report **results, **acks;
     size_t nresults, nacks;
     struct request_end *ends;
 };
 
-/* The first notes; they stay in the list until they are stored. */
+/* The first reports; they stay in the list until they are stored. */
 static struct batch batch_of(struct cx *cx, struct agent_sessions *all)
 {
     struct batch b = {
-        .results = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct note *)),
-        .acks = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct note *)),
+        .results = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct report *)),
+        .acks = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct report *)),
         .ends = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct request_end)),
     };
 
-    for (struct note *n = all->notes; n && b.nresults + b.nacks < BATCH_MAX; n = n->next) {
+    for (struct report *n = all->reports; n && b.nresults + b.nacks < BATCH_MAX; n = n->next) {
         if (!n->result) {
             b.acks[b.nacks++] = n;
             continue;
@@ -106,7 +106,7 @@ static rc end_refused(struct cx *cx, struct agent_sessions *all, const struct ba
     return OK;
 }
 
-static void answer(struct agent_sessions *all, const struct note *n, const struct request_end *e)
+static void answer(struct agent_sessions *all, const struct report *n, const struct request_end *e)
 {
     metric_add(all->hub->metrics,
                e->verdict == END_DONE ? METRIC_AGENT_RESULTS : METRIC_AGENT_RESULTS_LATE, 1);
@@ -126,13 +126,13 @@ static rc store(struct cx *cx, void *arg)
         answer(all, b.results[i], &b.ends[i]);
     metric_add(all->hub->metrics, METRIC_AGENT_ACKS, (int64_t)b.nacks);
     for (size_t i = b.nresults + b.nacks; i > 0; i--) {
-        struct note *n = all->notes;
+        struct report *n = all->reports;
 
-        all->notes = n->next;
-        note_free(all, n);
+        all->reports = n->next;
+        report_free(all, n);
     }
-    if (!all->notes)
-        all->notes_tail = &all->notes;
+    if (!all->reports)
+        all->reports_tail = &all->reports;
     return OK;
 }
 
@@ -143,7 +143,7 @@ static rc keep_storing(struct cx *cx, void *arg)
     int64_t pause = 0;
     rc r = OK, stored;
 
-    while (r == OK && all->notes) {
+    while (r == OK && all->reports) {
         struct fiber_opts o = {.name = "agents.store", .timeout_ms = BATCH_MS};
 
         r = fiber_join(cx, fiber_spawn(&o, store, all), &stored);
@@ -154,7 +154,7 @@ static rc keep_storing(struct cx *cx, void *arg)
             continue;
         }
         log_fail(LOG_WARN, "agents.results_not_stored", cx, stored,
-                 kv_int("waiting", (int64_t)all->nnotes));
+                 kv_int("waiting", (int64_t)all->nreports));
         pause = MIN(pause ? 2 * pause : 50, (int64_t)STORE_PAUSE_MS);
         r = fiber_sleep(cx, pause);
     }
@@ -163,19 +163,19 @@ static rc keep_storing(struct cx *cx, void *arg)
     return r;
 }
 
-/* ------------------------------------------------------------------ notes */
+/* ------------------------------------------------------------------ reports */
 
-static void add(struct session *s, struct note *n)
+static void add(struct session *s, struct report *n)
 {
     struct agent_sessions *all = s->all;
 
     n->session = session_ref(s);
     s->waiting++;
     s->waiting_bytes += n->bytes;
-    all->nnotes++;
-    all->note_bytes += n->bytes;
-    *all->notes_tail = n;
-    all->notes_tail = &n->next;
+    all->nreports++;
+    all->report_bytes += n->bytes;
+    *all->reports_tail = n;
+    all->reports_tail = &n->next;
     if (all->storing)
         return;
     all->storing = true;
@@ -187,16 +187,16 @@ static bool takes(struct session *s, size_t bytes)
     bool own =
         !s->waiting || (s->waiting < SESSION_MAX &&
                         s->waiting_bytes + bytes <= SESSION_BYTES_MAX); /* one it may always have */
-    bool room = own && s->all->note_bytes + bytes <= BYTES_MAX;
+    bool room = own && s->all->report_bytes + bytes <= BYTES_MAX;
 
     if (!room)
-        metric_add(s->all->hub->metrics, METRIC_AGENT_NOTES_DROPPED, 1);
+        metric_add(s->all->hub->metrics, METRIC_AGENT_REPORTS_DROPPED, 1);
     return room;
 }
 
 void results_ack(struct session *s, const char *job_id)
 {
-    struct note *n;
+    struct report *n;
     size_t bytes = sizeof *n + strlen(job_id);
 
     if (!takes(s, bytes))
@@ -210,7 +210,7 @@ void results_ack(struct session *s, const char *job_id)
 void results_result(struct session *s, const char *job_id, bool completed, const char *response,
                     size_t n_response)
 {
-    struct note *n;
+    struct report *n;
     size_t bytes = sizeof *n + strlen(job_id) + n_response;
 
     if (!takes(s, bytes))
@@ -226,12 +226,12 @@ void results_result(struct session *s, const char *job_id, bool completed, const
 
 void results_free(struct agent_sessions *all)
 {
-    struct note *n;
+    struct report *n;
 
-    while ((n = all->notes)) {
-        all->notes = n->next;
-        note_free(all, n);
+    while ((n = all->reports)) {
+        all->reports = n->next;
+        report_free(all, n);
     }
-    all->notes_tail = &all->notes;
-    assert(all->nnotes == 0);
+    all->reports_tail = &all->reports;
+    assert(all->nreports == 0);
 }

@@ -483,7 +483,7 @@ rc agent_sessions_new(struct cx *cx, struct hub *hub, struct agent_sessions **re
     TAILQ_INIT(&all->by_life);
     TAILQ_INIT(&all->heard);
     TAILQ_INIT(&all->greeting);
-    all->notes_tail = &all->notes;
+    all->reports_tail = &all->reports;
     all->timer = evtimer_new(loop_base(), on_timer, all);
     if (!all->timer)
         abort(); /* out of memory */
@@ -503,7 +503,7 @@ static rc wait_stored(struct cx *cx, struct agent_sessions *all, int64_t ms)
 {
     _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, ms);
 
-    while (all->notes || all->storing)
+    while (all->reports || all->storing)
         try(waitq_wait(cx, &all->stored));
     return OK;
 }

@@ -55,8 +55,8 @@ struct session {
 #define SESSION_MAGIC 0x53455353u
 TAILQ_HEAD(session_list, session);
 
-struct ended; /* sessions that PostgreSQL has not heard of yet */
-struct note;  /* an ack or a result on its way to PostgreSQL */
+struct ended;  /* sessions that PostgreSQL has not heard of yet */
+struct report; /* an ack or a result on its way to PostgreSQL */
 
 struct agent_sessions {
     struct hub *hub;
@@ -83,8 +83,8 @@ struct agent_sessions {
     int64_t lag_ms;         /* of its last batch, as the gauge says it */
     struct pg_listen *changes;
 
-    struct note *notes, **notes_tail;
-    size_t nnotes, note_bytes;
+    struct report *reports, **reports_tail;
+    size_t nreports, report_bytes;
     bool storing;
     struct waitq stored;
 };
