@@ -339,12 +339,12 @@ static void talk_on(struct client *c)
     client_hear(c, "heartbeat"); /* all of it was read */
 }
 
-static int notes_dropped(void)
+static int reports_dropped(void)
 {
     _cleanup_(web_reply_release) struct web_reply r = house_get(&h, "/metrics");
-    const char *at = strstr(r.body, "\nmihwar_hub_agent_notes_dropped_total ");
+    const char *at = strstr(r.body, "\nmihwar_hub_agent_reports_dropped_total ");
 
-    return at ? atoi(at + strlen("\nmihwar_hub_agent_notes_dropped_total ")) : -1;
+    return at ? atoi(at + strlen("\nmihwar_hub_agent_reports_dropped_total ")) : -1;
 }
 
 START_TEST(a_result_waits_for_postgresql)
@@ -370,7 +370,7 @@ START_TEST(a_result_waits_for_postgresql)
     ck_assert_str_eq(ONE("SELECT status || ' ' || error_code FROM requests WHERE request_id = '%s'",
                          j.request_id),
                      "failed broken");
-    ck_assert_int_ge(notes_dropped(), 40 - 8 * 1024 * 1024 / 250000);
+    ck_assert_int_ge(reports_dropped(), 40 - 8 * 1024 * 1024 / 250000);
     client_leave(&greedy);
     client_leave(&c);
 }
