@@ -16,6 +16,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
+#include <event2/bufferevent_struct.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
@@ -56,20 +57,35 @@ static ssize_t take_bytes(wslay_event_context_ptr ctx, const uint8_t *p, size_t 
     return (ssize_t)n;
 }
 
+/* Past libevent, which under TLS asks epoll for leave before each write and takes that back behind it: two calls of the kernel and a
+ * turn of the loop for a heartbeat's answer. One record at most, and only while OpenSSL has nothing half written. What the socket does
+ * not take, it wants to be given again, from the same first byte on: that is what the bufferevent does with its empty output. */
+static int write_record(SSL *ssl, const void *p, size_t n)
+{
+    int written;
+
+    if (n > SSL3_RT_MAX_PLAIN_LENGTH || SSL_in_init(ssl) || SSL_want_write(ssl))
+        return 0;
+    ERR_clear_error();
+    written = SSL_write(ssl, p, (int)n);
+    ERR_clear_error(); /* a broken connection is noticed by the bufferevent too */
+    return written;
+}
+
 /* What wslay wrote, to the socket at once: a bufferevent would ask the kernel first whether it may, which costs more than the
- * write. It gets what the socket does not take, and everything under TLS. */
+ * write. It gets what the socket does not take. */
 static void flush(struct websocket *w)
 {
-    size_t sent = 0;
+    ssize_t n = 0;
+    size_t sent;
 
     if (!w->out.len)
         return;
-    if (!w->tls && !websocket_unsent(w)) {
-        ssize_t n =
-            send(bufferevent_getfd(w->bev), w->out.p, w->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        sent = n > 0 ? (size_t)n : 0; /* a broken connection is noticed by the bufferevent too */
-    }
+    if (!websocket_unsent(w))
+        n = w->ssl ? write_record(w->ssl, w->out.p, w->out.len)
+                   : send(bufferevent_getfd(w->bev), w->out.p, w->out.len,
+                          MSG_DONTWAIT | MSG_NOSIGNAL);
+    sent = n > 0 ? (size_t)n : 0;
     if (sent < w->out.len && bufferevent_write(w->bev, w->out.p + sent, w->out.len - sent))
         abort(); /* out of memory */
     buf_release(&w->out);
@@ -425,6 +441,14 @@ static void receive(struct websocket *w)
 
 /* ---- libevent's side ---- */
 
+/* Read ahead, OpenSSL may hold records that the kernel does not tell of any more, and libevent reads one at a time. Part of a
+ * record makes one turn too many: it brings nothing, and so does not lead here again. */
+static void read_on(struct websocket *w)
+{
+    if (w->bev && w->ssl && SSL_has_pending(w->ssl) && bufferevent_get_enabled(w->bev) & EV_READ)
+        event_active(&w->bev->ev_read, EV_READ, 0);
+}
+
 static void on_read(struct bufferevent *bev, void *arg)
 {
     struct websocket *w = arg;
@@ -433,6 +457,7 @@ static void on_read(struct bufferevent *bev, void *arg)
     enter(w);
     if (w->state != WS_CONNECTING || websocket_read_answer(w))
         receive(w);
+    read_on(w);
     leave(w);
 }
 
@@ -489,7 +514,10 @@ struct websocket *websocket_make(struct bufferevent *bev, const struct websocket
     w->retry_after_s = -1;
     w->message = BUF(w->o.message_max);
     w->out = BUF(w->o.unsent_max + KiB(1)); /* frames' heads */
-    w->tls = bufferevent_openssl_get_ssl(bev) != NULL;
+    w->ssl = bufferevent_openssl_get_ssl(bev);
+    if (w->ssl && !client) /* a record's head and body in one read; not before: evhttp does not ask
+                              for what OpenSSL holds */
+        SSL_set_read_ahead(w->ssl, 1);
     bufferevent_setcb(bev, on_read, on_written, on_event, w);
     bufferevent_setwatermark(bev, EV_READ | EV_WRITE, 0, 0);
     /* A time limit that stood before (evhttp's) is still in the events, though none is armed, and would be armed again with the

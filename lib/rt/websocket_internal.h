@@ -25,12 +25,12 @@ struct websocket {
     struct bufferevent *bev;
     struct wslay_event_context *ctx; /* NULL while nothing is half here */
     uint64_t frame_left;             /* bytes of the frame under way that wslay has not got yet */
-    bool tls;
-    struct buf message;      /* what came of it so far */
-    struct buf out;          /* frames that are being made */
-    struct websocket_opts o; /* its strings are NULL */
-    struct event *deadline;  /* of the opening or the closing; NULL else */
-    char *key;               /* CONNECTING: what the answer must prove to have read */
+    struct ssl_st *ssl;              /* NULL: plain */
+    struct buf message;              /* what came of it so far */
+    struct buf out;                  /* frames that are being made */
+    struct websocket_opts o;         /* its strings are NULL */
+    struct event *deadline;          /* of the opening or the closing; NULL else */
+    char *key;                       /* CONNECTING: what the answer must prove to have read */
     int64_t retry_after_s;
     int code; /* for on_close; 0: not known yet */
     char *reason;
