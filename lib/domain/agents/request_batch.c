@@ -4,13 +4,12 @@
 #include "base/text.h"
 #include "domain/agents/request_batch.sql.h"
 #include "domain/row.h"
+#include "domain/surely.h"
 #include "pg/pg_array.h"
-#include "rt/fiber.h"
 #include <assert.h>
 #include <string.h>
 
 #define BATCH_BYTES MiB(48) /* of one column: 256 payloads of the largest, quoted */
-#define TRIES       5
 
 /* ---------------------------------------------------------------- the rows that were skipped */
 
@@ -135,32 +134,21 @@ static rc send_batch(struct cx *cx, struct pg *db, struct request_row *const *ro
     return nskipped ? look_up(cx, db, skipped, known, nskipped) : OK;
 }
 
-/* A failure that one row's contents can bring about; anything else is the stores'. */
-static bool of_a_row(rc r)
+struct batch {
+    struct pg *db;
+    struct request_row *const *rows;
+    size_t n;
+};
+
+static rc send_rows(struct cx *cx, void *arg)
 {
-    return r == E_PG || r == E_PG_CONSTRAINT || r == E_PG_UNIQUE || r == E_BUFFER_FULL;
+    const struct batch *b = arg;
+    return send_batch(cx, b->db, b->rows, b->n);
 }
 
-/* Once a try was in doubt, no later failure of the store may say that nothing was accepted. The ids
- * are fixed, so what was committed after all is found to be ours. */
 static rc send_surely(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n)
 {
-    bool doubt = false;
-    rc r = OK;
-
-    for (int i = 0; i < TRIES; i++) {
-        if (i > 0 && cx->fiber)
-            r = fiber_sleep(cx, (int64_t)(10 + random_below(40)) << i);
-        if (i == 0 || !cx->fiber || r == OK)
-            r = send_batch(cx, db, rows, n);
-        doubt |= r == E_STORE_DOUBT;
-        if (r != E_STORE_DOUBT && r != E_PG_RETRY)
-            break;
-    }
-    if (doubt && r != OK && r != E_STORE_DOUBT && !of_a_row(r))
-        r = fail(cx, STORE_DOUBT,
-                 "it was sent, and then PostgreSQL could not be asked what became of it");
-    return r;
+    return surely(cx, send_rows, &(struct batch){db, rows, n}, surely_of_a_row);
 }
 
 rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n)
@@ -175,7 +163,7 @@ rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows
             id_new(r->job_id);
     }
     rc r = send_surely(cx, db, rows, n);
-    if (!of_a_row(r))
+    if (!surely_of_a_row(r))
         return r;
     if (n > 1)
         log_fail(LOG_WARN, "requests.one_by_one", cx, r, kv_int("rows", (int64_t)n));

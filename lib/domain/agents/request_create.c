@@ -6,10 +6,9 @@
 #include "domain/agents/request_row.h"
 #include "domain/agents/requests.h"
 #include "domain/agents/requests.sql.h"
-#include "rt/fiber.h"
+#include "domain/surely.h"
 #include <string.h>
 
-#define TRIES     5
 #define NAME_MAX_ 300
 #define KEY_MAX   255
 #define TRACE_MAX 128
@@ -144,26 +143,22 @@ static rc insert(struct cx *cx, struct pg *db, struct request_new *n, const char
     return fail(cx, INTERNAL, "the request was neither inserted nor found");
 }
 
-/* Once a try was in doubt, no later failure of the store may say that nothing was accepted. */
-static rc insert_surely(struct cx *cx, struct pg *db, struct request_new *n, const char *masked,
-                        struct command_request *ret)
-{
-    bool doubt = false;
-    rc r = OK;
+struct insertion {
+    struct pg *db;
+    struct request_new *n;
+    const char *masked;
+    struct command_request *ret;
+};
 
-    for (int i = 0; i < TRIES; i++) {
-        if (i > 0 && cx->fiber)
-            r = fiber_sleep(cx, (int64_t)(10 + random_below(40)) << i);
-        if (i == 0 || !cx->fiber || r == OK)
-            r = insert(cx, db, n, masked, ret);
-        doubt |= r == E_STORE_DOUBT;
-        if (r != E_STORE_DOUBT && r != E_PG_RETRY)
-            break;
-    }
-    if (doubt && (r == E_STORE_DOWN || r == E_DEADLINE || r == E_CANCELLED || r == E_OVERLOADED))
-        r = fail(cx, STORE_DOUBT,
-                 "it was sent, and then PostgreSQL could not be asked what became of it");
-    return r;
+static rc insert_again(struct cx *cx, void *arg)
+{
+    const struct insertion *i = arg;
+    return insert(cx, i->db, i->n, i->masked, i->ret);
+}
+
+static bool about_the_request(rc r)
+{
+    return r != E_STORE_DOWN && r != E_DEADLINE && r != E_CANCELLED && r != E_OVERLOADED;
 }
 
 static void push(struct cx *cx, struct engine *e, const struct command_request *q)
@@ -199,7 +194,7 @@ rc request_create(struct cx *cx, struct pg *db, struct engine *e, struct request
     if (!n->job_id[0])
         id_new(n->job_id);
     n->replayed = false;
-    try(insert_surely(cx, db, n, masked, ret));
+    try(surely(cx, insert_again, &(struct insertion){db, n, masked, ret}, about_the_request));
     if (e && !n->replayed)
         push(cx, e, ret);
     return OK;

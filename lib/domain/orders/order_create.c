@@ -8,13 +8,12 @@
 #include "base/text.h"
 #include "domain/orders/order_create.sql.h"
 #include "domain/row.h"
+#include "domain/surely.h"
 #include "pg/pg_array.h"
-#include "rt/fiber.h"
 #include <assert.h>
 #include <string.h>
 
 #define BATCH_MAX MiB(16)
-#define TRIES     5
 
 static struct arena *arena_of(struct cx *cx, const struct order_new *r)
 {
@@ -219,40 +218,21 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
     return nskipped ? look_up(cx, db, skipped, verdicts, nskipped) : OK;
 }
 
-/* May the same rows simply be sent again? Their ids are fixed, so what was committed after all is
- * found to be ours. */
-static bool again(rc r)
+struct batch {
+    struct pg *db;
+    struct order_new *const *rows;
+    size_t n;
+};
+
+static rc send_rows(struct cx *cx, void *arg)
 {
-    return r == E_STORE_DOUBT || r == E_PG_RETRY;
+    const struct batch *b = arg;
+    return send_batch(cx, b->db, b->rows, b->n);
 }
 
-static bool of_a_row(rc r);
-
-/* Once a try was in doubt, no later failure of the store may say that nothing was accepted. */
 static rc send_surely(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
 {
-    bool doubt = false;
-    rc r = OK;
-
-    for (int i = 0; i < TRIES; i++) {
-        if (i > 0 && cx->fiber)
-            r = fiber_sleep(cx, (int64_t)(10 + random_below(40)) << i);
-        if (i == 0 || !cx->fiber || r == OK)
-            r = send_batch(cx, db, rows, n);
-        doubt |= r == E_STORE_DOUBT;
-        if (!again(r))
-            break;
-    }
-    if (doubt && r != OK && r != E_STORE_DOUBT && !of_a_row(r))
-        r = fail(cx, STORE_DOUBT,
-                 "it was sent, and then PostgreSQL could not be asked what became of it");
-    return r;
-}
-
-/* A failure that one row's contents can bring about; anything else is the stores'. */
-static bool of_a_row(rc r)
-{
-    return r == E_PG || r == E_PG_CONSTRAINT || r == E_PG_UNIQUE || r == E_BUFFER_FULL;
+    return surely(cx, send_rows, &(struct batch){db, rows, n}, surely_of_a_row);
 }
 
 rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
@@ -266,7 +246,7 @@ rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, si
             id_new(rows[i]->job_id);
     }
     rc r = send_surely(cx, db, rows, n);
-    if (!of_a_row(r))
+    if (!surely_of_a_row(r))
         return r;
     if (n > 1)
         log_fail(LOG_WARN, "orders.one_by_one", cx, r, kv_int("rows", (int64_t)n));
