@@ -7,6 +7,7 @@
 /* Sends, a few times at most, while the answer is STORE_DOUBT or PG_RETRY; the last answer. Once a try was in doubt, no later failure of the store
  * may say that nothing was accepted: it becomes STORE_DOUBT, unless about_rows tells that the code is about what was sent. Parks between
  * tries on a fiber; outside one it does not rest. */
-rc surely(struct cx *cx, rc (*send)(struct cx *cx, void *arg), void *arg, bool (*about_rows)(rc)) MW_PARKS;
+rc surely(struct cx *cx, rc (*send)(struct cx *cx, void *arg), void *arg,
+          bool (*about_rows)(rc)) MW_PARKS;
 /* For about_rows, of a statement with many rows: a failure that one row's contents can bring about. */
 bool surely_of_a_row(rc r);

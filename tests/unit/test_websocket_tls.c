@@ -71,10 +71,10 @@ static void side_open(struct side *s, struct folder *f, enum tls_side side, cons
     folder_ok(f, tls_new(&f->cx, side, &files, &s->tls));
     ssl = SSL_new(tls_ctx(s->tls));
     ck_assert_int_eq(SSL_set_max_proto_version(ssl, version), 1);
-    s->bev = bufferevent_openssl_socket_new(
-        loop_base(), fd,
-        ssl, side == TLS_SERVER ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING,
-        BEV_OPT_CLOSE_ON_FREE);
+    s->bev = bufferevent_openssl_socket_new(loop_base(), fd, ssl,
+                                            side == TLS_SERVER ? BUFFEREVENT_SSL_ACCEPTING
+                                                               : BUFFEREVENT_SSL_CONNECTING,
+                                            BEV_OPT_CLOSE_ON_FREE);
     ck_assert(s->bev != NULL);
     bufferevent_enable(s->bev, EV_READ | EV_WRITE);
     s->heard = BUF(MiB(16));
@@ -82,12 +82,11 @@ static void side_open(struct side *s, struct folder *f, enum tls_side side, cons
 
 static void side_upgrade(struct side *s, bool client)
 {
-    s->w = websocket_make(s->bev,
-                          &(struct websocket_opts){.unsent_max = MiB(8),
-                                                   .arg = s,
-                                                   .on_message = on_message,
-                                                   .on_close = on_close},
-                          client, WS_OPEN);
+    s->w = websocket_make(
+        s->bev,
+        &(struct websocket_opts){
+            .unsent_max = MiB(8), .arg = s, .on_message = on_message, .on_close = on_close},
+        client, WS_OPEN);
 }
 
 static void both_open(struct both *b, int version)
@@ -117,7 +116,8 @@ static void both_end(struct both *b)
 {
     b->server.w = websocket_free(b->server.w);
     b->client.w = websocket_free(b->client.w);
-    event_base_loop(loop_base(), EVLOOP_NONBLOCK); /* libevent lets its bufferevents go in the next turn */
+    event_base_loop(loop_base(),
+                    EVLOOP_NONBLOCK); /* libevent lets its bufferevents go in the next turn */
     buf_release(&b->server.heard);
     buf_release(&b->client.heard);
     tls_free(b->server.tls);
@@ -186,8 +186,7 @@ START_TEST(a_full_socket)
         bufferevent_enable(b.client.bev, EV_READ);
         until(&b.client, sent);
     }
-    ck_assert(b.client.heard.len == want.len &&
-              memcmp(b.client.heard.p, want.p, want.len) == 0);
+    ck_assert(b.client.heard.len == want.len && memcmp(b.client.heard.p, want.p, want.len) == 0);
     both_end(&b);
     buf_release(&want);
 }
