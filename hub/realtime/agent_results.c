@@ -15,8 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_MAX         256
-#define BATCH_MS          10000
+#define BATCH_MAX 256
+#define BATCH_MS  10000
+/* Beyond the first: masking takes JSON apart, which is many times its text. */
+#define BATCH_BYTES       MiB(1)
 #define BYTES_MAX         MiB(64)
 #define SESSION_MAX       4096            /* reports of one session */
 #define SESSION_BYTES_MAX (BYTES_MAX / 8) /* so that one agent does not take the room of all */
@@ -57,8 +59,12 @@ static struct batch batch_of(struct cx *cx, struct agent_sessions *all)
         .acks = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct report *)),
         .ends = arena_alloc(&cx->arena, BATCH_MAX * sizeof(struct request_end)),
     };
+    size_t bytes = 0;
 
     for (struct report *n = all->reports; n && b.nresults + b.nacks < BATCH_MAX; n = n->next) {
+        if (n != all->reports && bytes + n->bytes > BATCH_BYTES)
+            break;
+        bytes += n->bytes;
         if (!n->result) {
             b.acks[b.nacks++] = n;
             continue;

@@ -86,6 +86,8 @@ int pg_rows(const struct pg_result *r);
 int64_t pg_affected(const struct pg_result *r); /* rows that an INSERT/UPDATE/DELETE touched */
 /* NULL for NULL; lives as long as r. */
 const char *pg_text(const struct pg_result *r, int row, int col);
+/* Bytes of a row's values. */
+size_t pg_row_bytes(const struct pg_result *r, int row);
 /* By column name; asserts that it exists. */
 const char *pg_col(const struct pg_result *r, int row, const char *name);
 int64_t pg_int(const struct pg_result *r, int row, int col);

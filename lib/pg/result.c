@@ -66,6 +66,15 @@ const char *pg_text(const struct pg_result *r, int row, int col)
     return PQgetisnull(rows(r), row, col) ? NULL : PQgetvalue(rows(r), row, col);
 }
 
+size_t pg_row_bytes(const struct pg_result *r, int row)
+{
+    size_t n = 0;
+
+    for (int col = 0; col < PQnfields(rows(r)); col++)
+        n += (size_t)PQgetlength(rows(r), row, col);
+    return n;
+}
+
 const char *pg_col(const struct pg_result *r, int row, const char *name)
 {
     int col = PQfnumber(rows(r), name);

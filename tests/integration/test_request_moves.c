@@ -337,6 +337,52 @@ WORLD_TEST(numbers_at_the_edge)
     return OK;
 }
 
+/* Five hundred large ones would fill the arena of who asks: a page ends earlier, and the cursor goes on. */
+WORLD_TEST(a_page_has_a_size)
+{
+    enum { N = 100, LARGE = 120000 };
+    struct request_filter f = {.limit = 500};
+    char *payload = arena_alloc(&cx->arena, LARGE + 1), next[ID_LEN + 1];
+    struct command_request *list, q;
+    size_t n, all = 0, pages = 0;
+
+    memset(payload, 'x', LARGE);
+    payload[0] = payload[LARGE - 1] = '"';
+    payload[LARGE] = '\0';
+    for (int i = 0; i < N; i++)
+        request_put(cx, &(struct request_new){.agent_type = "CPE", .payload = payload}, &q);
+    do {
+        ck_ok(request_list(cx, db, &f, &list, &n, next));
+        ck_assert_uint_gt(n, 0);
+        ck_assert_uint_le(n * LARGE, MiB(8));
+        all += n;
+        pages++;
+        f.after = arena_strdup(&cx->arena, next);
+    } while (next[0]);
+    ck_assert_uint_eq(all, N);
+    ck_assert_uint_eq(pages, 2);
+    return OK;
+}
+
+/* A few bytes are ten thousand digits in the database. */
+WORLD_TEST(numbers_that_grow)
+{
+    struct request_new q = {.tenant_id = TENANT,
+                            .requested_by_name = NINA,
+                            .command = "c",
+                            .agent_type = "CPE",
+                            .timeout_ms = 1000};
+    const char *many = "1e9999";
+    struct command_request got;
+
+    for (int i = 0; i < 7; i++)
+        many = arena_printf(&cx->arena, "%s,1e9999", many);
+    q.payload = arena_printf(&cx->arena, "[%s]", many);
+    ck_rc(request_create(cx, db, NULL, &q, &got), E_INVALID_FIELD);
+    ck_assert_str_eq(cx->err.pointer, "/payload");
+    return OK;
+}
+
 /* ---------------------------------------------------------------- what time does
  */
 
@@ -413,6 +459,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, every_call_in_every_state, 0, COUNT(table) * CALLS);
     tcase_add_test(tc, cancelled_by_hand);
     tcase_add_test(tc, numbers_at_the_edge);
+    tcase_add_test(tc, numbers_that_grow);
+    tcase_add_test(tc, a_page_has_a_size);
     tcase_add_test(tc, nobody_is_forgotten);
     tcase_add_test(tc, what_is_old_goes);
     suite_add_tcase(s, tc);

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const words[] = {
@@ -106,11 +107,28 @@ void steps_release(struct pg_step *steps, size_t n)
         pg_result_freep(&steps[i].result);
 }
 
-#define EXPONENT_DIGITS 4 /* 1e9999 fits, whatever stands before the e */
+#define EXPONENT_DIGITS 4       /* 1e9999 fits, whatever stands before the e */
+#define GROWTH_MAX      KiB(64) /* digits that are not in the text, beyond as many as it has bytes */
+#define PAGE_BYTES      MiB(8)
+
+size_t rows_of_page(const struct pg_result *res, int limit)
+{
+    size_t bytes = 0;
+    int n = 0;
+
+    while (n < MIN(pg_rows(res), limit)) {
+        bytes += pg_row_bytes(res, n);
+        if (n > 0 && bytes > PAGE_BYTES)
+            break;
+        n++;
+    }
+    return (size_t)n;
+}
 
 bool numbers_fit(const char *s)
 {
     bool in_string = false;
+    size_t growth = 0, room = strlen(s) + GROWTH_MAX;
 
     for (; *s; s++) {
         if (in_string && *s == '\\')
@@ -121,6 +139,9 @@ bool numbers_fit(const char *s)
             s += 1 + strspn(s + 1, "+-");
             s += strspn(s, "0");
             if (strspn(s, "0123456789") > EXPONENT_DIGITS)
+                return false;
+            growth += strtoul(s, NULL, 10);
+            if (growth > room)
                 return false;
             s--;
         }
@@ -213,12 +234,12 @@ rc agent_list(struct cx *cx, struct pg *db, const struct agent_filter *f, struct
     try(pg_do(cx, db, SQL_AGENT_LIST, &res, pg_s(f->tenant_id), pg_s(f->status),
               pg_s(f->agent_type), pg_s(match), pg_s(f->after), pg_i(limit + 1)));
 
-    size_t n = (size_t)MIN(pg_rows(res), limit);
+    size_t n = rows_of_page(res, limit);
     struct agent *list = rows_alloc(cx, res, struct agent);
     for (size_t i = 0; i < n; i++)
         agent_read(cx, res, (int)i, &list[i]);
     next[0] = '\0';
-    if (pg_rows(res) > limit)
+    if ((size_t)pg_rows(res) > n)
         snprintf(next, AGENT_ID_MAX + 1, "%s", list[n - 1].agent_id);
     *ret = list;
     *ret_n = n;

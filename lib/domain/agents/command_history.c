@@ -2,7 +2,7 @@
 #include "domain/agents/command_history.h"
 #include "base/text.h"
 #include "domain/agents/command_history.sql.h"
-#include "domain/row.h"
+#include "domain/agents/request_row.h"
 #include <inttypes.h>
 
 static void row_read(struct cx *cx, const struct pg_result *res, int row, struct history_row *h)
@@ -53,11 +53,11 @@ rc history_list(struct cx *cx, struct pg *db, const struct history_filter *f,
               pg_s(f->command), pg_s(f->status), pg_s(f->job_id ? job : NULL), pg_t(f->since_ms),
               pg_t(f->until_ms), pg_i(f->after), pg_i(limit + 1)));
 
-    size_t n = (size_t)MIN(pg_rows(res), limit);
+    size_t n = rows_of_page(res, limit);
     struct history_row *list = rows_alloc(cx, res, struct history_row);
     for (size_t i = 0; i < n; i++)
         row_read(cx, res, (int)i, &list[i]);
-    *ret_next = pg_rows(res) > limit ? list[n - 1].seq : 0;
+    *ret_next = (size_t)pg_rows(res) > n ? list[n - 1].seq : 0;
     *ret = list;
     *ret_n = n;
     return OK;

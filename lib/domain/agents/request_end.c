@@ -65,6 +65,8 @@ static rc batch_new(struct cx *cx, const struct end_rules *rules, struct request
     arena_defer(&cx->arena, batch_free, b);
     for (size_t i = 0; i < n; i++) {
         const char *masked = NULL;
+        if (ends[i]->response && !numbers_fit(ends[i]->response))
+            return fail(cx, BAD_JSON, "the response holds a number that is too large or too small");
         if (ends[i]->response)
             try(mask_text(cx, rules->mask, ends[i]->response, &masked));
         add(b, ends[i], masked);

@@ -9,7 +9,10 @@ rc request_read(struct cx *cx, const struct pg_result *res, int row, struct comm
 
 /* hub and session in the first two columns of row 0; "" where there is none. */
 void session_read(const struct pg_result *res, struct agent_session *ret);
-/* May PostgreSQL keep every number of this JSON (parsed before)? jsonb holds 131072 digits, and exponents up to that. */
+/* How many of the first rows make a page: at most `limit`, and no more than an arena can hold beside the answer; one at least. */
+size_t rows_of_page(const struct pg_result *res, int limit);
+/* May PostgreSQL keep every number of this JSON (parsed before)? jsonb holds 131072 digits, and exponents up to that. And it writes
+ * each number out in full: 1e9999 is ten thousand digits, so all exponents together are bounded, too. */
 bool numbers_fit(const char *json);
 /* A JSON object as text, or {} for NULL; *ret is json itself. INVALID_FIELD at pointer. */
 rc object_check(struct cx *cx, const char *json, size_t max, const char *pointer, const char **ret);

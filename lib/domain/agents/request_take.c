@@ -5,6 +5,13 @@
 #include "pg/pg_array.h"
 #include <stdio.h>
 
+static void result_free(void *p)
+{
+    struct pg_result *res = p;
+
+    pg_result_freep(&res);
+}
+
 rc requests_take(struct cx *cx, struct pg *db, const char *hub_id, const char *const *request_ids,
                  size_t n, struct command *ret, size_t *ret_n)
 {
@@ -30,11 +37,13 @@ rc requests_take(struct cx *cx, struct pg *db, const char *hub_id, const char *c
         snprintf(c->session_id, sizeof(c->session_id), "%s", row_text(&r));
         c->agent_id = row_text(&r);
         c->command = row_text(&r);
-        c->payload = row_text(&r);
+        c->payload = pg_text(res, (int)i,
+                             r.col++); /* as it lies there: five hundred large ones fill an arena */
         c->left_ms = row_int(&r);
         c->sends = (int)row_int(&r);
     }
     *ret_n = taken;
+    arena_defer(&cx->arena, result_free, TAKE_PTR(steps[1].result));
     steps_release(steps, COUNT(steps));
     return OK;
 }

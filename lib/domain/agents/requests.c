@@ -113,12 +113,12 @@ rc request_list(struct cx *cx, struct pg *db, const struct request_filter *f,
               pg_s(f->agent_id), pg_s(f->command), pg_t(f->since_ms), pg_t(f->until_ms),
               pg_s(f->after), pg_i(limit + 1), pg_s(id_floor(cx, f->since_ms))));
 
-    size_t n = (size_t)MIN(pg_rows(res), limit);
+    size_t n = rows_of_page(res, limit);
     struct command_request *list = rows_alloc(cx, res, struct command_request);
     for (size_t i = 0; i < n; i++)
         try(request_read(cx, res, (int)i, &list[i]));
     next[0] = '\0';
-    if (pg_rows(res) > limit)
+    if ((size_t)pg_rows(res) > n)
         snprintf(next, ID_LEN + 1, "%s", list[n - 1].request_id);
     *ret = list;
     *ret_n = n;
