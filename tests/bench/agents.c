@@ -2,7 +2,7 @@
  *
  *   bench_agents --make N --tenant ID --tokens FILE        agents and their tokens: FILE gets a line each, stdout the SQL
  *   bench_agents --port P --tokens FILE --seconds S        all of them connect; {"connected":…}; S seconds of heartbeats; {"held":…}
- *                [--ca FILE --cert FILE --key FILE]        over TLS, with a certificate
+ *                [--ca FILE --cert FILE --key FILE]        over TLS, with a certificate; --tls 2: TLS 1.2
  *
  * Each says its heartbeat in time, as the hub asked for it, and counts what it hears. */
 #include "base/clock.h"
@@ -19,7 +19,7 @@
 
 #define OPENING_MAX 64 /* at once: a reconnecting fleet has its jitter */
 
-static int make, port, seconds = 10, heartbeat_s = 30;
+static int make, port, seconds = 10, heartbeat_s = 30, tls_minor = 3;
 static const char *tenant, *tokens_file, *ca, *cert, *key;
 
 struct agent {
@@ -139,6 +139,8 @@ static struct bufferevent *bufferevent_to_hub(void)
     if (!tls)
         return bufferevent_socket_new(loop_base(), -1, BEV_OPT_CLOSE_ON_FREE);
     ssl = SSL_new(tls_ctx(tls));
+    if (ssl && tls_minor == 2)
+        SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
     return ssl ? bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING,
                                                 BEV_OPT_CLOSE_ON_FREE)
                : NULL;
@@ -193,6 +195,7 @@ static const struct option_row options[] = {
     {"ca", .text = &ca},
     {"cert", .text = &cert},
     {"key", .text = &key},
+    {"tls", .number = &tls_minor, .least = 2, .most = 3},
 };
 
 int main(int argc, char **argv)
