@@ -120,7 +120,7 @@ rc requests_end(struct cx *cx, struct pg_tx *tx, const struct end_rules *rules,
                 struct request_end *ends, size_t n)
 {
     struct request_end **p = pointers(cx, ends, n);
-    struct batch *b;
+    struct batch *b = NULL;
 
     if (n == 0)
         return OK;
@@ -133,7 +133,7 @@ rc requests_end(struct cx *cx, struct pg_tx *tx, const struct end_rules *rules,
 static rc end_some(struct cx *cx, struct pg *db, const struct end_rules *rules,
                    struct request_end *const *ends, size_t n)
 {
-    struct batch *b;
+    struct batch *b = NULL;
 
     try(batch_new(cx, rules, ends, n, &b));
     try(pg_batch(cx, db, b->steps + LOCK, STEPS - LOCK));
