@@ -21,13 +21,14 @@
 #define MESSAGE_MAX KiB(256)
 #define TOO_LARGE                                                                                  \
     "{\"error\":{\"code\":\"too_large\",\"message\":\"the result fits into no message\"}}"
-#define ENVELOPE   256      /* bytes of a result frame besides its response */
-#define WELCOME_MS 15000    /* from hello to welcome at most */
-#define PACE_BYTES KiB(128) /* kept results wait while so much is unsent */
-#define PACE_MS    100
-#define CANCEL_MS  5000 /* cancelled commands are gone by then */
-#define GOODBYE_MS 3000
-#define NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
+#define ENVELOPE    256      /* bytes of a result frame besides its response */
+#define WELCOME_MS  15000    /* from hello to welcome at most */
+#define PACE_BYTES  KiB(128) /* kept results wait while so much is unsent */
+#define PACE_MS     100
+#define UNBEGUN_MAX 1000
+#define CANCEL_MS   5000 /* cancelled commands are gone by then */
+#define GOODBYE_MS  3000
+#define NAME_CHARS  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
 
 enum session { AWAY, GREETING, READY };
 
@@ -40,6 +41,13 @@ struct task {
     int64_t deadline_mono_ms; /* 0: none */
 };
 
+/* A command of which the hub was told that it was not begun, and has not said that it heard. */
+struct unbegun {
+    LIST_ENTRY(unbegun) link;
+    char job_id[ID_LEN + 1];
+    char *response;
+};
+
 struct agent {
     struct agent_opts o;
     char *agent_id;
@@ -50,6 +58,8 @@ struct agent {
     struct event beat, repeat;
     LIST_HEAD(, task) tasks;
     size_t task_count;
+    LIST_HEAD(, unbegun) unbegun;
+    size_t unbegun_count;
     struct gate places;
     bool stopping;
     struct waitq changed; /* a task ended, the connection is gone */
@@ -202,15 +212,46 @@ static rc wait_for_place(struct cx *cx, struct task *t)
     return r;
 }
 
-/* The journal does not take it: nothing was done, and nothing will be remembered. */
+static struct unbegun *unbegun_find(const struct agent *a, const char *job_id)
+{
+    struct unbegun *u;
+
+    LIST_FOREACH(u, &a->unbegun, link)
+    {
+        if (strcmp(u->job_id, job_id) == 0)
+            return u;
+    }
+    return NULL;
+}
+
+static void unbegun_forget(struct agent *a, struct unbegun *u)
+{
+    LIST_REMOVE(u, link);
+    a->unbegun_count--;
+    free(u->response);
+    free(u);
+}
+
+/* The journal does not take it: nothing was done. The hub may send the command again before it hears that, and by then the disk may
+ * take it: what it was told stays true, so the job is remembered until the hub has heard. With no room for that, or without a session, it is
+ * told nothing, and sends again. */
 static void tell_not_begun(struct cx *cx, struct task *t, rc r)
 {
     _cleanup_(outcome_release) struct outcome o = outcome_new();
+    struct agent *a = t->agent;
 
     log_fail(LOG_ERROR, "command.not_begun", cx, r, kv_str("command", t->name));
+    if (a->unbegun_count >= UNBEGUN_MAX)
+        return;
     outcome_fail(&o, "not_begun", "%s", cx_words(cx, r));
     _cleanup_(freep) char *response = cJSON_PrintUnformatted(o.response);
-    send_result(t->agent, t->job_id, false, response);
+    if (!response || !send_result(a, t->job_id, false, response))
+        return;
+    struct unbegun *u = xcalloc(1, sizeof *u);
+    memcpy(u->job_id, t->job_id, sizeof u->job_id);
+    u->response = TAKE_PTR(response);
+    LIST_INSERT_HEAD(&a->unbegun, u, link);
+    a->unbegun_count++;
 }
 
 static rc task_run(struct cx *cx, void *arg)
@@ -305,6 +346,12 @@ static rc take_command(struct cx *cx, struct agent *a, const struct frame *f)
             offer(a, e);
         return OK;
     }
+    struct unbegun *u = unbegun_find(a, job_id);
+    if (u) {
+        send_ack(a, job_id);
+        send_result(a, job_id, false, u->response);
+        return OK;
+    }
     if (a->stopping || a->task_count >= a->o.concurrency + a->o.waiting_max)
         return fail(cx, OVERLOADED, "no more commands are taken now, the hub sends it again");
     send_ack(a, job_id);
@@ -336,6 +383,9 @@ static rc take_result_ack(struct cx *cx, struct agent *a, const struct frame *f)
 
     try(json_id(cx, f->o, "job_id", job_id));
     journal_ack(a->o.journal, job_id);
+    struct unbegun *u = unbegun_find(a, job_id);
+    if (u)
+        unbegun_forget(a, u);
     return OK;
 }
 
@@ -516,6 +566,8 @@ struct agent *agent_free(struct agent *a)
     if (!a)
         return NULL;
     assert(LIST_EMPTY(&a->tasks));
+    while (!LIST_EMPTY(&a->unbegun))
+        unbegun_forget(a, LIST_FIRST(&a->unbegun));
     a->uplink = uplink_free(a->uplink);
     evtimer_del(&a->beat);
     evtimer_del(&a->repeat);

@@ -205,6 +205,9 @@ static rc full_of_results(struct cx *cx, void *arg)
     hub_door_command(w->door, B, "hold", "{}",
                      60000); /* behind its result nothing of the others is on its way */
     door_wait(cx, results(w, B) >= 2);
+    ck_assert_str_eq(result_text(w, B, "response.error.code"),
+                     "not_begun"); /* what was told stays true */
+    ck_assert_int_eq(w->carried_out, 2);
     int said = results(w, A) + results(w, C);
     try(fiber_sleep(cx, 250)); /* more than two repeats */
     ck_assert_int_eq(results(w, A) + results(w, C), said);
