@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLD_MS  1000  /* alike ones of this time are one row */
+#define FOLD_MS  1000  /* alike ones of this time are one row; so often it is written */
 #define RETRY_MS 1000  /* after a batch that could not be written */
 #define WRITE_MS 10000 /* one try to write */
 #define BATCH    256   /* rows of one statement */
@@ -34,6 +34,7 @@ struct refusals {
     refusals_add_fn add;
     struct half halves[2], *filling, *writing; /* writing NULL: nothing is */
     bool hurry;                                /* somebody waits for the end (flush) */
+    int64_t round_mono_ms;                     /* when the last round began; 0: none has */
     struct fiber *fiber;                       /* keep_writing */
     struct waitq flushed;
 };
@@ -162,6 +163,7 @@ static rc write_one_round(struct cx *cx, struct refusals *r)
     rc told = OK;
 
     if (!r->writing) {
+        r->round_mono_ms = clock_mono_ms();
         r->writing = r->filling;
         r->filling = r->writing == &r->halves[0] ? &r->halves[1] : &r->halves[0];
     }
@@ -179,12 +181,13 @@ static rc write_one_round(struct cx *cx, struct refusals *r)
     return OK;
 }
 
-/* Until it is time: the fold's second has passed, it is half full, or somebody waits. */
+/* Until it is time: a second after the last round began, so that whoever was left alone for long is written at once and a flood
+ * once a second; or it is half full, or somebody waits. */
 static rc gather(struct cx *cx, struct refusals *r)
 {
     while (r->filling->n == 0)
         try(fiber_park(cx));
-    int64_t until = clock_mono_ms() + FOLD_MS;
+    int64_t until = r->round_mono_ms + FOLD_MS;
     while (!r->hurry && r->filling->n < REFUSALS_MAX / 2 && clock_mono_ms() < until) {
         struct cx_deadline d = cx_deadline_within(cx, until - clock_mono_ms());
         rc why = fiber_park(cx);

@@ -2,7 +2,7 @@
  *
  *   refusal_note --> folded with one alike of the same second (times + 1), or a row more
  *                        |                                   full: counted, written as one row 'dropped'
- *                        `--> one fiber --every second, or when half full--> security_events, many in one statement
+ *                        `--> one fiber --at once, then each second, or when half full--> security_events, many in one statement
  *
  * Alike: same door, source, kind and route; and the same identity and detail where the identity is proven
  * (`known`): guesses make up a new one each time. A batch that cannot be written is tried again; where its end was in doubt a
