@@ -7,6 +7,7 @@
 #include "hub/door.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "hub/limiter.h"
 #include "hub/metrics.h"
 #include "hub/visitors.h"
 #include "rt/fiber.h"
@@ -27,7 +28,8 @@
 #define BACKLOG         1024
 #define MINUTE_MS       INT64_C(60000)
 #define DAY_MS          (1440 * MINUTE_MS)
-#define REFUSALS_LOGGED 10 /* a second */
+#define REFUSALS_LOGGED 100 /* lines at once */
+#define LOGGED_PER_S    10  /* and then so many a second */
 
 struct door {
     struct door_opts o;
@@ -39,9 +41,9 @@ struct door {
     bool stopped;
     bool walking,
         again; /* a walk over all connections is under way; by the files; one more after it */
-    int64_t crl_warn_ms; /* when to warn of the list's end */
-    int64_t logged_second, unlogged;
-    int logged;
+    int64_t crl_warn_ms;    /* when to warn of the list's end */
+    struct limiter *logged; /* lines about refusals */
+    int64_t unlogged;
 };
 
 /* ------------------------------------------------------------------ settings */
@@ -178,16 +180,10 @@ static rc listen_on(struct cx *cx, const struct door *d, int *ret_fd)
 
 /* ------------------------------------------------------------------ refusals */
 
-/* At most so many lines a second: whoever knocks a thousand times fills counters, not disks. */
+/* Whoever knocks a thousand times fills counters, not disks. */
 static void log_refusal(struct door *d, const char *ip, const char *name, const char *why)
 {
-    int64_t second = clock_mono_ms() / 1000;
-
-    if (second != d->logged_second) {
-        d->logged_second = second;
-        d->logged = 0;
-    }
-    if (++d->logged > REFUSALS_LOGGED) {
+    if (!limiter_take(d->logged, "log", clock_mono_ms(), NULL)) {
         d->unlogged++;
         return;
     }
@@ -412,6 +408,7 @@ rc door_open(struct cx *cx, const struct door_opts *o, struct door **ret)
     rc r;
 
     d->o = *o;
+    d->logged = limiter_new(REFUSALS_LOGGED, LOGGED_PER_S, 1);
     r = try_open(cx, d);
     if (r == E_CONFIG && o->kind == DOOR_MTLS) { /* the files were right when the program started */
         say_shut(cx, d, r);
@@ -485,6 +482,7 @@ struct door *door_free(struct door *d)
     if (d->reload)
         event_free(d->reload);
     tls_free(d->tls);
+    limiter_free(d->logged);
     free(d);
     return NULL;
 }
