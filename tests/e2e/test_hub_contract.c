@@ -188,9 +188,10 @@ static char *fill(const char *text)
             house_post(&h, "/v1/jobs",
                        "{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"queue\":\"contract\"}");
         snprintf(scheduled, sizeof scheduled, "%s", web_text(&r, "id"));
-        /* a queue's first durable job is taken by Redis when the queue has an epoch */
+        /* a queue's first durable job is taken by Redis when the queue has an epoch; when it came too early for that, with the next
+         * round of reconciling, which is half a minute away */
         ck_wait(redis_one(h.stores.redis_url, "HGET mw:{contract}:jobs %s", scheduled) != NULL,
-                30000);
+                90000);
     }
     if (text && strstr(text, "$C")) {
         house_down(&h, WORKER);
