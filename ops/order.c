@@ -30,7 +30,6 @@ static struct table *order_table(struct cx *cx, const struct order *o, size_t n)
 rc verb_order_ls(struct cx *cx, struct ops *o)
 {
     struct order_filter f = {.status = opt(o, "status"), .after = opt(o, "after")};
-    const char *since = opt(o, "since");
     char next[ID_LEN + 1];
     struct order *orders;
     int64_t limit;
@@ -38,8 +37,7 @@ rc verb_order_ls(struct cx *cx, struct ops *o)
 
     try(opt_int(cx, o, "limit", 1, 500, 50, &limit));
     f.limit = (int)limit;
-    if (since && !clock_parse(since, &f.since_ms))
-        return fail(cx, USAGE, "--since must be a time such as 2026-01-05T10:11:12Z");
+    try(opt_time(cx, o, "since", &f.since_ms));
     try(tenant_if_named(cx, o, &f.tenant_id));
     try(order_list(cx, o->db, &f, &orders, &n, next));
     table_print(order_table(cx, orders, n), o->json);

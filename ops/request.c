@@ -124,7 +124,6 @@ rc verb_request_ls(struct cx *cx, struct ops *o)
                                .agent_id = opt(o, "agent"),
                                .command = opt(o, "command"),
                                .after = opt(o, "after")};
-    const char *since = opt(o, "since");
     char next[ID_LEN + 1];
     struct command_request *r;
     int64_t limit;
@@ -132,8 +131,7 @@ rc verb_request_ls(struct cx *cx, struct ops *o)
 
     try(opt_int(cx, o, "limit", 1, 500, 50, &limit));
     f.limit = (int)limit;
-    if (since && !clock_parse(since, &f.since_ms))
-        return fail(cx, USAGE, "--since must be a time such as 2026-01-05T10:11:12Z");
+    try(opt_time(cx, o, "since", &f.since_ms));
     try(tenant_if_named(cx, o, &f.tenant_id));
     try(request_list(cx, o->db, &f, &r, &n, next));
     table_print(request_table(cx, r, n), o->json);

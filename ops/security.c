@@ -9,7 +9,7 @@
 rc verb_security_ls(struct cx *cx, struct ops *o)
 {
     struct security_filter f = {.kind = opt(o, "kind"), .source = opt(o, "source")};
-    const char *since = opt(o, "since"), *after = opt(o, "after");
+    const char *after = opt(o, "after");
     struct security_event *e;
     struct table *t;
     int64_t limit;
@@ -17,8 +17,7 @@ rc verb_security_ls(struct cx *cx, struct ops *o)
 
     try(opt_int(cx, o, "limit", 1, 500, 50, &limit));
     f.limit = (int)limit;
-    if (since && !clock_parse(since, &f.since_ms))
-        return fail(cx, USAGE, "--since must be a time such as 2026-01-05T10:11:12Z");
+    try(opt_time(cx, o, "since", &f.since_ms));
     if (after && !parse_int(after, 1, INT64_MAX, &f.after))
         return fail(cx, USAGE, "--after must be a number that the page before named");
     try(tenant_if_named(cx, o, &f.tenant_id));

@@ -70,6 +70,8 @@ rc opt_needed(struct cx *cx, const struct ops *o, const char *name, const char *
 /* A whole number; `def` if it was not given; USAGE. */
 rc opt_int(struct cx *cx, const struct ops *o, const char *name, int64_t min, int64_t max,
            int64_t def, int64_t *ret);
+/* RFC 3339; 0 if it was not given; USAGE. */
+rc opt_time(struct cx *cx, const struct ops *o, const char *name, int64_t *ret_ms);
 /* "90s", "5m", "7d", longer than nothing; `def` if it was not given; USAGE. */
 rc opt_duration(struct cx *cx, const struct ops *o, const char *name, int64_t def, int64_t *ret_ms);
 /* The value, or what is in a file ("@PATH"; "@-": stdin) without the white space around it, so that

@@ -6,6 +6,7 @@
  *
  * An option is written "--name value" or "--name=value"; after "--" everything is an argument. */
 #include "ops/words.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include <errno.h>
 #include <stdio.h>
@@ -138,6 +139,16 @@ rc opt_int(struct cx *cx, const struct ops *o, const char *name, int64_t min, in
     if (s && !parse_int(s, min, max, ret))
         return fail(cx, USAGE, "--%s must be a whole number from %lld to %lld", name,
                     (long long)min, (long long)max);
+    return OK;
+}
+
+rc opt_time(struct cx *cx, const struct ops *o, const char *name, int64_t *ret_ms)
+{
+    const char *s = opt(o, name);
+
+    *ret_ms = 0;
+    if (s && !clock_parse(s, ret_ms))
+        return fail(cx, USAGE, "--%s must be a time such as 2026-01-05T10:11:12Z", name);
     return OK;
 }
 
