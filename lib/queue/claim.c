@@ -30,8 +30,11 @@ void claim_result_release(struct claim_result *c)
 
 void job_release(struct job *j)
 {
+    if (j->storage) /* otherwise it was copied out, and its options with it */
+        free((void *)j->options);
     free(j->storage);
     j->storage = NULL;
+    j->options = NULL;
 }
 
 static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, const struct lease *l,
@@ -59,7 +62,8 @@ static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, str
         try(pg_do(cx, e->db, SQL_DEAD_BROKER_INSERT, NULL, pg_s(l->id), pg_i(l->generation),
                   pg_s(queue), pg_s("unknown"), pg_s(text), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0),
                   pg_s(NULL), pg_s(NULL), pg_s(NULL), pg_i(l->claim - l->snoozes),
-                  pg_s("bad_request"), pg_s("the envelope in Redis cannot be read"), pg_s(NULL)));
+                  pg_s("bad_request"), pg_s("the envelope in Redis cannot be read"), pg_s(NULL),
+                  pg_s(NULL)));
     l->died = true;
     return engine_ack(cx, e, queue, l, 1, &refused);
 }
@@ -95,6 +99,8 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
             continue;
         }
         if (generation != l.generation) {
+            free((void *)j->options);
+            j->options = NULL;
             foreign = xrealloc(foreign, (nforeign + 1) * sizeof *foreign);
             foreign[nforeign++] = l;
             continue;

@@ -23,7 +23,8 @@ WITH revived AS (
      WHERE id = $1::uuid AND state IN ('dead', 'cancelled') RETURNING *),
 replayed AS (
     UPDATE dead_letters d SET replayed_at = now() FROM revived r WHERE d.job_id = r.id AND d.replayed_at IS NULL)
-SELECT id, queue, generation, attempt, snoozes, task, args, priority, run_at, timeout_ms, max_attempts, subject, tenant_id, trace
+SELECT id, queue, generation, attempt, snoozes, task, args, priority, run_at, timeout_ms, max_attempts, subject, tenant_id, trace,
+       options
   FROM revived;
 
 -- name: queue_pause

@@ -5,6 +5,7 @@
 #include "pg/pg_array.h"
 #include "queue/internal.h"
 #include "queue/jobs.h"
+#include "queue/options.h"
 #include "queue/retry.h"
 #include "queue/view.sql.h"
 #include <inttypes.h>
@@ -162,6 +163,7 @@ static rc replay_broker(struct cx *cx, struct replay *r, const struct pg_result 
         .subject = pg_text(res, row, 9),
         .tenant_id = pg_text(res, row, 10),
         .trace = pg_text(res, row, 11),
+        .options = job_options_parse(cx, pg_text(res, row, 13)),
         .run_at_ms = slot(r),
     };
     snprintf(j.id, sizeof j.id, "%s", pg_text(res, row, 1));

@@ -7,6 +7,7 @@
 #include "queue/end.h"
 #include "base/clock.h"
 #include "queue/internal.h"
+#include "queue/options.h"
 #include "queue/queue.sql.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -102,6 +103,7 @@ static rc bury_broker(struct cx *cx, struct pg *db, struct pg_tx *tx, const stru
         pg_s(end->error_code),
         pg_s(error),
         pg_s(end->worker),
+        pg_s(job_options_text(cx, j->options)),
     };
 
     assert((int)COUNT(args) == SQL_DEAD_BROKER_INSERT.nparams);

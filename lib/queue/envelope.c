@@ -1,9 +1,12 @@
 /* envelope.c - see envelope.h. */
 #include "queue/envelope.h"
+#include "queue/options.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
+
+#define TEXTS 4 /* task, subject, tenant, trace */
 
 static size_t text_len(const char *s)
 {
@@ -12,13 +15,23 @@ static size_t text_len(const char *s)
 
 void envelope_write(struct buf *out, const struct job_new *j, int generation, int64_t enqueued_ms)
 {
-    const char *strings[] = {j->task, j->subject, j->tenant_id, j->trace};
+    _cleanup_(buf_release) struct buf options = BUF(JOB_OPTIONS_MAX);
+    const char *strings[TEXTS] = {j->task, j->subject, j->tenant_id, j->trace};
 
-    buf_printf(out, "1 %d %d %d %" PRId64 " %" PRId64 " %zu %zu %zu %zu\n", generation, j->priority,
+    buf_printf(out, "1 %d %d %d %" PRId64 " %" PRId64 " %zu %zu %zu %zu", generation, j->priority,
                j->max_attempts, j->timeout_ms, enqueued_ms, text_len(strings[0]),
                text_len(strings[1]), text_len(strings[2]), text_len(strings[3]));
-    for (size_t i = 0; i < COUNT(strings); i++) {
+    if (j->options)
+        job_options_write(j->options, &options);
+    if (options.len > 2) /* more than {} */
+        buf_printf(out, " %zu", options.len);
+    buf_putc(out, '\n');
+    for (size_t i = 0; i < TEXTS; i++) {
         buf_append(out, strings[i] ? strings[i] : "", text_len(strings[i]));
+        buf_putc(out, 0);
+    }
+    if (options.len > 2) {
+        buf_append(out, options.p, options.len);
         buf_putc(out, 0);
     }
     buf_puts(out, j->args ? j->args : "{}");
@@ -44,26 +57,58 @@ static bool number(char **p, char end, int64_t max, int64_t *ret)
     return true;
 }
 
+/* LENGTH ... LENGTH\n; a fifth one only with options. */
+static bool lengths(char **p, int64_t lens[TEXTS + 1])
+{
+    for (int i = 0; i < TEXTS - 1; i++)
+        if (!number(p, ' ', TASK_NAME_MAX * 8, &lens[i]))
+            return false;
+    lens[TEXTS] = 0;
+    return number(p, '\n', TASK_NAME_MAX * 8, &lens[TEXTS - 1]) ||
+           (number(p, ' ', TASK_NAME_MAX * 8, &lens[TEXTS - 1]) &&
+            number(p, '\n', JOB_OPTIONS_MAX, &lens[TEXTS]));
+}
+
+static bool text(char **p, const char *end, int64_t len, const char **ret)
+{
+    if (end - *p <= len || (*p)[len] != 0 || memchr(*p, 0, (size_t)len))
+        return false;
+    *ret = len ? *p : NULL;
+    *p += len + 1;
+    return true;
+}
+
+static bool read_options(char **p, const char *end, int64_t len, const struct job_options **ret)
+{
+    struct job_options o;
+    const char *s;
+
+    *ret = NULL;
+    if (len == 0)
+        return true;
+    if (!text(p, end, len, &s) || !job_options_read(s, (size_t)len, &o))
+        return false;
+    struct job_options *kept = xmalloc(sizeof *kept);
+    *kept = o;
+    *ret = kept;
+    return true;
+}
+
 bool envelope_read(char *body, size_t len, struct job *j, int *ret_generation)
 {
-    int64_t version, generation, priority, attempts, lens[4];
-    const char *strings[4];
+    int64_t version, generation, priority, attempts, lens[TEXTS + 1];
+    const char *strings[TEXTS];
     char *p = body, *end = body + len;
 
     if (!number(&p, ' ', 1, &version) || version != 1 || !number(&p, ' ', INT_MAX, &generation) ||
         !number(&p, ' ', 9, &priority) || !number(&p, ' ', INT_MAX, &attempts) ||
-        !number(&p, ' ', INT64_MAX, &j->timeout_ms) || !number(&p, ' ', INT64_MAX, &j->enqueued_ms))
+        !number(&p, ' ', INT64_MAX, &j->timeout_ms) ||
+        !number(&p, ' ', INT64_MAX, &j->enqueued_ms) || !lengths(&p, lens))
         return false;
-    for (int i = 0; i < 4; i++)
-        if (!number(&p, i < 3 ? ' ' : '\n', TASK_NAME_MAX * 8, &lens[i]))
+    for (int i = 0; i < TEXTS; i++)
+        if (!text(&p, end, lens[i], &strings[i]))
             return false;
-    for (int i = 0; i < 4; i++) {
-        if (end - p <= lens[i] || p[lens[i]] != 0 || memchr(p, 0, (size_t)lens[i]))
-            return false;
-        strings[i] = lens[i] ? p : NULL;
-        p += lens[i] + 1;
-    }
-    if (!strings[0])
+    if (!strings[0] || !read_options(&p, end, lens[TEXTS], &j->options))
         return false;
     j->task = strings[0];
     j->subject = strings[1];

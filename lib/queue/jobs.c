@@ -6,6 +6,7 @@
 #include "queue/envelope.h"
 #include "queue/internal.h"
 #include "queue/names.h"
+#include "queue/options.h"
 #include "queue/view.sql.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +24,8 @@ struct found {
 
 static void found_release(struct found *f)
 {
+    free((void *)f->job.options);
+    f->job.options = NULL;
     redis_reply_freep(&f->reply);
 }
 
@@ -83,6 +86,7 @@ static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, st
         ret->subject = copy(cx, f.job.subject);
         ret->tenant_id = copy(cx, f.job.tenant_id);
         ret->trace = copy(cx, f.job.trace);
+        ret->options = job_options_parse(cx, job_options_text(cx, f.job.options));
         return OK;
     }
     return fail(cx, NOT_FOUND, "job %s does not exist, or it was a broker job and has ended",
@@ -141,6 +145,7 @@ static void read_job(struct cx *cx, const struct pg_result *res, struct job_info
     j->cancel_requested = pg_bool(res, 0, 17);
     j->created_ms = pg_ms(res, 0, 22);
     j->finished_ms = pg_ms(res, 0, 23);
+    j->options = job_options_parse(cx, pg_text(res, 0, 24));
 }
 
 static rc load_attempts(struct cx *cx, struct engine *e, struct job_info *j)
@@ -222,6 +227,26 @@ static void put_attempt(struct buf *out, const struct job_attempt *a)
     buf_putc(out, '}');
 }
 
+static void put_options(struct buf *out, const struct job_options *o)
+{
+    if (!o)
+        return;
+    if (o->expires_at_ms)
+        buf_json_time(out, "expires_at", o->expires_at_ms);
+    if (o->soft_ms)
+        buf_printf(out, ",\"soft_timeout_ms\":%" PRId64, o->soft_ms);
+    if (o->result_ttl_ms)
+        buf_printf(out, ",\"result_ttl_ms\":%" PRId64, o->result_ttl_ms);
+    if (o->unique == JOB_UNIQUE_START)
+        buf_json_field(out, "unique_until", "start");
+    if (o->unique == JOB_UNIQUE_WINDOW)
+        buf_printf(out, ",\"unique_for_ms\":%" PRId64, o->unique_ms);
+    if (o->limit_key[0])
+        buf_json_field(out, "limit_key", o->limit_key);
+    if (o->workflow[0])
+        buf_json_field(out, "workflow", o->workflow);
+}
+
 void job_info_json(const struct job_info *j, struct buf *out)
 {
     buf_printf(out, "{\"id\":\"%s\"", j->id);
@@ -244,6 +269,7 @@ void job_info_json(const struct job_info *j, struct buf *out)
     buf_json_time(out, "finished_at", j->finished_ms);
     buf_json_field(out, "error_code", j->last_error_code);
     buf_json_field(out, "error", j->last_error);
+    put_options(out, j->options);
     put_raw(out, "progress", j->progress);
     put_raw(out, "result", j->result);
     buf_puts(out, ",\"attempts\":[");

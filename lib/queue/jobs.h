@@ -18,6 +18,7 @@ struct job_info {
         attempts_used; /* attempts_used: those that ended, without snoozes */
     int64_t timeout_ms, run_at_ms, created_ms, finished_ms; /* finished_ms 0: lives */
     const char *unique_key, *subject, *tenant_id, *trace;   /* NULL: none */
+    const struct job_options *options;                      /* NULL: none */
     const char *progress, *result;                          /* JSON text, NULL: none */
     const char *last_error_code, *last_error;
     struct job_attempt *attempts; /* oldest first */

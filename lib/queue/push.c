@@ -14,6 +14,7 @@
 #include "pg/pg_array.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
+#include "queue/options.h"
 #include "queue/queue.sql.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -71,7 +72,7 @@ rc job_new_check(struct cx *cx, const struct job_new *j)
         return fail_at(cx, INVALID_FIELD, "/tenant_id", "a tenant's id is a UUID");
     if (j->trace && !plain_text(j->trace, 128))
         return fail_at(cx, INVALID_FIELD, "/trace", "a trace has 1 to 128 bytes");
-    return OK;
+    return j->options ? job_options_check(cx, j->options) : OK;
 }
 
 static const char *queue_of(const struct job_new *j)
@@ -125,6 +126,7 @@ static rc insert_rows(struct cx *cx, struct pg_tx *tx, struct job_new **jobs, si
         SUBJECT,
         TENANT,
         TRACE,
+        OPTIONS,
         COLUMNS
     };
     struct pg_array a[COLUMNS];
@@ -146,6 +148,7 @@ static rc insert_rows(struct cx *cx, struct pg_tx *tx, struct job_new **jobs, si
         pg_array_s(&a[SUBJECT], j->subject);
         pg_array_s(&a[TENANT], j->tenant_id);
         pg_array_s(&a[TRACE], j->trace);
+        pg_array_s(&a[OPTIONS], job_options_text(cx, j->options));
     }
     for (int c = 0; c < COLUMNS; c++)
         args[c] = pg_a(&a[c]);

@@ -42,6 +42,27 @@ struct pg *engine_db(struct engine *e); /* NULL: broker jobs only */
 
 /* ---------------------------------------------------------------- enqueue */
 
+/* What most jobs do not have (options.h). */
+#define LIMIT_KEY_MAX   64   /* [A-Za-z0-9_.:@-]+ */
+#define JOB_OPTIONS_MAX 1024 /* bytes of its JSON */
+enum job_unique {
+    JOB_UNIQUE_FINISH, /* one live job per key */
+    JOB_UNIQUE_START,  /* the key is free again as soon as the job has begun */
+    JOB_UNIQUE_WINDOW, /* the key is taken for unique_ms from the enqueueing on, however the job ends */
+};
+struct job_options {
+    int64_t expires_at_ms; /* wall; not begun by then: it ends as cancelled, "expired"; 0: never */
+    int64_t
+        soft_ms; /* of one attempt: then it is cancelled and may clean up until its timeout_ms; 0: none */
+    int64_t
+        result_ttl_ms; /* the result is kept so long after the end; 0: as long as the job's row */
+    enum job_unique unique;
+    int64_t unique_ms;                 /* of JOB_UNIQUE_WINDOW */
+    char limit_key[LIMIT_KEY_MAX + 1]; /* whose limits and breaker it counts against; "": none */
+    char workflow[ID_LEN + 1];         /* "": none */
+    int workflow_step;                 /* its place there */
+};
+
 struct job_new {
     char id[ID_LEN + 1]; /* "": made here (written back) */
     const char *queue;   /* NULL: "default" */
@@ -57,7 +78,8 @@ struct job_new {
     const char *subject;    /* id of what it is about (an order), NULL: none */
     const char *tenant_id;  /* NULL: none */
     const char *trace;      /* traceparent, NULL: none */
-    bool existed;           /* out: unique_key or id was there already; id is the first job's */
+    const struct job_options *options; /* NULL: none */
+    bool existed; /* out: unique_key or id was there already; id is the first job's */
 };
 #define JOB_PRIORITY 5
 
@@ -90,6 +112,7 @@ struct job {
     int crashes; /* workers that crashed of late while they carried it out, it or a neighbour being why */
     int64_t timeout_ms, enqueued_ms;
     const char *subject, *tenant_id, *trace; /* NULL: none */
+    const struct job_options *options;       /* NULL: none; freed with storage */
     struct job_run *run;                     /* the worker's own (worker/run.h), NULL outside */
     void *storage; /* what the texts point into; one job's own (job_release) */
 };

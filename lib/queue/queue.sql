@@ -2,14 +2,15 @@
 
 -- name: job_insert
 -- New durable jobs, in arrays. Answers with the ids that were new; the others met a live unique_key or their own id.
-INSERT INTO jobs (id, queue, task, args, state, run_at, priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace)
+INSERT INTO jobs (id, queue, task, args, state, run_at, priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace,
+                  options)
 SELECT id, queue, task, args,
        CASE WHEN run_at_ms > extract(epoch FROM now()) * 1000 THEN 'scheduled' ELSE 'ready' END,
        CASE WHEN run_at_ms > 0 THEN to_timestamp(run_at_ms / 1000.0) ELSE now() END,
-       priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace
+       priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace, options
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::bigint[], $6::smallint[], $7::integer[], $8::bigint[],
-              $9::text[], $10::text[], $11::uuid[], $12::text[])
-       AS n (id, queue, task, args, run_at_ms, priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace)
+              $9::text[], $10::text[], $11::uuid[], $12::text[], $13::json[])
+       AS n (id, queue, task, args, run_at_ms, priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace, options)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -38,9 +39,9 @@ tried AS (
     SELECT id, generation, attempt, $5::text, $8::text, $9::text, $11::text, $12::timestamptz FROM ended),
 dead AS (
     INSERT INTO dead_letters (job_id, generation, durable, queue, task, args, priority, max_attempts, timeout_ms, unique_key,
-           subject, tenant_id, trace, attempts, error_code, error, errors, worker)
+           subject, tenant_id, trace, options, attempts, error_code, error, errors, worker)
     SELECT e.id, e.generation, true, e.queue, e.task, e.args::text, e.priority, e.max_attempts, e.timeout_ms, e.unique_key,
-           e.subject, e.tenant_id, e.trace, e.attempt - e.snoozes, coalesce($8::text, 'internal'), coalesce($9::text, ''),
+           e.subject, e.tenant_id, e.trace, e.options::text, e.attempt - e.snoozes, coalesce($8::text, 'internal'), coalesce($9::text, ''),
            coalesce((SELECT json_agg(json_build_object('attempt', a.attempt, 'at', a.finished_at, 'worker', a.worker,
                                                        'code', a.error_code, 'error', a.error) ORDER BY a.attempt)
                        FROM (SELECT attempt, finished_at, worker, error_code, error FROM job_attempts
@@ -57,9 +58,9 @@ SELECT 1 FROM jobs WHERE id = $1::uuid AND generation = $2::integer AND attempt 
 -- name: dead_broker_insert
 -- A broker job that nobody will try again: PostgreSQL hears of it for the first time.
 INSERT INTO dead_letters (job_id, generation, durable, queue, task, args, priority, max_attempts, timeout_ms, subject,
-                          tenant_id, trace, attempts, error_code, error, errors, worker)
+                          tenant_id, trace, attempts, error_code, error, errors, worker, options)
 VALUES ($1::uuid, $2::integer, false, $3, $4, $5, $6::smallint, $7::integer, $8::bigint, $9, $10::uuid, $11, $12::integer,
         coalesce($13, 'internal'), coalesce($14, ''),
         json_build_array(json_build_object('attempt', $12::integer, 'at', now(), 'worker', $15::text, 'code', $13::text,
-                                           'error', $14::text)), coalesce($15, ''))
+                                           'error', $14::text)), coalesce($15, ''), $16)
 ON CONFLICT ON CONSTRAINT dead_letters_once DO NOTHING;

@@ -25,7 +25,7 @@ bumped AS (
     UPDATE jobs j SET generation = j.generation + 1, updated_at = now() FROM page WHERE j.id = page.id AND j.live
     RETURNING j.*)
 SELECT p.id, b.queue, b.generation, b.attempt, b.snoozes, b.task, b.args, b.priority, b.run_at, b.timeout_ms, b.max_attempts,
-       b.subject, b.tenant_id, b.trace
+       b.subject, b.tenant_id, b.trace, b.options
   FROM page p LEFT JOIN bumped b ON b.id = p.id ORDER BY p.id;
 
 -- name: live_page
@@ -39,7 +39,8 @@ SELECT id, queue FROM jobs
 -- Live jobs that Redis does not have.
 WITH bumped AS (
     UPDATE jobs SET generation = generation + 1, updated_at = now() WHERE id = ANY ($1::uuid[]) AND live RETURNING *)
-SELECT id, queue, generation, attempt, snoozes, task, args, priority, run_at, timeout_ms, max_attempts, subject, tenant_id, trace
+SELECT id, queue, generation, attempt, snoozes, task, args, priority, run_at, timeout_ms, max_attempts, subject, tenant_id, trace,
+       options
   FROM bumped ORDER BY id;
 
 -- name: ended_among

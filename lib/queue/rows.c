@@ -2,11 +2,13 @@
  * attempt + 1. */
 #include "queue/rows.h"
 #include "base/text.h"
+#include "queue/options.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void read_row(const struct pg_result *res, int r, struct job_new *j, struct push_row *p)
+static void read_row(struct cx *cx, const struct pg_result *res, int r, struct job_new *j,
+                     struct push_row *p)
 {
     *j = (struct job_new){
         .queue = pg_col(res, r, "queue"),
@@ -20,6 +22,7 @@ static void read_row(const struct pg_result *res, int r, struct job_new *j, stru
         .subject = pg_col(res, r, "subject"),
         .tenant_id = pg_col(res, r, "tenant_id"),
         .trace = pg_col(res, r, "trace"),
+        .options = job_options_parse(cx, pg_col(res, r, "options")),
     };
     snprintf(j->id, sizeof j->id, "%s", pg_col(res, r, "id"));
     p->job = j;
@@ -47,7 +50,7 @@ rc engine_push_result(struct cx *cx, struct engine *e, const struct pg_result *r
             continue;
         for (int r = i; r < n && k < QUEUE_BATCH; r++)
             if (!done[r] && str_eq(pg_col(res, r, "queue"), queue)) {
-                read_row(res, r, &jobs[k], &rows[k]);
+                read_row(cx, res, r, &jobs[k], &rows[k]);
                 done[r] = true;
                 k++;
             }

@@ -2,7 +2,8 @@
 
 -- name: job_get
 SELECT id, queue, task, args, state, live, generation, attempt, snoozes, max_attempts, priority, run_at, timeout_ms, unique_key,
-       subject, tenant_id, trace, cancel_requested, progress, result, last_error_code, last_error, created_at, finished_at
+       subject, tenant_id, trace, cancel_requested, progress, result, last_error_code, last_error, created_at, finished_at,
+       options
   FROM jobs WHERE id = $1::uuid AND ($2::uuid IS NULL OR tenant_id = $2);
 
 -- name: job_attempts_list
@@ -30,7 +31,8 @@ SELECT id, job_id, generation, durable, queue, task, args, priority, subject, te
 
 -- name: dlq_some
 -- What a replay needs of each.
-SELECT id, job_id, durable, queue, task, args, priority, max_attempts, timeout_ms, subject, tenant_id, trace, replayed_at
+SELECT id, job_id, durable, queue, task, args, priority, max_attempts, timeout_ms, subject, tenant_id, trace, replayed_at,
+       options
   FROM dead_letters WHERE id = ANY ($1::uuid[]) ORDER BY died_at, id;
 
 -- name: dlq_mark

@@ -462,6 +462,52 @@ QTEST(a_dead_broker_job_comes_back_too, true)
     return OK;
 }
 
+/* ---------------------------------------------------------------- options */
+
+static const struct job_options limited = {
+    .expires_at_ms = INT64_C(4000000000000), .soft_ms = 2000, .limit_key = "znet:7"};
+
+/* What most jobs do not have travels with a job whatever happens to it. */
+static void ck_limited(struct cx *cx, struct qtest *t)
+{
+    struct job j = claim1(cx, t);
+
+    ck_assert_ptr_nonnull(j.options);
+    ck_assert_mem_eq(j.options, &limited, sizeof limited);
+    ck_ok(
+        engine_end(cx, t->e, &j,
+                   &(struct job_end){.outcome = JOB_DEAD, .error_code = "os", .error = "no disk"}));
+    size_t refused;
+    ck_ok(engine_ack(cx, t->e, Q, &j.lease, 1, &refused));
+    job_release(&j);
+}
+
+QTEST(options_survive_the_dead_letters, true)
+{
+    struct job_new j[] = {qjob('a', true), qjob('b', false)};
+    int64_t replayed, skipped;
+    struct job_info info;
+
+    j[0].options = j[1].options = &limited;
+    ck_ok(engine_enqueue(cx, t->e, &j[0], 1));
+    ck_assert_str_eq(pg_one(t->database_url, "SELECT options FROM jobs WHERE id = '%s'", qid('a')),
+                     "{\"expires_at_ms\":4000000000000,\"soft_ms\":2000,\"limit_key\":\"znet:7\"}");
+    ck_ok(job_load(cx, t->e, qid('a'), NULL, &info));
+    ck_assert_str_eq(info.options->limit_key, "znet:7");
+    ck_limited(cx, t);
+    ck_ok(engine_enqueue(cx, t->e, &j[1], 1));
+    ck_ok(job_load(cx, t->e, qid('b'), NULL, &info));
+    ck_assert_str_eq(info.options->limit_key, "znet:7");
+    ck_limited(cx, t);
+
+    ck_ok(dlq_replay(cx, t->e, NULL, 0, &(struct dlq_filter){.queue = Q}, 0, &replayed, &skipped));
+    ck_assert_int_eq(replayed, 2);
+    engine_set_clock(t->e, 0); /* PostgreSQL's clock says when the durable one may run */
+    ck_limited(cx, t);
+    ck_limited(cx, t);
+    return OK;
+}
+
 /* ---------------------------------------------------------------- views */
 
 QTEST(a_job_is_shown, true)
@@ -522,6 +568,7 @@ static Suite *suite(void)
     tcase_add_test(tc, dead_letters_are_grouped_listed_dropped);
     tcase_add_test(tc, dead_letters_are_replayed);
     tcase_add_test(tc, a_dead_broker_job_comes_back_too);
+    tcase_add_test(tc, options_survive_the_dead_letters);
     tcase_add_test(tc, a_job_is_shown);
     suite_add_tcase(s, tc);
     return s;

@@ -38,6 +38,7 @@ QTEST(an_emptied_redis_is_noticed_and_rebuilt, true)
 
     j[1].run_at_ms = INT64_C(4000000000000);
     j[1].priority = 9;
+    j[0].options = &(struct job_options){.limit_key = "znet:7"};
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
     struct claim_result held = qclaim(cx, t, 10);
     ck_assert_uint_eq(held.n, 3); /* a c d */
@@ -64,6 +65,7 @@ QTEST(an_emptied_redis_is_noticed_and_rebuilt, true)
     claim_result_release(&held);
     struct job again = claim1(cx, t);
     ck_assert_str_eq(again.lease.id, qid('a'));
+    ck_assert_str_eq(again.options->limit_key, "znet:7");
     ck_ok(engine_end(cx, t->e, &again, &(struct job_end){.outcome = JOB_COMPLETED}));
     job_release(&again);
     return OK;

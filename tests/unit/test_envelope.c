@@ -1,5 +1,6 @@
 /* test_envelope.c - a job as Redis keeps it: what is written is read, and what was not written by us is refused. */
 #include "queue/envelope.h"
+#include "queue/options.h"
 #include "tests/unit/unit.h"
 #include <string.h>
 
@@ -48,6 +49,81 @@ START_TEST(a_small_one)
 }
 END_TEST
 
+static const struct {
+    const char *title;
+    struct job_options o;
+    const char *text; /* in the envelope; NULL: none */
+} options[] = {
+    {"nothing set", {0}, NULL},
+    {"a deadline", {.expires_at_ms = INT64_C(1795248000123)}, "{\"expires_at_ms\":1795248000123}"},
+    {"everything",
+     {.expires_at_ms = 1,
+      .soft_ms = 2,
+      .result_ttl_ms = 3,
+      .unique = JOB_UNIQUE_WINDOW,
+      .unique_ms = 4,
+      .limit_key = "znet:7",
+      .workflow = "01932b5e-0000-7000-8000-000000000001",
+      .workflow_step = 5},
+     "{\"expires_at_ms\":1,\"soft_ms\":2,\"result_ttl_ms\":3,\"unique\":\"window\",\"unique_ms\":4,"
+     "\"limit_key\":\"znet:7\",\"workflow\":\"01932b5e-0000-7000-8000-000000000001\",\"step\":5}"},
+    {"unique until it begins", {.unique = JOB_UNIQUE_START}, "{\"unique\":\"start\"}"},
+};
+
+START_TEST(options_travel_with_the_job)
+{
+    const struct job_new j = {.task = "x", .args = "[1]", .options = &options[_i].o};
+    _cleanup_(buf_release) struct buf b = BUF(KiB(4));
+    struct job r = {0};
+    int generation;
+
+    envelope_write(&b, &j, 1, 7);
+    ck_assert(envelope_read(b.p, b.len, &r, &generation));
+    ck_assert_str_eq(r.args, "[1]");
+    ck_assert_int_eq(r.options != NULL, options[_i].text != NULL);
+    if (r.options) {
+        ck_assert_mem_eq(r.options, &options[_i].o, sizeof *r.options);
+        ck_assert_ptr_nonnull(memmem(b.p, b.len, options[_i].text, strlen(options[_i].text)));
+    }
+    free((void *)r.options);
+}
+END_TEST
+
+static const char *const bad_options[] = {
+    "",
+    "{",
+    "[]",
+    "{\"expires_at_ms\":-1}",
+    "{\"expires_at_ms\":1.5}",
+    "{\"expires_at_ms\":\"1\"}",
+    "{\"soft_ms\":1e300}",
+    "{\"unique\":\"for ever\"}",
+    "{\"limit_key\":\"a b\"}",
+    "{\"limit_key\":[\"a\"]}",
+    "{\"limit_key\":{\"a\":1}}",
+    "{\"workflow\":\"7\"}",
+    "{\"step\":4294967296}",
+};
+
+START_TEST(options_that_are_none_are_refused)
+{
+    struct job_options o;
+
+    ck_assert(!job_options_read(bad_options[_i], strlen(bad_options[_i]), &o));
+    ck_assert_int_eq(o.expires_at_ms, 0);
+}
+END_TEST
+
+START_TEST(a_member_of_a_later_version_is_passed_over)
+{
+    const char *s = " {\"colour\":\"blue\",\"soft_ms\":5}" + 1;
+    struct job_options o;
+
+    ck_assert(job_options_read(s, strlen(s), &o));
+    ck_assert_int_eq(o.soft_ms, 5);
+}
+END_TEST
+
 #define HEAD "1 1 5 0 0 0 "
 static const struct {
     const char *title, *text;
@@ -88,9 +164,10 @@ END_TEST
 /* Every prefix of a good one, and every byte of it changed: never a step outside. */
 START_TEST(torn_and_flipped)
 {
-    const struct job_new j = {.task = "order.check", .subject = "s", .args = "{}"};
+    const struct job_new j = {
+        .task = "order.check", .subject = "s", .args = "{}", .options = &options[_i].o};
     _cleanup_(buf_release) struct buf b = BUF(KiB(4));
-    struct job r;
+    struct job r = {0};
     int generation;
 
     envelope_write(&b, &j, 1, 1);
@@ -98,11 +175,13 @@ START_TEST(torn_and_flipped)
         char *text = malloc(n + 1);
         memcpy(text, b.p, n);
         text[n] = 0;
-        (void)envelope_read(text, n, &r, &generation);
+        if (envelope_read(text, n, &r, &generation))
+            free((void *)r.options);
         for (size_t i = 0; n == b.len && i < n; i++)
             for (int c = 0; c < 256; c++) {
                 text[i] = (char)c;
-                (void)envelope_read(text, n, &r, &generation);
+                if (envelope_read(text, n, &r, &generation))
+                    free((void *)r.options);
                 text[i] = b.p[i];
             }
         free(text);
@@ -111,4 +190,8 @@ START_TEST(torn_and_flipped)
 END_TEST
 
 UNIT(envelope, {"round trip", what_is_written_is_read}, {"small", a_small_one},
-     {"refused", what_is_not_ours_is_refused, COUNT(bad)}, {"torn", torn_and_flipped})
+     {"refused", what_is_not_ours_is_refused, COUNT(bad)},
+     {"torn", torn_and_flipped, COUNT(options)},
+     {"options", options_travel_with_the_job, COUNT(options)},
+     {"options refused", options_that_are_none_are_refused, COUNT(bad_options)},
+     {"options of a later version", a_member_of_a_later_version_is_passed_over})
