@@ -1,4 +1,5 @@
-/* main.c - mihwar-worker: a parent that watches, children that carry out jobs.
+/* main.c - mihwar-worker, or a worker of somebody's own: a parent that watches, children that carry
+ * out jobs.
  *
  *   parent: settings, tasks, shared memory for leases  --fork-->  child: loop, stores, pool
  *
@@ -7,16 +8,20 @@
  * and lets a short-lived process return them. */
 #include "base/log.h"
 #include "base/program.h"
+#include "base/text.h"
 #include "pg/migrate.h"
 #include "rt/http.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
 #include "rt/supervisor.h"
 #include "secure/seal.h"
+#include "worker/gather.h"
+#include "worker/guest.h"
 #include "worker/pool.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,29 +199,56 @@ static rc check_settings(struct cx *cx, const struct settings *s)
     return queues_parse(cx, s->worker_queues, &text, &names, &n);
 }
 
-int main(int argc, char **argv)
+/* Ours, those of the program that we are linked into, those of plug-ins. */
+static rc know_tasks(struct cx *cx, const struct settings *s, const struct mw_task *tasks, size_t n)
 {
+    _cleanup_(freep) char *list = xstrdup(s->worker_load);
+    char *save = NULL;
+
+    registry_init(s);
+    try(guest_add(cx, tasks, n));
+    for (char *path = strtok_r(list, ",", &save); path; path = strtok_r(NULL, ",", &save))
+        try(guest_load(cx, str_trim(path)));
+    return OK;
+}
+
+static int run_parent(struct program *p)
+{
+    http_global_init();
+    p->held = held_new((int)p->settings.worker_processes, (size_t)p->settings.worker_concurrency);
+    int status = supervisor_run(&(struct supervisor_opts){
+        .name = "worker",
+        .children = (int)p->settings.worker_processes,
+        .grace_ms = p->settings.shutdown_grace,
+        .child_main = child_main,
+        .arg = p,
+        .on_exit = on_exit_child,
+    });
+    p->held = held_free(p->held);
+    return status;
+}
+
+int mw_worker_main(int argc, char **argv, const struct mw_task *tasks, size_t n)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("worker");
+    _cleanup_(gathered_release) struct gathered words = gather(argc, argv);
     struct program p = {0};
-    int status =
-        program_begin(argc, argv, "mihwar-worker", "carries out jobs", &p.settings, check_settings);
+    int status = program_begin(words.argc, words.argv, "mihwar-worker", "carries out jobs",
+                               &p.settings, check_settings);
 
     if (status >= 0)
         return status;
-    status = migrate_gate(p.settings.database_url, "mihwar-worker");
-    if (status == 0) {
-        registry_init(&p.settings);
-        http_global_init();
-        p.held = held_new((int)p.settings.worker_processes, (size_t)p.settings.worker_concurrency);
-        status = supervisor_run(&(struct supervisor_opts){
-            .name = "worker",
-            .children = (int)p.settings.worker_processes,
-            .grace_ms = p.settings.shutdown_grace,
-            .child_main = child_main,
-            .arg = &p,
-            .on_exit = on_exit_child,
-        });
-        p.held = held_free(p.held);
+    rc r = know_tasks(&cx, &p.settings, tasks, n);
+    if (r != OK) {
+        fprintf(stderr, "mihwar-worker: %s\n", cx_words(&cx, r));
+        status = 2;
+    } else {
+        status = migrate_gate(p.settings.database_url, "mihwar-worker");
+        if (status == 0)
+            status = run_parent(&p);
     }
+    registry_free();
+    guest_free();
     settings_release(&p.settings);
     return status;
 }

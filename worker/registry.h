@@ -12,9 +12,14 @@ struct task_row {
     void (*configure)(struct task *t, const struct settings *s); /* NULL: nothing to decide */
 };
 
-/* Call once; asserts that names are valid and no two are the same. */
+/* Our own tasks; forgets what was added. */
 void registry_init(const struct settings *s);
+/* One more, before the fork; *t stays the caller's and must live as long. CONFIG for a task that
+ * cannot be carried out, and for a name that is taken. */
+rc registry_add(struct cx *cx, const struct task *t);
+void registry_free(void);
 /* NULL: nobody knows it here. */
 const struct task *registry_find(const char *name);
+/* Sorted by name. */
 size_t registry_count(void);
 const struct task *registry_at(size_t i);

@@ -62,6 +62,8 @@ struct job_run *run_free(struct job_run *run)
         return NULL;
     job_release(&run->job);
     free(run->result);
+    free(run->error_code);
+    free(run->error);
     free(run->enqueued);
     free(run);
     return NULL;
@@ -169,8 +171,8 @@ static void decide(struct cx *cx, struct job_run *run, rc r)
                           .started_ms = run->started_ms};
     if (r == OK)
         return;
-    e->error_code = error_info(r)->code;
-    e->error = arena_strdup(&cx->arena, cx_words(cx, r));
+    e->error_code = run->error_code ? run->error_code : error_info(r)->code;
+    e->error = run->error ? run->error : arena_strdup(&cx->arena, cx_words(cx, r));
     if (run->wished_away) {
         e->outcome = JOB_CANCELLED;
         log_ev(LOG_INFO, "job.cancelled", kv_str("job", run->job.lease.id),
@@ -321,6 +323,7 @@ void run_begin(struct job_run *run)
     const struct fiber_opts o = {
         .name = run->task ? run->task->name : "task.unknown",
         .timeout_ms = run->job.timeout_ms,
+        .stack_bytes = run->task ? run->task->stack_bytes : 0,
     };
 
     run->fiber = fiber_spawn(&o, run_fiber, run);
@@ -347,6 +350,17 @@ void job_result(struct job *job, const char *json)
 {
     free(job->run->result);
     job->run->result = xstrdup(json);
+}
+
+rc job_fail(struct cx *cx, struct job *job, rc code, const char *word, const char *text)
+{
+    struct job_run *run = job->run;
+
+    free(run->error_code);
+    free(run->error);
+    run->error_code = xstrdup(word);
+    run->error = xstrdup(text);
+    return fail_rc(cx, code, "%s", text);
 }
 
 struct task_tx {

@@ -25,6 +25,7 @@ struct job_run {
     bool doubtful;    /* their commit may have happened */
     struct job_end end;
     char *result;              /* of job_result */
+    char *error_code, *error;  /* of job_fail; NULL: those of cx */
     struct job_new **enqueued; /* by job_enqueue, pushed after the commit */
     size_t nenqueued;
 };

@@ -12,6 +12,7 @@
  * job_snooze() postpones without using an attempt. Tasks are written for at least once: read your
  * own state first. */
 #pragma once
+#include "base/log.h"
 #include "domain/agents/request_move.h"
 #include "queue/backoff.h"
 #include "queue/queue.h"
@@ -21,8 +22,10 @@ struct task {
     rc (*run)(struct cx *cx, struct job *job);
     int max_attempts;
     int64_t timeout_ms; /* of one attempt */
+    int64_t soft_ms;    /* cancelled then, and may clean up until timeout_ms; 0: none */
     struct backoff backoff;
     bool durable;
+    size_t stack_bytes; /* of its fiber; 0: FIBER_STACK */
 };
 
 /* What every task may use; made once per worker process. */
@@ -59,3 +62,10 @@ rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *
 void job_hold(struct job *job, bool hold);
 /* What GET /v1/jobs/{id} shows as the result: JSON text, written with the job's end. Copied. */
 void job_result(struct job *job, const char *json);
+/* Fails with a code and a text of the task's own (both copied, the text may be longer than cx->err's):
+ * what it returns decides as any other code. */
+rc job_fail(struct cx *cx, struct job *job, rc code, const char *word, const char *text);
+/* How far it is: JSON text. */
+void job_progress(struct job *job, const char *json);
+/* One line of the attempt's log. */
+void job_log(struct job *job, enum log_level level, const char *fmt, ...) _printf_(3, 4);
