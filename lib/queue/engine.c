@@ -173,9 +173,9 @@ rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret)
             c->argv[i] = c->own.p + c->offsets[i];
     try(redis_eval(cx, c->e->redis, &reply, c->script, c->argc, c->argv, c->lens));
     if (reply->type != type) {
+        int got = reply->type;
         freeReplyObject(reply);
-        return fail(cx, REDIS, "%s.lua answered with type %d, not %d", c->script->name, reply->type,
-                    type);
+        return fail(cx, REDIS, "%s.lua answered with type %d, not %d", c->script->name, got, type);
     }
     *ret = reply;
     return OK;

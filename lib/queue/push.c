@@ -231,6 +231,8 @@ static rc take_others(struct cx *cx, const redisReply *reply, const struct push_
 {
     size_t others = reply->elements / 2;
 
+    if (reply->elements % 2 == 0)
+        return fail(cx, REDIS, "push.lua answered with %zu elements", reply->elements);
     for (size_t i = 0; i < others; i++) {
         int64_t at = reply_int(reply, 1 + 2 * i) - 1;
         const redisReply *id = reply->element[2 + 2 * i];

@@ -41,7 +41,8 @@
 #define REST_MAX      2000
 #define LIBEVENT_READ 4096    /* libevent 2.1 reads no more than this at once */
 #define CHUNK         KiB(32) /* fed to the reader at once: it moves what is left after each reply */
-#define READER_MAX    KiB(256) /* the reader keeps a buffer of this size while idle */
+#define ELEMENTS_MAX  (1 << 20) /* of one array */
+#define READER_MAX    KiB(256)  /* the reader keeps a buffer of this size while idle */
 
 enum link_state { LINK_OFF, LINK_OPENING, LINK_GREETING, LINK_READY, LINK_RESTING };
 
@@ -55,6 +56,8 @@ struct link {
     struct event *timer;   /* ends an opening, ends a rest */
     struct bufferevent *bev;
     redisReader *reader;
+    redisReplyObjectFunctions functions; /* the reader's, with a limit */
+    void *(*create_array)(const redisReadTask *task, int elements);
     int greetings;        /* answers still expected to the greeting */
     unsigned tries;       /* since it was ready last */
     bool demoted;         /* READONLY was read */
@@ -195,6 +198,25 @@ static void take_greeting(struct link *l, redisReply *reply)
 }
 
 /* ---------------------------------------------------------------- reading */
+
+/* A header of a few bytes may announce an array of billions, whose memory is asked for at once: what
+ * no step of ours answers with is not the protocol (hiredis 0.14 has no limit of its own). */
+static void *create_array(const redisReadTask *task, int elements)
+{
+    struct link *l = task->privdata;
+
+    return elements < 0 || elements > ELEMENTS_MAX ? NULL : l->create_array(task, elements);
+}
+
+static void limit_reader(struct link *l)
+{
+    l->functions = *l->reader->fn;
+    l->create_array = l->functions.createArray;
+    l->functions.createArray = create_array;
+    l->reader->fn = &l->functions;
+    l->reader->privdata = l;
+    l->reader->maxbuf = READER_MAX;
+}
 
 static void take_replies(struct link *l)
 {
@@ -458,7 +480,7 @@ static void open_now(struct link *l)
     l->demoted = false;
     set_timer(l, OPEN_MS);
     l->reader = redisReaderCreate();
-    l->reader->maxbuf = READER_MAX;
+    limit_reader(l);
     if (!make_bev(l)) {
         give_up(l, "a connection cannot be made (memory or TLS settings)");
         return;

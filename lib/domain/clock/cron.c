@@ -158,15 +158,17 @@ static bool has(uint64_t bits, int n)
 
 static bool day_fits(const struct cron *c, int64_t days, int month, int day)
 {
-    bool by_month = has(c->days, day), by_week = has(c->weekdays, (int)((days + 4) % 7));
+    /* The first of January 1970 was a Thursday; west of Greenwich days begin before it. */
+    bool by_month = has(c->days, day), by_week = has(c->weekdays, (int)((days % 7 + 11) % 7));
 
     return has(c->months, month) && (c->either_day ? by_month || by_week : by_month && by_week);
 }
 
 bool cron_next(const struct cron *c, const struct tz *z, int64_t after_ms, int64_t *ret_ms)
 {
-    int64_t after_s = after_ms / 1000, local = after_s + tz_offset(z, after_s),
-            first = local / 86400, year;
+    int64_t after_s = after_ms / 1000, local = after_s + tz_offset(z, after_s), year;
+    int64_t first =
+        (local + 86400) / 86400 - 1; /* rounded down: west of Greenwich 1970 begins later */
     int month, day;
 
     if (after_ms < 0)
@@ -176,7 +178,8 @@ bool cron_next(const struct cron *c, const struct tz *z, int64_t after_ms, int64
         if (!day_fits(c, days, month, day))
             continue;
         /* of the first day only what is not over by its own clock */
-        for (int hour = days == first ? (int)(local % 86400 / 3600) : 0; hour < 24; hour++) {
+        for (int hour = days == first ? (int)((local - first * 86400) / 3600) : 0; hour < 24;
+             hour++) {
             if (!has(c->hours, hour))
                 continue;
             for (int minute = 0; minute < 60; minute++) {
