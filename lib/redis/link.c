@@ -16,9 +16,9 @@
 #include "base/inject.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "redis/tls.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
@@ -36,13 +36,14 @@
 #include <string.h>
 #include <sys/un.h>
 
-#define OPEN_MS       3000 /* connect, TLS and greeting together */
-#define REST_MS       50
-#define REST_MAX      2000
-#define LIBEVENT_READ 4096    /* libevent 2.1 reads no more than this at once */
-#define CHUNK         KiB(32) /* fed to the reader at once: it moves what is left after each reply */
-#define ELEMENTS_MAX  (1 << 20) /* of one array */
-#define READER_MAX    KiB(256)  /* the reader keeps a buffer of this size while idle */
+#define OPEN_MS        3000 /* connect, TLS and greeting together */
+#define OPEN_ONE_OF_MS 1000
+#define REST_MS        50
+#define REST_MAX       2000
+#define LIBEVENT_READ  4096    /* libevent 2.1 reads no more than this at once */
+#define CHUNK          KiB(32) /* fed to the reader at once: it moves what is left after each reply */
+#define ELEMENTS_MAX   (1 << 20) /* of one array */
+#define READER_MAX     KiB(256)  /* the reader keeps a buffer of this size while idle */
 
 enum link_state { LINK_OFF, LINK_OPENING, LINK_GREETING, LINK_READY, LINK_RESTING };
 
@@ -51,6 +52,9 @@ struct link {
     struct link_events on;
     void *arg;
     enum link_state state;
+    bool any_role;
+    bool locating; /* opening, and the owner has not said where yet */
+    size_t place;  /* of url.places, opened last */
     SSL_CTX *tls;
     struct lookup *lookup; /* under way */
     struct event *timer;   /* ends an opening, ends a rest */
@@ -90,6 +94,16 @@ static void close_bev(struct link *l)
     evbuffer_drain(l->out, evbuffer_get_length(l->out));
 }
 
+/* Places are gone through once without a rest. */
+static int64_t rest_of(const struct link *l)
+{
+    unsigned round = l->url.nplaces ? l->tries / (unsigned)l->url.nplaces : l->tries;
+
+    if (l->url.nplaces && round == 0)
+        return 0;
+    return (int64_t)random_below(MIN((uint64_t)REST_MAX, (uint64_t)REST_MS << MIN(round, 6u)) + 1);
+}
+
 /* The connection is no good: close it, tell the one who waits, try again after a rest. */
 static void _printf_(2, 3) give_up(struct link *l, const char *fmt, ...)
 {
@@ -105,8 +119,8 @@ static void _printf_(2, 3) give_up(struct link *l, const char *fmt, ...)
                 evbuffer_get_length(bufferevent_get_output(l->bev));
     close_bev(l);
     l->state = LINK_RESTING;
-    int64_t rest =
-        (int64_t)random_below(MIN((uint64_t)REST_MAX, (uint64_t)REST_MS << MIN(l->tries, 6u)) + 1);
+    l->locating = false;
+    int64_t rest = rest_of(l);
     l->tries++;
     set_timer(l, rest);
     if (was_ready || strcmp(l->why, l->logged) != 0) {
@@ -116,6 +130,14 @@ static void _printf_(2, 3) give_up(struct link *l, const char *fmt, ...)
     }
     if (was_ready)
         l->on.lost(l->arg, taken, l->why);
+    else if (l->on.failed)
+        l->on.failed(l->arg, l->why);
+}
+
+/* One of several places is not waited for as long as the only one. */
+static int open_ms(const struct link *l)
+{
+    return l->url.nplaces > 1 ? OPEN_ONE_OF_MS : OPEN_MS;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -126,7 +148,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (l->state == LINK_RESTING)
         open_now(l);
     else
-        give_up(l, "no connection within %d ms", OPEN_MS);
+        give_up(l, "no %s within %d ms", l->locating ? "answer where it is" : "connection",
+                open_ms(l));
 }
 
 /* ---------------------------------------------------------------- greeting */
@@ -177,20 +200,31 @@ static bool is_replica(const redisReply *hello)
     return false;
 }
 
+static void log_ready(const struct link *l)
+{
+    char at[300];
+
+    snprintf(at, sizeof at, "%s:%d", l->url.host ? l->url.host : "", l->url.port);
+    if (l->on.locate || l->url.nplaces)
+        log_ev(LOG_INFO, "redis.ready", kv_str("redis", l->url.shown), kv_str("at", at));
+    else
+        log_ev(LOG_INFO, "redis.ready", kv_str("redis", l->url.shown));
+}
+
 static void take_greeting(struct link *l, redisReply *reply)
 {
     bool last = --l->greetings == 0;
 
     if (reply->type == REDIS_REPLY_ERROR && !(last && starts_with(reply->str, "NOPERM"))) {
         give_up(l, "%s", reply->str); /* NOPERM for PING alone: an answer is an answer */
-    } else if (is_replica(reply)) {
+    } else if (!l->any_role && is_replica(reply)) {
         give_up(l, "it is a replica, not a master");
     } else if (last) {
         l->state = LINK_READY;
         l->tries = 0;
         l->written = 0;
         event_del(l->timer);
-        log_ev(LOG_INFO, "redis.ready", kv_str("redis", l->url.shown));
+        log_ready(l);
         l->logged[0] = 0;
         l->on.ready(l->arg);
     }
@@ -235,7 +269,7 @@ static void take_replies(struct link *l)
             take_greeting(l, reply);
             continue;
         }
-        if (reply->type == REDIS_REPLY_ERROR && starts_with(reply->str, "READONLY"))
+        if (reply->type == REDIS_REPLY_ERROR && !l->any_role && starts_with(reply->str, "READONLY"))
             l->demoted = true;
         l->on.reply(l->arg, reply);
     }
@@ -341,19 +375,9 @@ static bool make_bev(struct link *l)
         l->bev = bufferevent_socket_new(loop_base(), -1, BEV_OPT_CLOSE_ON_FREE);
         return l->bev != NULL;
     }
-    SSL *ssl = SSL_new(l->tls);
-    unsigned char address[16];
-    bool numeric = inet_pton(AF_INET, l->url.host, address) == 1 ||
-                   inet_pton(AF_INET6, l->url.host, address) == 1;
-
+    SSL *ssl = redis_tls_session(l->tls, l->url.host);
     if (!ssl)
         return false;
-    if (numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), l->url.host) != 1
-                : SSL_set1_host(ssl, l->url.host) != 1 ||
-                      SSL_set_tlsext_host_name(ssl, l->url.host) != 1) {
-        SSL_free(ssl);
-        return false;
-    }
     l->bev = bufferevent_openssl_socket_new(loop_base(), -1, ssl, BUFFEREVENT_SSL_CONNECTING,
                                             BEV_OPT_CLOSE_ON_FREE);
     if (!l->bev) {
@@ -404,6 +428,13 @@ static struct resolve *resolve_new(const struct link *l)
     return r;
 }
 
+static bool same_place(const struct link *l, const struct resolve *work)
+{
+    return strcmp(work->host, l->url.host) == 0 && atoi(work->port) == l->url.port;
+}
+
+static void connect_by_name(struct link *l);
+
 /* Each try takes the next address of the name. */
 static void connect_to(struct link *l, const struct addrinfo *found)
 {
@@ -431,8 +462,10 @@ static rc look_up(struct cx *cx, void *arg)
     free(k);
     if (l)
         l->lookup = NULL;
-    if (l && l->state == LINK_OPENING) {
-        if (r != OK)
+    if (l && l->state == LINK_OPENING && !l->locating) {
+        if (r == OK && !same_place(l, work))
+            connect_by_name(l); /* it has moved meanwhile */
+        else if (r != OK)
             give_up(l, "name: %s", cx_words(cx, r));
         else if (work->error)
             give_up(l, "name: %s", gai_strerror(work->error));
@@ -474,11 +507,26 @@ static void connect_by_path(struct link *l)
         give_up_with_reason(l);
 }
 
+static void connect_now(struct link *l);
+
 static void open_now(struct link *l)
 {
     l->state = LINK_OPENING;
     l->demoted = false;
-    set_timer(l, OPEN_MS);
+    set_timer(l, open_ms(l));
+    if (l->url.nplaces) {
+        const struct redis_place *p = &l->url.places[l->place++ % l->url.nplaces];
+        redis_url_go(&l->url, p->host, p->port);
+    }
+    l->locating = l->on.locate != NULL;
+    if (l->locating)
+        l->on.locate(l->arg);
+    else
+        connect_now(l);
+}
+
+static void connect_now(struct link *l)
+{
     l->reader = redisReaderCreate();
     limit_reader(l);
     if (!make_bev(l)) {
@@ -495,37 +543,60 @@ static void open_now(struct link *l)
         connect_by_name(l);
 }
 
-/* ---------------------------------------------------------------- life */
-
-static rc make_tls(struct cx *cx, struct link *l)
+static void hurry(struct link *l)
 {
-    l->tls = SSL_CTX_new(TLS_client_method());
-    if (!l->tls || SSL_CTX_set_min_proto_version(l->tls, TLS1_2_VERSION) != 1)
-        return fail(cx, CONFIG, "redis_url: TLS cannot be set up");
-    SSL_CTX_set_verify(l->tls, SSL_VERIFY_PEER, NULL);
-    bool loaded = l->url.ca ? SSL_CTX_load_verify_file(l->tls, l->url.ca) == 1
-                            : SSL_CTX_set_default_verify_paths(l->tls) == 1;
-    ERR_clear_error();
-    if (!loaded)
-        return fail(cx, CONFIG, "redis_url: no certificate can be read from %s",
-                    l->url.ca ? l->url.ca : "the system");
-    return OK;
+    if (l->state == LINK_RESTING)
+        set_timer(l, 0);
 }
 
-rc link_new(struct cx *cx, struct redis_url *u, const struct link_events *e, void *arg,
-            struct link **ret)
+void link_located(struct link *l, const char *host, int port)
+{
+    bool elsewhere = strcmp(host, l->url.host ? l->url.host : "") != 0 || port != l->url.port;
+
+    if (l->locating) {
+        l->locating = false;
+        redis_url_go(&l->url, host, port);
+        connect_now(l);
+        return;
+    }
+    if (elsewhere && l->state != LINK_RESTING && l->state != LINK_OFF)
+        give_up(l, "the master is at %s:%d now", host, port);
+    if (elsewhere)
+        hurry(l);
+}
+
+void link_not_located(struct link *l, const char *why)
+{
+    if (l->locating)
+        give_up(l, "%s", why);
+}
+
+void link_next(struct link *l)
+{
+    close_bev(l);
+    if (l->state == LINK_OFF)
+        return;
+    l->state = LINK_RESTING;
+    set_timer(l, 0);
+}
+
+/* ---------------------------------------------------------------- life */
+
+rc link_new(struct cx *cx, struct redis_url *u, bool any_role, const struct link_events *e,
+            void *arg, struct link **ret)
 {
     struct link *l = xcalloc(1, sizeof *l);
 
     l->url = *u;
     *u = (struct redis_url){0};
+    l->any_role = any_role;
     l->on = *e;
     l->arg = arg;
     l->chunk = xmalloc(CHUNK);
     l->out = evbuffer_new();
     snprintf(l->why, sizeof l->why, "not connected yet");
     if (l->url.tls) {
-        rc r = make_tls(cx, l);
+        rc r = redis_tls_new(cx, &l->url, &l->tls);
         if (r != OK) {
             link_free(l);
             return r;
@@ -569,6 +640,11 @@ void link_start(struct link *l)
 bool link_ready(const struct link *l)
 {
     return l->state == LINK_READY;
+}
+
+unsigned link_tries(const struct link *l)
+{
+    return l->tries;
 }
 
 /* Once a turn, after the fibers ran: all that they wrote leaves in one call. libevent would ask the

@@ -6,6 +6,9 @@
  *                     |                      v
  *                     `----- timer ------ resting     random in [0, 50 ms · 2^n], at most 2 s
  *
+ * With `locate` each opening begins by asking where (the owner answers with link_located); a URL
+ * with places is opened at the next one each time.
+ *
  * It turns bytes into replies and knows nothing of who waits for which. All of it runs on the
  * loop's stack; link_start and link_write may be called from fibers. */
 #pragma once
@@ -19,15 +22,27 @@ struct link_events {
     /* It was ready and is no more. taken: of the bytes given to link_write since then, so many have
      * left for Redis. */
     void (*lost)(void *arg, uint64_t taken, const char *why);
+    /* NULL, or: where is it? Answered with link_located or link_not_located, now or later. */
+    void (*locate)(void *arg);
+    /* May be NULL. It could not be opened; it rests and tries again. */
+    void (*failed)(void *arg, const char *why);
 };
 
-/* Takes the URL over (*u is emptied, also on failure). Error: CONFIG (TLS files). */
-rc link_new(struct cx *cx, struct redis_url *u, const struct link_events *e, void *arg,
-            struct link **ret);
+/* Takes the URL over (*u is emptied, also on failure). any_role: a replica is as good (a node of a
+ * cluster says by itself what it does not have). Error: CONFIG (TLS files). */
+rc link_new(struct cx *cx, struct redis_url *u, bool any_role, const struct link_events *e,
+            void *arg, struct link **ret);
 struct link *link_free(struct link *l); /* silently: `lost` is not called */
 
 void link_start(struct link *l); /* at the latest before the first write; again does nothing */
 bool link_ready(const struct link *l);
+unsigned link_tries(const struct link *l); /* openings that failed since it was ready last */
+/* Where it is, in answer to `locate` or because that has changed: a connection to another place is
+ * given up, a rest is cut short. */
+void link_located(struct link *l, const char *host, int port);
+void link_not_located(struct link *l, const char *why);
+/* Leaves this place for the next one, at once; `lost` or `failed` is not called. Only with places. */
+void link_next(struct link *l);
 /* Only while ready. Leaves with the loop's next turn, together with what others write. */
 void link_write(struct link *l, const void *p, size_t n);
 uint64_t link_written(const struct link *l); /* bytes given since it became ready */

@@ -16,8 +16,9 @@
  * A fiber that gives up leaves its slot behind: its late reply is dropped. Blocking commands (BLPOP,
  * BZPOPMIN) need a struct redis of their own, and a deadline beyond their own timeout.
  *
- * URLs: unix:/path[?db=1], redis://[user[:password]@]host[:port][/db], rediss://… (TLS, peer
- * verified against the system's CAs or ?ca=FILE). HELLO/AUTH/SELECT are sent first on every new
+ * URLs: unix:/path[?db=1], redis://[user[:password]@]host[:port][/db],
+ * redis-sentinel://host,host/MASTER, rediss://… and rediss-sentinel://… (TLS, peer verified against
+ * the system's CAs or ?ca=FILE, ?cert=&key=: ours). HELLO/AUTH/SELECT are sent first on every new
  * connection.
  */
 #pragma once
