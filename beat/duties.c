@@ -131,6 +131,7 @@ static rc prune(struct cx *cx, struct beat *b)
         sum.jobs += c.jobs;
         sum.attempts += c.attempts;
         sum.dead_letters += c.dead_letters;
+        sum.events += c.events;
         sum.firings += c.firings;
         sum.keys += c.keys;
         sum.requests += c.requests;
@@ -139,9 +140,9 @@ static rc prune(struct cx *cx, struct beat *b)
             try(fiber_sleep(cx, PRUNE_NAP_MS));
     }
     log_ev(LOG_INFO, "retention.pruned", kv_int("jobs", sum.jobs), kv_int("attempts", sum.attempts),
-           kv_int("dead_letters", sum.dead_letters), kv_int("firings", sum.firings),
-           kv_int("keys", sum.keys), kv_int("requests", sum.requests),
-           kv_int("refusals", sum.refusals));
+           kv_int("dead_letters", sum.dead_letters), kv_int("events", sum.events),
+           kv_int("firings", sum.firings), kv_int("keys", sum.keys),
+           kv_int("requests", sum.requests), kv_int("refusals", sum.refusals));
     return OK;
 }
 

@@ -65,6 +65,32 @@ rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
     return OK;
 }
 
+static void print_attempts(struct cx *cx, const struct job_info *j)
+{
+    struct table *t = table_new("attempt#", "outcome", "started_at", "finished_at", "worker",
+                                "error_code", "error", NULL);
+
+    printf("\n");
+    for (size_t i = 0; i < j->nattempts; i++)
+        table_row(t, number(cx, j->attempts[i].attempt), j->attempts[i].outcome,
+                  when(cx, j->attempts[i].started_ms), when(cx, j->attempts[i].finished_ms),
+                  j->attempts[i].worker, j->attempts[i].error_code, j->attempts[i].error);
+    table_print(t, false);
+}
+
+static void print_events(struct cx *cx, const struct job_event *e, size_t n, bool json)
+{
+    struct table *t =
+        table_new("at", "attempt#", "seq#", "level", "text", "progress{}", "cursor+", NULL);
+    char cursor[48];
+
+    for (size_t i = 0; i < n; i++)
+        table_row(t, when(cx, e[i].at_ms), number(cx, e[i].attempt), number(cx, e[i].seq),
+                  e[i].level, e[i].level ? e[i].body : NULL, e[i].level ? NULL : e[i].body,
+                  job_event_cursor(&e[i], cursor));
+    table_print(t, json);
+}
+
 static void print_job(struct cx *cx, const struct ops *o, const struct job_info *j)
 {
     struct table *t;
@@ -77,22 +103,18 @@ static void print_job(struct cx *cx, const struct ops *o, const struct job_info 
     }
     t = table_new("id", "task", "queue", "state", "durable?", "attempts#", "generation#", "run_at",
                   "created_at", "finished_at", "unique_key", "subject", "tenant_id", "args{}",
-                  "result{}", "last_error", NULL);
+                  "progress{}", "result{}", "last_error", NULL);
     table_row(t, j->id, j->task, j->queue, j->state, j->durable ? "yes" : "no",
               number(cx, j->attempts_used), number(cx, j->generation), when(cx, j->run_at_ms),
               when(cx, j->created_ms), when(cx, j->finished_ms), j->unique_key, j->subject,
-              j->tenant_id, j->args, j->result, j->last_error);
+              j->tenant_id, j->args, j->progress, j->result, j->last_error);
     table_print_one(t, false);
-    if (!j->nattempts)
-        return;
-    printf("\n");
-    t = table_new("attempt#", "outcome", "started_at", "finished_at", "worker", "error_code",
-                  "error", NULL);
-    for (size_t i = 0; i < j->nattempts; i++)
-        table_row(t, number(cx, j->attempts[i].attempt), j->attempts[i].outcome,
-                  when(cx, j->attempts[i].started_ms), when(cx, j->attempts[i].finished_ms),
-                  j->attempts[i].worker, j->attempts[i].error_code, j->attempts[i].error);
-    table_print(t, false);
+    if (j->nattempts)
+        print_attempts(cx, j);
+    if (j->nevents) {
+        printf("\n");
+        print_events(cx, j->events, j->nevents, false);
+    }
 }
 
 static rc show(struct cx *cx, struct ops *o, const char *id)
@@ -162,6 +184,20 @@ rc verb_job_add(struct cx *cx, struct ops *o)
 rc verb_job_show(struct cx *cx, struct ops *o)
 {
     return show(cx, o, o->argv[0]);
+}
+
+rc verb_job_log(struct cx *cx, struct ops *o)
+{
+    struct job_event *e;
+    struct job_info j;
+    int64_t limit;
+    size_t n;
+
+    try(opt_int(cx, o, "limit", 1, 10000, 500, &limit));
+    try(job_load(cx, o->engine, o->argv[0], NULL, &j));
+    try(timeline_list(cx, o->engine, j.id, opt(o, "after"), (size_t)limit, &e, &n));
+    print_events(cx, e, n, o->json);
+    return OK;
 }
 
 rc verb_job_cancel(struct cx *cx, struct ops *o)

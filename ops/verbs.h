@@ -76,6 +76,7 @@ VERB(queue_resume);
 VERB(queue_purge);
 VERB(job_add);
 VERB(job_show);
+VERB(job_log);
 VERB(job_cancel);
 VERB(job_retry);
 VERB(dlq_ls);

@@ -145,9 +145,8 @@ static bool code_valid(const char *s)
     return n > 0 && n < sizeof((struct mw_error *)0)->code && !s[n];
 }
 
-__attribute__((format(printf, 4, 0))) static int end_with(struct mw_job *f, enum face_end end,
-                                                          const char *code, const char *fmt,
-                                                          va_list args)
+__attribute__((format(printf, 4, 0))) static int
+end_with(struct mw_job *f, enum face_end end, const char *code, const char *fmt, va_list args)
 {
     char text[sizeof f->error.text];
 

@@ -29,7 +29,7 @@ struct face_wish {
 
 struct mw_job {
     const struct face_ways *ways;
-    void *arg; /* of the ways */
+    void *arg;                                                       /* of the ways */
     const char *id, *task, *queue, *args, *tenant, *subject, *trace; /* outlive the attempt */
     char token[TOKEN_MAX];
     int attempt, max_attempts;

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ATTEMPTS   5
-#define TIMEOUT_MS (60 * 1000)
-#define BACKOFF_MS 1000
+#define ATTEMPTS       5
+#define TIMEOUT_MS     (60 * 1000)
+#define BACKOFF_MS     1000
 #define BACKOFF_CAP_MS (10 * 60 * 1000)
 
 static struct {
@@ -130,8 +130,7 @@ const struct guest *guest_of(const struct job *job)
 
 static rc add_one(struct cx *cx, const struct mw_task *spec)
 {
-    static rc (*const run[])(struct cx *cx, struct job *job) = {
-        [MW_FIBER] = fiber_run};
+    static rc (*const run[])(struct cx * cx, struct job * job) = {[MW_FIBER] = fiber_run};
     struct guest *g;
 
     if ((size_t)spec->kind >= COUNT(run) || !spec->run)

@@ -9,6 +9,7 @@
 #include "secure/seal.h"
 #include "worker/providers/pool.h"
 #include "worker/run.h"
+#include "worker/timeline.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -313,6 +314,15 @@ static bool all_told(const struct pool *p)
     return p->running == 0 && acks == 0;
 }
 
+static void flush_timeline(struct cx *cx, struct pool *p)
+{
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 1000);
+    rc r = timeline_flush(cx, p->env.timeline);
+
+    if (r != OK)
+        log_fail(LOG_WARN, "timeline.cut_off", cx, r);
+}
+
 static rc pump_fiber(struct cx *cx, void *arg)
 {
     struct pool *p = arg;
@@ -342,6 +352,7 @@ static rc pump_fiber(struct cx *cx, void *arg)
         if (engine_wake(cx, p->env.engine, p->queues[i].name) != OK)
             break;
     }
+    flush_timeline(cx, p);
     p->ended = true;
     fiber_cancel_all();
     loop_stop();
@@ -503,6 +514,7 @@ static rc open_stores(struct cx *cx, struct pool *p)
     try(redis_new(cx, s->redis_url, &p->blocking));
     try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
     p->env.redis = p->redis;
+    p->env.timeline = timeline_new(p->env.db);
     p->env.engine = engine_new(p->redis, p->env.db);
     engine_name(p->env.engine, p->claimer);
     held_name(p->held, p->child, p->claimer);
@@ -595,6 +607,7 @@ void pool_close(struct pool *p)
     }
     free(p->queues);
     p->env.providers = provider_pool_free(p->env.providers);
+    p->env.timeline = timeline_free(p->env.timeline);
     p->env.engine = engine_free(p->env.engine);
     p->env.db = pg_free(p->env.db);
     p->blocking = redis_free(p->blocking);

@@ -64,6 +64,7 @@ struct job_run *run_free(struct job_run *run)
     free(run->result);
     free(run->error_code);
     free(run->error);
+    free(run->token);
     free(run->enqueued);
     free(run);
     return NULL;

@@ -26,6 +26,9 @@ struct job_run {
     struct job_end end;
     char *result;              /* of job_result */
     char *error_code, *error;  /* of job_fail; NULL: those of cx */
+    char *token;               /* of job_token */
+    int64_t told;              /* events of its timeline */
+    int64_t lines;             /* of them, log lines */
     struct job_new **enqueued; /* by job_enqueue, pushed after the commit */
     size_t nenqueued;
 };

@@ -38,6 +38,7 @@ struct worker_env {
     struct provider_pool *providers; /* worker/providers */
     struct mask *mask;               /* of results that are kept; in end_rules too */
     struct end_rules end_rules;
+    struct timeline *timeline; /* worker/timeline.h: what jobs tell */
 };
 struct worker_env *job_env(const struct job *job);
 
@@ -65,7 +66,15 @@ void job_result(struct job *job, const char *json);
 /* Fails with a code and a text of the task's own (both copied, the text may be longer than cx->err's):
  * what it returns decides as any other code. */
 rc job_fail(struct cx *cx, struct job *job, rc code, const char *word, const char *text);
-/* How far it is: JSON text. */
+
+/* The right to end this attempt, as text: "ID:generation.claim.snoozes". Whoever guards writes of his own with
+ * it, or ends the job in SQL (mw_complete), is refused once another attempt has the job. Lives as long
+ * as the job. */
+const char *job_token(struct job *job);
+/* How far it is: JSON text of at most 4096 bytes, the latest one of the attempt stays; what is none is
+ * refused, which the log tells. Does not park; written in batches, and lost sooner than that a job
+ * waits for it. On the loop's thread. */
 void job_progress(struct job *job, const char *json);
-/* One line of the attempt's log. */
+/* A line of the attempt's log, at most 1000 bytes of it; the newest 199 of an attempt stay. Secrets of
+ * history_mask are masked here, too. Does not park. On the loop's thread. */
 void job_log(struct job *job, enum log_level level, const char *fmt, ...) _printf_(3, 4);

@@ -133,6 +133,31 @@ rc jobs_get(struct cx *cx, struct request *q)
     return reply_job(cx, q, id);
 }
 
+rc jobs_events(struct cx *cx, struct request *q)
+{
+    char id[ID_LEN + 1], next[48];
+    struct job_event *e;
+    struct job_info j;
+    int limit;
+    size_t n;
+
+    try(request_param_id(cx, q, 0, "job", id));
+    try(request_limit(cx, q, &limit));
+    try(job_load(cx, q->hub->engine, id, q->who.tenant_id, &j));
+    try(timeline_list(cx, q->hub->engine, id, request_query(cx, q, "after"), (size_t)limit, &e,
+                      &n));
+    buf_puts(&q->out, "{\"data\":[");
+    for (size_t i = 0; i < n; i++) {
+        buf_puts(&q->out, i ? "," : "");
+        job_event_json(&e[i], &q->out);
+    }
+    if (n == (size_t)limit)
+        buf_printf(&q->out, "],\"next\":\"%s\"}", job_event_cursor(&e[n - 1], next));
+    else
+        buf_puts(&q->out, "],\"next\":null}");
+    return reply_json(cx, q, 200);
+}
+
 rc jobs_cancel(struct cx *cx, struct request *q)
 {
     char id[ID_LEN + 1];

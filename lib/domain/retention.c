@@ -22,12 +22,13 @@ rc retention_prune(struct cx *cx, struct pg *db, int64_t before_ms, int batch,
     c.jobs = pg_int(res, 0, 0);
     c.attempts = pg_int(res, 0, 1);
     try(prune(cx, db, &SQL_RETENTION_DEAD_LETTERS, before_ms, batch, &c.dead_letters));
+    try(prune(cx, db, &SQL_RETENTION_EVENTS, before_ms, batch, &c.events));
     try(prune(cx, db, &SQL_RETENTION_FIRINGS, before_ms, batch, &c.firings));
     try(prune(cx, db, &SQL_RETENTION_KEYS, before_ms, batch, &c.keys));
     try(prune(cx, db, &SQL_RETENTION_REQUESTS, before_ms, batch, &c.requests));
     try(prune(cx, db, &SQL_RETENTION_REFUSALS, before_ms, batch, &c.refusals));
     *ret = c;
-    *ret_more = c.jobs == batch || c.dead_letters == batch || c.firings == batch ||
-                c.keys == batch || c.requests == batch || c.refusals == batch;
+    *ret_more = c.jobs == batch || c.dead_letters == batch || c.events == batch ||
+                c.firings == batch || c.keys == batch || c.requests == batch || c.refusals == batch;
     return OK;
 }

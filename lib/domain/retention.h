@@ -1,4 +1,4 @@
-/* retention.h - what is old and over is deleted, a batch at a time: ended jobs and their attempts,
+/* retention.h - what is old and over is deleted, a batch at a time: ended jobs and their attempts, what jobs told,
  * replayed dead letters, schedule firings, idempotency keys, ended requests with their timelines,
  * refusals (security_events). Orders
  * and their timelines, the command history and the audit log stay. */
@@ -6,7 +6,7 @@
 #include "pg/pg.h"
 
 struct retention_counts {
-    int64_t jobs, attempts, dead_letters, firings, keys, requests, refusals;
+    int64_t jobs, attempts, dead_letters, events, firings, keys, requests, refusals;
 };
 /* Everything that ended before before_ms; idempotency keys never younger than 24 h. One batch of at
  * most `batch` rows a table; *ret_more when another call would find more. Parks. */

@@ -14,6 +14,12 @@ SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM attempts);
 DELETE FROM dead_letters
  WHERE id IN (SELECT id FROM dead_letters WHERE replayed_at < $1::timestamptz LIMIT $2::int);
 
+-- name: retention_events
+-- What jobs told: not longer than their rows, also of broker jobs, which have none.
+DELETE FROM job_events
+ WHERE (job_id, generation, attempt, slot) IN (SELECT job_id, generation, attempt, slot FROM job_events
+                                                WHERE at < $1::timestamptz ORDER BY at LIMIT $2::int);
+
 -- name: retention_firings
 DELETE FROM schedule_firings
  WHERE (schedule_id, due_at) IN (SELECT schedule_id, due_at FROM schedule_firings

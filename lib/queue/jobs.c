@@ -128,7 +128,6 @@ static void read_job(struct cx *cx, const struct pg_result *res, struct job_info
         {&j->unique_key, "unique_key"},
         {&j->tenant_id, "tenant_id"},
         {&j->trace, "trace"},
-        {&j->progress, "progress"},
         {&j->result, "result"},
         {&j->last_error, "last_error"},
         {&j->last_error_code, "last_error_code"},
@@ -204,6 +203,8 @@ rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_
             r = load_dead(cx, e, pg_text(dead, 0, 0), &j);
         try(r);
     }
+    if (e->db)
+        try(timeline_last(cx, e, j.id, JOB_EVENTS_SHOWN, &j.events, &j.nevents, &j.progress));
     *ret = j;
     return OK;
 }
@@ -277,6 +278,12 @@ void job_info_json(const struct job_info *j, struct buf *out)
         if (i)
             buf_putc(out, ',');
         put_attempt(out, &j->attempts[i]);
+    }
+    buf_puts(out, "],\"events\":[");
+    for (size_t i = 0; i < j->nevents; i++) {
+        if (i)
+            buf_putc(out, ',');
+        job_event_json(&j->events[i], out);
     }
     buf_puts(out, "]}");
 }

@@ -1,6 +1,8 @@
 /* jobs.h - a job as it is shown: GET /v1/jobs/{id}, `mihwar job show`. */
 #pragma once
-#include "queue/queue.h"
+#include "queue/timeline.h"
+
+#define JOB_EVENTS_SHOWN 20
 
 struct job_attempt {
     int generation, attempt;        /* attempt: the claim number */
@@ -23,6 +25,8 @@ struct job_info {
     const char *last_error_code, *last_error;
     struct job_attempt *attempts; /* oldest first */
     size_t nattempts;
+    struct job_event *events; /* the newest JOB_EVENTS_SHOWN, oldest of them first */
+    size_t nevents;
 };
 /* Texts are in cx's arena. A broker job is known while Redis has it, and as a dead letter;
  * NOT_FOUND afterwards. tenant_id NULL: of any tenant; otherwise a stranger's job is NOT_FOUND.

@@ -2,7 +2,8 @@
 
 -- name: job_get
 SELECT id, queue, task, args, state, live, generation, attempt, snoozes, max_attempts, priority, run_at, timeout_ms, unique_key,
-       subject, tenant_id, trace, cancel_requested, progress, result, last_error_code, last_error, created_at, finished_at,
+       subject, tenant_id, trace, cancel_requested, result_until,
+       CASE WHEN result_until <= now() THEN NULL ELSE result END AS result, last_error_code, last_error, created_at, finished_at,
        options
   FROM jobs WHERE id = $1::uuid AND ($2::uuid IS NULL OR tenant_id = $2);
 

@@ -46,6 +46,33 @@ START_TEST(jobs)
 }
 END_TEST
 
+/* As its worker writes it. */
+START_TEST(what_a_job_told)
+{
+    _cleanup_(freep) char *id = add_job("quiet");
+
+    AUTO(nothing) = CLI(&h, "job", "log", id, "--json");
+    ck_assert_str_eq(nothing.out, "[]\n");
+    pg_one(
+        DB,
+        "INSERT INTO job_events (job_id, generation, attempt, slot, seq, at, kind, level, body) "
+        "VALUES ('%s', 1, 1, 1, 1, '2026-01-05T10:11:12Z', 'log', 'warn', 'half of it'), "
+        "('%s', 1, 1, 0, 2, '2026-01-05T10:11:13Z', 'progress', NULL, '{\"done\":1}') RETURNING 1",
+        id, id);
+    AUTO(log) = CLI(&h, "job", "log", id, "--json");
+    cli_fields(cJSON_GetArrayItem(log.json, 0),
+               "at:s attempt:n seq:n level:s? text:s? progress:o? cursor:s");
+    AUTO(rest) = CLI(&h, "job", "log", id, "--after", "1.1.1", "--json");
+    ck_assert_int_eq(cJSON_GetArraySize(rest.json), 1);
+    done(CLI_WITH(&h, .expect = "job_log", "job", "log", id));
+    AUTO(show) = CLI(&h, "job", "show", id, "--json");
+    ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(show.json, "events")), 2);
+    ck_assert_ptr_nonnull(cJSON_GetObjectItem(cJSON_GetObjectItem(show.json, "progress"), "done"));
+    refused(CLI(&h, "job", "log", id, "--after", "x"), 1, "cursor");
+    done(CLI(&h, "job", "cancel", id));
+}
+END_TEST
+
 static int ready_in_quiet(void)
 {
     AUTO(c) = CLI(&h, "queue", "ls", "--json");
@@ -192,9 +219,8 @@ END_TEST
 size_t work_tests(struct e2e_row *rows)
 {
     const struct e2e_row own[] = {
-        {"jobs", jobs},
-        {"queues", queues},
-        {"dead letters", dead_letters},
+        {"jobs", jobs},           {"what_a_job_told", what_a_job_told},
+        {"queues", queues},       {"dead letters", dead_letters},
         {"schedules", schedules},
     };
 

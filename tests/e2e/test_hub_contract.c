@@ -138,6 +138,8 @@ static const struct {
     {"POST", "/v1/jobs", "/v1/jobs", "[{\"task\":\"mihwar.noop\",\"durable\":false}]", 201, 0},
     {"GET", "/v1/jobs/{id}", "/v1/jobs/$J", NULL, 200, 0},
     {"GET", "/v1/jobs/{id}", "/v1/jobs/$X", NULL, 200, 0},
+    {"GET", "/v1/jobs/{id}/events", "/v1/jobs/$J/events", NULL, 200, 0},
+    {"GET", "/v1/jobs/{id}/events", "/v1/jobs/$J/events?after=1", NULL, 422, 0},
     {"POST", "/v1/jobs/{id}/cancel", "/v1/jobs/$S/cancel", NULL, 200, 0},
     {"POST", "/v1/jobs/{id}/retry", "/v1/jobs/$S/retry", NULL, 200, 0},
     {"GET", "/v1/queues", "/v1/queues", NULL, 200, true},
@@ -271,7 +273,7 @@ static void make_things(void)
     snprintf(package, sizeof package, "%s", house_package(&h, "60", NULL));
     snprintf(order, sizeof order, "%s", house_order(&h, package, "contract", ",\"quantity\":2"));
     _cleanup_(web_reply_release) struct web_reply j =
-        house_post(&h, "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"a\":1}}");
+        house_post(&h, "/v1/jobs", "{\"task\":\"mihwar.sleep\",\"args\":{\"steps\":1}}");
     snprintf(job, sizeof job, "%s", web_text(&j, "id"));
     _cleanup_(web_reply_release) struct web_reply d = house_post(
         &h, "/v1/jobs", "{\"task\":\"mihwar.echo\",\"args\":{\"fail\":\"invalid_field\"}}");

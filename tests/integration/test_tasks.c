@@ -18,20 +18,25 @@ static const char *of_job(const struct bench *b, char c, const char *what)
 /* outcome:code of every attempt, in order. */
 static const char *attempts(const struct bench *b, char c)
 {
-    return pg_one(b->url,
-                  "SELECT coalesce(string_agg(outcome || coalesce(':' || error_code, ''), ' ' ORDER BY "
-                  "attempt), '') FROM job_attempts WHERE job_id = '%s'",
-                  qid(c));
+    return pg_one(
+        b->url,
+        "SELECT coalesce(string_agg(outcome || coalesce(':' || error_code, ''), ' ' ORDER BY "
+        "attempt), '') FROM job_attempts WHERE job_id = '%s'",
+        qid(c));
 }
 
 START_TEST(a_plug_in_runs)
 {
     struct bench b = new_bench();
     struct job_new j[] = {
-        job('a', "plug.greet", "{\"n\": 1}"),          job('b', "plug.fragile", NULL),
-        job('c', "plug.fragile", "{\"never\": true}"), job('d', "plug.later", NULL),
-        job('e', "plug.mother", NULL),                 job('f', "plug.nap", NULL),
-        job('0', "plug.fragile", "\"silent\""),        job('1', "plug.fragile", "\"nonsense\""),
+        job('a', "plug.greet", "{\"n\": 1}"),
+        job('b', "plug.fragile", NULL),
+        job('c', "plug.fragile", "{\"never\": true}"),
+        job('d', "plug.later", NULL),
+        job('e', "plug.mother", NULL),
+        job('f', "plug.nap", NULL),
+        job('0', "plug.fragile", "\"silent\""),
+        job('1', "plug.fragile", "\"nonsense\""),
     };
 
     START_ON(&b, Q, "--load", plug("tests/integration/plug/libplug.so"));
@@ -52,10 +57,12 @@ START_TEST(a_plug_in_runs)
     ck_assert_str_eq(attempts(&b, '0'), "retry:task_failed dead:task_failed");
     ck_assert_str_eq(attempts(&b, '1'), "dead:bad_json");
     /* Of the mother's two attempts one left a child. */
-    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE args ->> 'from' = 'mother' AND state "
-                              "= 'completed'") == 1,
+    ck_wait(pg_one_int(b.url,
+                       "SELECT count(*) FROM jobs WHERE args ->> 'from' = 'mother' AND state "
+                       "= 'completed'") == 1,
             10000);
-    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE args ->> 'from' = 'mother'"), 1);
+    ck_assert_int_eq(
+        pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE args ->> 'from' = 'mother'"), 1);
     ck_assert(said(&b, "line=\"attempt 1 of 5\""));
     stop_worker(&b);
 }
@@ -68,8 +75,8 @@ static char *refused(int status, const char *option, const char *value)
     const char *env[] = {"MIHWAR_DATABASE_URL=postgresql:///x", NULL};
     char *err = NULL;
 
-    ck_assert_int_eq(proc_run(&(struct proc_opts){.name = "refused", .argv = argv, .env = env}, NULL,
-                              20000, NULL, &err),
+    ck_assert_int_eq(proc_run(&(struct proc_opts){.name = "refused", .argv = argv, .env = env},
+                              NULL, 20000, NULL, &err),
                      status);
     return err;
 }
@@ -81,11 +88,10 @@ START_TEST(what_is_no_plug_in_is_refused)
     _cleanup_(freep) char *old = refused(2, "--load", plug("tests/integration/plug/libold.so"));
     _cleanup_(freep) char *none = refused(2, "--load", "/nowhere.so");
     _cleanup_(freep) char *other = refused(2, "--load", "libz.so.1");
-    _cleanup_(freep) char *again =
-        refused(2, twice, twice);
+    _cleanup_(freep) char *again = refused(2, twice, twice);
 
-    ck_assert_msg(strstr(old, "was compiled for version 2 of the interface, this worker has 1"), "%s",
-                  old);
+    ck_assert_msg(strstr(old, "was compiled for version 2 of the interface, this worker has 1"),
+                  "%s", old);
     ck_assert_msg(strstr(none, "/nowhere.so"), "%s", none);
     ck_assert_msg(strstr(other, "libz.so.1"), "%s", other);
     ck_assert_msg(strstr(again, "two tasks of the name plug.greet"), "%s", again);

@@ -77,6 +77,34 @@ START_TEST(it_refuses_what_is_no_pointer)
 }
 END_TEST
 
+static const struct {
+    const char *title, *in, *want;
+} lines[] = {
+    {"nothing in it", "all is well", NULL},
+    {"behind =", "pin=1234 ok", "pin=*** ok"},
+    {"behind a colon", "the pin: 1234, ok", "the pin: ***, ok"},
+    {"in capitals", "PIN=1", "PIN=***"},
+    {"in JSON", "{\"pin\":\"12\\\"34\",\"a\":1}", "{\"pin\":***,\"a\":1}"},
+    {"in a query", "?a=1&psk=x&b=2", "?a=1&psk=***&b=2"},
+    {"in quotes", "psk = 'a b' c", "psk = *** c"},
+    {"part of a word", "spin=1 pin_code=2", NULL},
+    {"two of them", "pin=1 psk=2", "pin=*** psk=***"},
+    {"no value", "pin=", NULL},
+};
+
+START_TEST(it_masks_lines)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("mask");
+    struct mask *m;
+
+    ck_ok(mask_new(&cx, "/pin,/wifi/*/psk,/*", &m));
+    _cleanup_(freep) char *out = mask_line(m, lines[_i].in);
+    ck_assert_msg(str_eq(out, lines[_i].want), "case: %s: %s", lines[_i].title,
+                  out ? out : "(nothing)");
+    mask_free(m);
+}
+END_TEST
+
 START_TEST(it_takes_64_pointers_and_no_more)
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("mask");
@@ -111,4 +139,5 @@ END_TEST
 
 UNIT(mask, {"masks", it_masks, COUNT(cases)},
      {"no pointer", it_refuses_what_is_no_pointer, COUNT(wrong)},
-     {"64", it_takes_64_pointers_and_no_more, 0}, {"no json", it_refuses_what_is_no_json, 0})
+     {"lines", it_masks_lines, COUNT(lines)}, {"64", it_takes_64_pointers_and_no_more, 0},
+     {"no json", it_refuses_what_is_no_json, 0})

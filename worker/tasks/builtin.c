@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "rt/fiber.h"
+#include <inttypes.h>
 #include <stdlib.h>
 
 static rc noop(struct cx *cx, struct job *job)
@@ -30,14 +31,25 @@ static rc echo(struct cx *cx, struct job *job)
     return OK;
 }
 
+/* {"ms": 5000, "steps": 10}: with steps it tells after each of them. */
 static rc nap(struct cx *cx, struct job *job)
 {
     cJSON *args;
-    int64_t ms = 0;
+    int64_t ms = 0, steps = 0;
 
     try(json_parse(cx, job->args, job->args_len, JOB_ARGS_MAX, &args));
     try(json_int_opt(cx, args, "ms", 0, 24 * 3600 * 1000, &ms));
-    return fiber_sleep(cx, ms);
+    try(json_int_opt(cx, args, "steps", 0, 100000, &steps));
+    if (steps == 0)
+        return fiber_sleep(cx, ms);
+    for (int64_t i = 1; i <= steps; i++) {
+        try(fiber_sleep(cx, ms / steps));
+        job_log(job, LOG_INFO, "step %" PRId64 " of %" PRId64, i, steps);
+        _cleanup_(freep) char *progress =
+            xasprintf("{\"done\":%" PRId64 ",\"of\":%" PRId64 "}", i, steps);
+        job_progress(job, progress);
+    }
+    return OK;
 }
 
 struct task task_noop = {

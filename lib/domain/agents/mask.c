@@ -3,8 +3,10 @@
 #include "domain/agents/mask.h"
 #include "base/buf.h"
 #include "base/text.h"
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define STARS    "***"
 #define SEGMENTS 32
@@ -218,4 +220,63 @@ rc mask_text(struct cx *cx, const struct mask *m, const char *json, const char *
         *ret = arena_strdup(&cx->arena, buf_str(&w.out));
     buf_release(&w.out);
     return fits ? OK : fail(cx, BUFFER_FULL, "the masked text does not fit");
+}
+
+/* ---------------------------------------------------------------- a line */
+
+/* Does a name that is to be masked stand here, with a value behind it? Where the value begins, or NULL. */
+static const char *value_at(const struct mask *m, const char *s)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        const char *name = m->p[i].segment[m->p[i].n - 1];
+        size_t n = strlen(name);
+        if (name == any || n == 0 || strncasecmp(s, name, n) != 0)
+            continue;
+        const char *v = s + n;
+        v = blanks(v + (*v == '"' || *v == '\''));
+        if (*v != '=' && *v != ':')
+            continue;
+        return blanks(v + 1);
+    }
+    return NULL;
+}
+
+static const char *behind_value(const char *v)
+{
+    if (*v == '"' || *v == '\'') {
+        const char *end = v + 1;
+        while (*end && *end != *v)
+            end += *end == '\\' && end[1] ? 2 : 1;
+        return end + (*end != 0);
+    }
+    return v + strcspn(v, " \t\r\n,;&)}]");
+}
+
+static bool in_word(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;
+}
+
+char *mask_line(const struct mask *m, const char *line)
+{
+    struct buf out = BUF(TEXT_MAX);
+    bool masked = false;
+
+    if (!m || m->n == 0)
+        return NULL;
+    for (const char *s = line; *s;) {
+        const char *v = s == line || !in_word(s[-1]) ? value_at(m, s) : NULL;
+        if (!v || !*v) {
+            buf_putc(&out, *s++);
+            continue;
+        }
+        buf_append(&out, s, (size_t)(v - s));
+        buf_puts(&out, STARS);
+        s = behind_value(v);
+        masked = true;
+    }
+    if (masked)
+        return buf_take(&out);
+    buf_release(&out);
+    return NULL;
 }

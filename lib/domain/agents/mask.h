@@ -20,3 +20,6 @@ struct mask *mask_free(struct mask *m); /* NULL is fine; returns NULL */
 /* json is JSON text; *ret is NULL when nothing of it was to be masked (m may be NULL), else the masked text in
  * cx's arena. Errors as of json_parse. Does not park. */
 rc mask_text(struct cx *cx, const struct mask *m, const char *json, const char **ret);
+/* A line of any text: what follows the last name of a pointer behind '=' or ':' ("pin=1234", "pin: 1234",
+ * {"pin":"1234"}) becomes "***". NULL when nothing of it was to be masked (m may be NULL); the caller frees. */
+char *mask_line(const struct mask *m, const char *line);

@@ -58,7 +58,11 @@ static int nap(struct mw_job *job)
 
 static const struct mw_task tasks[] = {
     {.name = "plug.greet", .run = greet},
-    {.name = "plug.fragile", .run = fragile, .backoff_ms = 10, .backoff_cap_ms = 10, .max_attempts = 2},
+    {.name = "plug.fragile",
+     .run = fragile,
+     .backoff_ms = 10,
+     .backoff_cap_ms = 10,
+     .max_attempts = 2},
     {.name = "plug.later", .run = later},
     {.name = "plug.mother", .run = mother, .backoff_ms = 10, .backoff_cap_ms = 10},
     {.name = "plug.nap", .run = nap, .timeout_ms = 300, .max_attempts = 1},
