@@ -49,7 +49,7 @@ END_TEST
 /* As its worker writes it. */
 START_TEST(what_a_job_told)
 {
-    _cleanup_(freep) char *id = add_job("quiet");
+    _cleanup_(freep) char *id = add_job("told");
 
     AUTO(nothing) = CLI(&h, "job", "log", id, "--json");
     ck_assert_str_eq(nothing.out, "[]\n");
@@ -219,9 +219,11 @@ END_TEST
 size_t work_tests(struct e2e_row *rows)
 {
     const struct e2e_row own[] = {
-        {"jobs", jobs},           {"what_a_job_told", what_a_job_told},
-        {"queues", queues},       {"dead letters", dead_letters},
+        {"jobs", jobs},
+        {"queues", queues},
+        {"dead letters", dead_letters},
         {"schedules", schedules},
+        {"what a job told", what_a_job_told},
     };
 
     memcpy(rows, own, sizeof own);
