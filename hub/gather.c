@@ -1,17 +1,11 @@
-/* gather.c - a list that fills while a batch commits.
+/* gather.c - rows of a kind in a batcher (rt/batcher.h).
  *
- *   idle --first row--> committing --rows meanwhile--> committing (the list, 256 at most) ...
- *    ^-------------------------------- list empty -----------------------------------------'
- *
- * Each batch is a fiber of its own, so that its memory ends with it. A row has two owners, the
- * request that waits and the batch that carries it; the last one frees it. The push to Redis
- * happens after the callers were answered and the next batch was started: a slow Redis delays
- * nobody, and a push that fails is the reconciler's. */
+ * The push to Redis happens after the callers were answered and the next batch was started: a slow
+ * Redis delays nobody, and a push that fails is the reconciler's. */
 #include "hub/gather.h"
 #include "base/id.h"
 #include "base/log.h"
-#include "rt/fiber.h"
-#include <assert.h>
+#include "rt/batcher.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,14 +16,9 @@
 #define PUSHES_MAX  16 /* at once: while Redis is away they take their time */
 
 struct waiting {
-    struct waiting *next;
-    int owners;
-    struct arena arena;   /* the texts of `row` */
-    void *row;            /* the kind's */
-    struct fiber *waiter; /* NULL: gave up, or answered */
-    bool done;
-    rc result;
-    struct err err;
+    struct batch_item item;
+    struct arena arena; /* the texts of `row` */
+    void *row;          /* the kind's */
     enum gathered outcome;
     char id[ID_LEN + 1];
     struct buf json;
@@ -38,33 +27,9 @@ struct waiting {
 struct gather {
     struct hub *hub;
     const struct gather_kind *kind;
-    struct waiting *head, **tail;
-    size_t nwaiting;   /* rows in the list */
-    size_t committing; /* batches before their commit's end */
-    size_t batches;    /* under way, pushes included */
+    struct batcher *batcher;
     size_t pushing;
-    bool starting; /* one was spawned and has not taken its rows yet */
-    bool stopped;
 };
-
-struct gather *gather_new(struct hub *hub, const struct gather_kind *kind)
-{
-    struct gather *g = xcalloc(1, sizeof *g);
-
-    g->hub = hub;
-    g->kind = kind;
-    g->tail = &g->head;
-    return g;
-}
-
-struct gather *gather_free(struct gather *g)
-{
-    if (g) {
-        assert(!g->head && g->batches == 0);
-        free(g);
-    }
-    return NULL;
-}
 
 /* ------------------------------------------------------------------ a row */
 
@@ -72,17 +37,16 @@ static struct waiting *waiting_new(const struct gather_kind *kind, const void *g
 {
     struct waiting *w = xcalloc(1, sizeof *w);
 
-    w->owners = 2;
     w->json = BUF(kind->max);
     w->row = xcalloc(1, kind->row_size);
     kind->take(&w->arena, w->row, given);
     return w;
 }
 
-static void waiting_leave(struct waiting *w)
+static void waiting_free(struct batch_item *item)
 {
-    if (--w->owners > 0)
-        return;
+    struct waiting *w = (struct waiting *)item;
+
     arena_release(&w->arena);
     buf_release(&w->json);
     free(w->row);
@@ -100,31 +64,26 @@ static rc in_doubt(struct cx *cx, const struct gather *g, rc r)
 /* The outcome, rendered while the batch's memory still lives. */
 static void finish(struct cx *cx, const struct gather *g, struct waiting *w, rc batch)
 {
+    struct err err = cx->err;
     rc r = batch;
 
     if (r == OK) {
-        w->outcome = g->kind->outcome(cx, w->row, &w->err, w->id, &w->json);
-        r = w->outcome == GATHERED_REFUSED ? w->err.code : OK;
+        w->outcome = g->kind->outcome(cx, w->row, &err, w->id, &w->json);
+        r = w->outcome == GATHERED_REFUSED ? err.code : OK;
     }
-    if (r == OK && !buf_ok(&w->json))
+    if (r == OK && !buf_ok(&w->json)) {
         r = fail(cx, BUFFER_FULL, "the %s was accepted and does not fit into the answer",
                  g->kind->noun);
+        err = cx->err;
+    }
     if (r == E_DEADLINE || r == E_CANCELLED || r == E_STORE_DOUBT) {
         r = in_doubt(cx, g, r);
-        w->err = cx->err;
-    } else if (r != OK && w->err.code != r) {
-        w->err = cx->err;
+        err = cx->err;
     }
-    w->result = r;
-    w->done = true;
-    if (w->waiter)
-        fiber_wake(w->waiter);
-    w->waiter = NULL;
+    batch_done(&w->item, r, &err);
 }
 
 /* ------------------------------------------------------------------ a batch */
-
-static void start_if_worth(struct gather *g);
 
 /* The callers have their answers: what is not pushed now is found by the reconciler. */
 static void push(struct cx *cx, struct gather *g, void **rows, size_t n)
@@ -145,112 +104,77 @@ static void push(struct cx *cx, struct gather *g, void **rows, size_t n)
              kv_int("rows", (int64_t)n));
 }
 
-static size_t take_rows(struct gather *g, struct waiting **all, void **rows)
-{
-    size_t n = 0;
-
-    g->starting = false;
-    for (; g->head && n < BATCH_MAX; n++) {
-        all[n] = g->head;
-        rows[n] = g->head->row;
-        g->head = g->head->next;
-    }
-    g->nwaiting -= n;
-    if (!g->head)
-        g->tail = &g->head;
-    return n;
-}
-
-static rc run_batch(struct cx *cx, void *arg)
+static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item **items, size_t n)
 {
     struct gather *g = arg;
-    struct waiting **all = arena_alloc(&cx->arena, BATCH_MAX * sizeof(void *));
-    void **rows = arena_alloc(&cx->arena, BATCH_MAX * sizeof(void *));
-    size_t n = take_rows(g, all, rows), made = 0;
-    rc r;
+    void **rows = arena_alloc(&cx->arena, n * sizeof *rows);
+    size_t made = 0;
 
-    start_if_worth(g);
-    r = g->kind->insert(cx, g->hub->db, rows, n);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = ((struct waiting *)items[i])->row;
+    rc r = g->kind->insert(cx, g->hub->db, rows, n);
     metric_add(g->hub->metrics, g->kind->batches, 1);
     metric_add(g->hub->metrics, g->kind->rows, (int64_t)n);
     for (size_t i = 0; i < n; i++)
-        finish(cx, g, all[i], r);
-    g->committing--;
-    start_if_worth(g);
+        finish(cx, g, (struct waiting *)items[i], r);
+    batch_on_its_way_back(b);
 
     for (size_t i = 0; i < n; i++) {
-        if (all[i]->outcome == GATHERED_CREATED)
-            rows[made++] = all[i]->row;
+        struct waiting *w = (struct waiting *)items[i];
+        if (w->outcome == GATHERED_CREATED)
+            rows[made++] = w->row;
     }
     if (made)
         push(cx, g, rows, made);
-    for (size_t i = 0; i < n; i++)
-        waiting_leave(all[i]);
-    g->batches--;
-    return OK;
 }
 
-/* A batch that was spawned takes its rows when it runs: those that arrive in the same turn of the
- * loop ride along. */
-static void start_if_worth(struct gather *g)
+struct gather *gather_new(struct hub *hub, const struct gather_kind *kind)
 {
-    if (g->stopped || g->nwaiting == 0 || g->starting || g->committing >= COMMITS_MAX ||
-        (g->committing > 0 && g->nwaiting < BATCH_WORTH))
-        return;
-    g->starting = true;
-    g->committing++;
-    g->batches++;
-    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = g->kind->name, .timeout_ms = BATCH_MS},
-                             run_batch, g));
+    struct gather *g = xcalloc(1, sizeof *g);
+
+    g->hub = hub;
+    g->kind = kind;
+    g->batcher = batcher_new(&(struct batcher_opts){.name = kind->name,
+                                                    .max = BATCH_MAX,
+                                                    .at_once = COMMITS_MAX,
+                                                    .worth = BATCH_WORTH,
+                                                    .timeout_ms = BATCH_MS,
+                                                    .carry = carry,
+                                                    .free_item = waiting_free,
+                                                    .arg = g});
+    return g;
 }
 
-static rc ended(struct cx *cx, const struct gather *g)
+struct gather *gather_free(struct gather *g)
 {
-    return fail(cx, OVERLOADED, "this process ends; the %s was not accepted", g->kind->noun);
+    if (g) {
+        batcher_free(g->batcher);
+        free(g);
+    }
+    return NULL;
 }
 
 void gather_stop(struct cx *cx, struct gather *g)
 {
-    g->stopped = true;
-    while (g->head) {
-        struct waiting *w = g->head;
-        g->head = w->next;
-        finish(cx, g, w, ended(cx, g));
-        waiting_leave(w);
-    }
-    g->tail = &g->head;
-    g->nwaiting = 0;
+    rc why = fail(cx, OVERLOADED, "this process ends; the %s was not accepted", g->kind->noun);
+
+    batcher_stop(cx, g->batcher, why);
 }
 
 rc gather_row(struct cx *cx, struct gather *g, const void *row, bool *ret_replayed, char *ret_id,
               struct buf *out)
 {
-    struct waiting *w;
-    rc r = OK;
+    struct waiting *w = waiting_new(g->kind, row);
+    bool left;
+    rc r = batch_wait(cx, g->batcher, &w->item, &left);
 
-    if (g->stopped)
-        return ended(cx, g);
-    w = waiting_new(g->kind, row);
-    *g->tail = w;
-    g->tail = &w->next;
-    g->nwaiting++;
-    w->waiter = cx->fiber;
-    start_if_worth(g);
-    while (!w->done && r == OK)
-        r = fiber_park(cx);
-    if (!w->done) {
-        w->waiter = NULL;
-        waiting_leave(w);
-        return in_doubt(cx, g, r == E_CANCELLED ? E_STORE_DOUBT : r);
-    }
-    r = w->result;
-    if (r != OK) {
-        cx->err = w->err;
-    } else {
+    if (left) {
+        r = in_doubt(cx, g, r == E_CANCELLED ? E_STORE_DOUBT : r);
+    } else if (r == OK) {
         *ret_replayed = w->outcome == GATHERED_REPLAYED;
         memcpy(ret_id, w->id, ID_LEN + 1);
         buf_append(out, w->json.p, w->json.len);
     }
-    waiting_leave(w);
+    batch_leave(g->batcher, &w->item);
     return r;
 }

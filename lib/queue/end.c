@@ -24,7 +24,7 @@ const char *job_outcome_word(enum job_outcome o)
     return words[o];
 }
 
-static const char *state_after(const struct job_end *end, int64_t now_ms)
+const char *end_state_after(const struct job_end *end, int64_t now_ms)
 {
     switch (end->outcome) {
     case JOB_RETRY:
@@ -62,7 +62,7 @@ static void end_args(struct end_call *c, const struct job *j, const struct job_e
         pg_i(j->lease.claim),
         pg_i(j->lease.snoozes + (end->outcome == JOB_SNOOZED)),
         pg_s(job_outcome_word(end->outcome)),
-        pg_s(state_after(end, clock_ms())),
+        pg_s(end_state_after(end, clock_ms())),
         pg_t(later ? MAX(end->run_at_ms, 1) : 0),
         pg_s(end->error_code),
         pg_s(c->error),
@@ -124,6 +124,11 @@ rc engine_end_tx(struct cx *cx, struct pg_tx *tx, const struct job *j, const str
 }
 
 rc engine_end(struct cx *cx, struct engine *e, const struct job *j, const struct job_end *end)
+{
+    return ends_may_gather(j, end) ? ends_gather(cx, e, j, end) : end_alone(cx, e, j, end);
+}
+
+rc end_alone(struct cx *cx, struct engine *e, const struct job *j, const struct job_end *end)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     struct pg *db = engine_db(e);

@@ -1,6 +1,7 @@
 /* engine.c - the stores of one process, and how a script is called with them. */
 #include "base/text.h"
 #include "queue/internal.h"
+#include "rt/batcher.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct engine *engine_free(struct engine *e)
     for (size_t i = 0; i < e->nqueues; i++)
         free(e->queues[i]);
     free(e->queues);
+    batcher_free(e->ends);
     free(e);
     return NULL;
 }

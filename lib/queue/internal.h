@@ -9,9 +9,10 @@ struct engine {
     struct pg *db;              /* NULL: broker jobs only */
     struct queue_keys **queues; /* every queue this process met; never freed before the engine */
     size_t nqueues;
-    int64_t epoch;       /* the highest one seen; -1: not asked yet */
-    int64_t test_now_ms; /* 0: Redis TIME */
-    char name[64];       /* of this claimer; "": it leaves no note */
+    int64_t epoch;        /* the highest one seen; -1: not asked yet */
+    int64_t test_now_ms;  /* 0: Redis TIME */
+    struct batcher *ends; /* of attempts, in great numbers: ends.c */
+    char name[64];        /* of this claimer; "": it leaves no note */
 };
 
 #define QUEUES_MAX 1024 /* a name costs a kilobyte and is never forgotten */
@@ -68,6 +69,16 @@ int64_t reply_int(const redisReply *r, size_t i);
  * so does each NUL. The caller frees. */
 char *text_cleaned(const char *s, size_t n);
 bool reply_has(const redisReply *r, size_t n); /* an array of at least n elements */
+
+/* Ends of attempts that nothing else rides along with: gathered, a statement for all that came
+ * while the last one was under way. Only for those that may be (ends_may_gather). Parks. */
+bool ends_may_gather(const struct job *j, const struct job_end *end);
+rc ends_gather(struct cx *cx, struct engine *e, const struct job *j,
+               const struct job_end *end) MW_PARKS;
+/* One by one, as a statement of its own. Parks. */
+rc end_alone(struct cx *cx, struct engine *e, const struct job *j,
+             const struct job_end *end) MW_PARKS;
+const char *end_state_after(const struct job_end *end, int64_t now_ms);
 
 /* What is pushed: a job as it stands in PostgreSQL, or a new one. */
 struct push_row {

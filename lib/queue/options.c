@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include <cjson/cJSON.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,7 +94,7 @@ static bool read_int(const cJSON *o, const char *name, int64_t *ret)
     if (!v)
         return true;
     if (!cJSON_IsNumber(v) || v->valuedouble < 0 || v->valuedouble > 9e15 ||
-        v->valuedouble != floor(v->valuedouble))
+        (double)(int64_t)v->valuedouble != v->valuedouble)
         return false;
     *ret = (int64_t)v->valuedouble;
     return true;

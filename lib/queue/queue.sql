@@ -51,6 +51,26 @@ dead AS (
       FROM ended e WHERE $6::text = 'dead')
 SELECT count(*) FROM ended;
 
+-- name: job_end_many
+-- The ends of many attempts, none of them a death (those write more). Answers with those that were taken; an attempt that is
+-- not among them is stale. Arrays as the parameters of job_end.
+WITH ends AS (
+    SELECT * FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::integer[], $5::text[], $6::text[], $7::timestamptz[],
+                         $8::text[], $9::text[], $10::json[], $11::text[], $12::timestamptz[])
+           AS n (id, generation, claim, snoozes, outcome, state, run_at, error_code, error, result, worker, started_at)),
+ended AS (
+    UPDATE jobs j SET state = n.state, attempt = n.claim, snoozes = n.snoozes, run_at = coalesce(n.run_at, j.run_at),
+           finished_at = CASE WHEN n.state IN ('ready', 'scheduled') THEN NULL ELSE now() END,
+           last_error_code = coalesce(n.error_code, j.last_error_code), last_error = coalesce(n.error, j.last_error),
+           result = coalesce(n.result, j.result), updated_at = now()
+      FROM ends n
+     WHERE j.id = n.id AND j.generation = n.generation AND j.attempt < n.claim AND j.live
+    RETURNING j.id, j.generation, j.attempt)
+INSERT INTO job_attempts (job_id, generation, attempt, outcome, error_code, error, worker, started_at)
+SELECT n.id, n.generation, n.claim, n.outcome, n.error_code, n.error, n.worker, n.started_at
+  FROM ended e JOIN ends n ON n.id = e.id AND n.generation = e.generation AND n.claim = e.attempt
+RETURNING job_id, attempt;
+
 -- name: job_fence
 -- Is this still the attempt that may write? The row is held until the end of the transaction.
 SELECT 1 FROM jobs WHERE id = $1::uuid AND generation = $2::integer AND attempt < $3::integer AND live FOR UPDATE;

@@ -462,6 +462,63 @@ QTEST(a_dead_broker_job_comes_back_too, true)
     return OK;
 }
 
+/* ---------------------------------------------------------------- many ends at once */
+
+struct one_end {
+    struct qtest *t;
+    struct job job;
+    struct job_end end;
+    rc want;
+};
+
+static rc end_one(struct cx *cx, void *arg)
+{
+    const struct one_end *o = arg;
+
+    return engine_end(cx, o->t->e, &o->job, &o->end);
+}
+
+/* One statement carries them; the stale one and the one whose result is no JSON hear of it alone. */
+QTEST(ends_that_come_together, true)
+{
+    struct one_end all[] = {
+        {t, .end = {.outcome = JOB_COMPLETED, .result = "{\"n\":1}"}, .want = OK},
+        {t, .end = {.outcome = JOB_RETRY, .run_at_ms = T0, .error_code = "os", .error = "no disk"},
+         .want = OK},
+        {t, .end = {.outcome = JOB_COMPLETED, .result = "no JSON"}, .want = E_PG},
+        {t, .end = {.outcome = JOB_COMPLETED}, .want = E_STALE_ATTEMPT},
+        {t, .end = {.outcome = JOB_CANCELLED}, .want = OK},
+        {t, .end = {.outcome = JOB_SNOOZED, .run_at_ms = T0}, .want = OK},
+    };
+    static const char *const rows[] = {"completed/1.1.0", "ready/1.1.0",     "ready/1.0.0",
+                                       "completed/1.1.0", "cancelled/1.1.0", "ready/1.1.1"};
+    struct fiber *f[COUNT(all)];
+
+    for (size_t i = 0; i < COUNT(all); i++)
+        qenqueue(cx, t, qjob((char)('a' + (int)i), true));
+    for (size_t i = 0; i < COUNT(all); i++) {
+        struct claim_result c = qclaim(cx, t, 1);
+        all[i].job = qonly(c);
+    }
+    ck_ok(engine_end(cx, t->e, &all[3].job, &(struct job_end){.outcome = JOB_COMPLETED}));
+    for (size_t i = 0; i < COUNT(all); i++)
+        f[i] = fiber_spawn(&(struct fiber_opts){.name = "end"}, end_one, &all[i]);
+    for (size_t i = 0; i < COUNT(all); i++) {
+        rc r;
+        ck_ok(fiber_join(cx, f[i], &r));
+        ck_assert_msg(r == all[i].want, "end %zu: %s", i, error_info(r)->code);
+        ck_row((char)('a' + (int)i), rows[i]);
+        job_release(&all[i].job);
+    }
+    ck_assert_str_eq(pg_one(t->database_url,
+                            "SELECT string_agg(outcome || coalesce(error_code, ''), ' ' ORDER BY "
+                            "job_id) FROM job_attempts"),
+                     "completed retryos completed cancelled snoozed");
+    ck_assert_str_eq(pg_one(t->database_url, "SELECT result FROM jobs WHERE id = '%s'", qid('a')),
+                     "{\"n\":1}");
+    return OK;
+}
+
 /* ---------------------------------------------------------------- options */
 
 static const struct job_options limited = {
@@ -568,6 +625,7 @@ static Suite *suite(void)
     tcase_add_test(tc, dead_letters_are_grouped_listed_dropped);
     tcase_add_test(tc, dead_letters_are_replayed);
     tcase_add_test(tc, a_dead_broker_job_comes_back_too);
+    tcase_add_test(tc, ends_that_come_together);
     tcase_add_test(tc, options_survive_the_dead_letters);
     tcase_add_test(tc, a_job_is_shown);
     suite_add_tcase(s, tc);
