@@ -46,7 +46,7 @@ static bool number(char **p, char end, int64_t max, int64_t *ret)
     if (!isdigit((unsigned char)*s))
         return false;
     for (; isdigit((unsigned char)*s); s++) {
-        if (n > max / 10)
+        if (n > (max - (*s - '0')) / 10)
             return false;
         n = n * 10 + (*s - '0');
     }
