@@ -14,9 +14,10 @@ struct slot {
 struct held {
     int children;
     size_t slots, bytes;
-    char names[64][64];
-    size_t next[64]; /* of each child: where the search for a free slot begins; only the child reads
-                        it */
+    char names[HELD_CHILDREN][64];
+    char queues[HELD_CHILDREN][HELD_QUEUES_MAX + 1];
+    size_t used[HELD_CHILDREN]; /* slots that a child may use */
+    size_t next[HELD_CHILDREN]; /* where its search for a free slot begins; only the child reads it */
     struct slot all[];
 };
 
@@ -47,9 +48,18 @@ static struct slot *slot_at(struct held *h, int child, size_t i)
     return &h->all[(size_t)child * h->slots + i];
 }
 
-void held_name(struct held *h, int child, const char *name)
+void held_name(struct held *h, int child, const char *name, size_t slots, const char *queues)
 {
+    assert(slots <= h->slots);
+    h->used[child] = slots;
+    h->next[child] = 0;
+    snprintf(h->queues[child], sizeof h->queues[child], "%s", queues);
     snprintf(h->names[child], sizeof h->names[child], "%s", name);
+}
+
+const char *held_queues_of(const struct held *h, int child)
+{
+    return h->queues[child];
 }
 
 const char *held_name_of(const struct held *h, int child)
@@ -61,14 +71,14 @@ size_t held_put(struct held *h, int child, size_t queue, const struct lease *l)
 {
     size_t i = h->next[child];
 
-    for (size_t tried = 0;; tried++, i = (i + 1) % h->slots) {
+    for (size_t tried = 0;; tried++, i = (i + 1) % h->used[child]) {
         struct slot *s = slot_at(h, child, i);
-        assert(tried < h->slots);
+        assert(tried < h->used[child]);
         if (atomic_load_explicit(&s->used, memory_order_relaxed))
             continue;
         s->held = (struct held_lease){.queue = queue, .lease = *l};
         atomic_store_explicit(&s->used, true, memory_order_release);
-        h->next[child] = (i + 1) % h->slots;
+        h->next[child] = (i + 1) % h->used[child];
         return i;
     }
 }
@@ -88,7 +98,7 @@ size_t held_take(struct held *h, int child, struct held_lease **ret)
     struct held_lease *all = NULL;
     size_t n = 0;
 
-    for (size_t i = 0; i < h->slots; i++) {
+    for (size_t i = 0; i < h->used[child]; i++) {
         struct slot *s = slot_at(h, child, i);
         if (!atomic_load_explicit(&s->used, memory_order_acquire))
             continue;
@@ -96,7 +106,6 @@ size_t held_take(struct held *h, int child, struct held_lease **ret)
         all[n++] = s->held;
         atomic_store_explicit(&s->used, false, memory_order_release);
     }
-    h->next[child] = 0;
     *ret = all;
     return n;
 }

@@ -13,15 +13,20 @@
 #include "queue/queue.h"
 
 struct held;
-/* Before the fork: room for `slots` leases of each of `children`. Aborts without memory. */
+#define HELD_CHILDREN   128
+#define HELD_QUEUES_MAX 4096 /* of worker_queues */
+/* Before the fork: room for `slots` leases at most of each of `children`; what is not used costs no
+ * memory. Aborts without any. */
 struct held *held_new(int children, size_t slots);
 struct held *held_free(struct held *h);
 
-/* In a child, before it claims: who it is ("host:pid"). */
-void held_name(struct held *h, int child, const char *name);
-const char *held_name_of(const struct held *h, int child); /* "" before the first one */
+/* In a child, before it claims: who it is, how many leases it will hold at most, and the queues that it
+ * counts (a later child may have others). */
+void held_name(struct held *h, int child, const char *name, size_t slots, const char *queues);
+const char *held_name_of(const struct held *h, int child);   /* "" before the first one */
+const char *held_queues_of(const struct held *h, int child);
 /* In a child. The slot of a lease; never fails (the pool claims no more than there are slots).
- * queue: index into worker_queues. */
+ * queue: index into its queues. */
 size_t held_put(struct held *h, int child, size_t queue, const struct lease *l);
 /* Its task begins now. */
 void held_begin(struct held *h, int child, size_t slot);

@@ -1,6 +1,7 @@
 /* pool.c - the fibers that keep a worker going; see pool.h. */
 #include "worker/pool.h"
 #include "base/clock.h"
+#include "base/inject.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "queue/keys.h"
@@ -8,6 +9,7 @@
 #include "rt/watchdog.h"
 #include "secure/seal.h"
 #include "worker/providers/pool.h"
+#include "worker/recycle.h"
 #include "worker/run.h"
 #include "worker/timeline.h"
 #include <assert.h>
@@ -97,7 +99,9 @@ void pool_done(struct pool *p, struct job_run *run)
 {
     held_drop(p->held, p->child, run->slot);
     TAILQ_REMOVE(&p->runs, run, link);
+    recycle_count(p);
     if (p->running-- == p->concurrency) {
+        child_working(!p->draining && !p->recovering);
         wake_pump(p);
         waitq_wake_one(&p->room);
     }
@@ -176,7 +180,11 @@ static rc recover(struct cx *cx, struct pool *p)
     int64_t jobs = 0;
 
     log_ev(LOG_WARN, "redis.lost");
-    try(engine_recover(cx, p->env.engine, &jobs));
+    p->recovering = true; /* for as long as it takes */
+    child_working(false);
+    rc r = engine_recover(cx, p->env.engine, &jobs);
+    p->recovering = false;
+    try(r);
     for (size_t i = 0; i < p->nqueues; i++)
         p->queues[i].hot = true;
     return OK;
@@ -217,8 +225,17 @@ static rc return_unseen(struct cx *cx, struct pool *p, struct pool_queue *q)
     return OK;
 }
 
+/* A pump whose Redis is away fails and comes round again in time to be seen alive. */
+static struct cx_deadline claim_deadline(struct cx *cx, const struct pool *p)
+{
+    int64_t stuck = p->settings->worker_stuck_after;
+
+    return stuck ? cx_deadline_within(cx, stuck / 3) : (struct cx_deadline){cx, cx->deadline_mono_ms};
+}
+
 static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t max)
 {
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = claim_deadline(cx, p);
     _cleanup_(claim_result_release) struct claim_result c = {0};
     size_t acked = MIN(q->nacks, (size_t)QUEUE_BATCH), refused = 0;
     _cleanup_(freep) struct lease *acks = acked ? xmalloc(acked * sizeof *acks) : NULL;
@@ -248,6 +265,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     take_aboard(p, q, &c);
     if (!c.lost)
         return OK;
+    cx_deadline_restore(&d);
     r = recover(cx, p);
     q->hot |= r != OK;
     return r;
@@ -289,6 +307,7 @@ static rc rest(struct cx *cx, struct pool *p)
     bool may_claim = !p->draining && room(p) > 0;
     int64_t wait = INT64_MAX;
 
+    child_working(may_claim);
     for (size_t i = 0; i < p->nqueues; i++) {
         const struct pool_queue *q = &p->queues[i];
         int64_t refused = MAX(q->resume_mono_ms - clock_mono_ms(), 0);
@@ -330,6 +349,9 @@ static rc pump_fiber(struct cx *cx, void *arg)
 
     while (!(p->draining && all_told(p))) {
         bool worked = false;
+        child_turn();
+        for (bool stop = inject(PUMP_STOPS); stop && fiber_park(cx) != E_CANCELLED;) {
+        }
         rc r = serve(cx, p, &worked);
         if (r == E_CANCELLED)
             break;
@@ -372,6 +394,8 @@ static rc waiter_fiber(struct cx *cx, void *arg)
 {
     struct pool *p = arg;
     const char **names = arena_alloc(&cx->arena, p->nqueues * sizeof *names);
+    int64_t stuck = p->settings->worker_stuck_after;
+    int64_t again = stuck ? MIN(stuck / 3, (int64_t)LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
 
     for (size_t i = 0; i < p->nqueues; i++)
         names[i] = p->queues[i].name;
@@ -380,7 +404,7 @@ static rc waiter_fiber(struct cx *cx, void *arg)
         while (room(p) == 0 && !p->draining)
             try(waitq_wait(cx, &p->room));
         rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues,
-                           clock_ms() + LOOK_AGAIN_MS, &which);
+                           clock_ms() + again, &which);
         if (r == E_CANCELLED)
             return r;
         if (r != OK) {
@@ -517,7 +541,7 @@ static rc open_stores(struct cx *cx, struct pool *p)
     p->env.timeline = timeline_new(p->env.db);
     p->env.engine = engine_new(p->redis, p->env.db);
     engine_name(p->env.engine, p->claimer);
-    held_name(p->held, p->child, p->claimer);
+    held_name(p->held, p->child, p->claimer, p->concurrency, s->worker_queues);
     p->env.providers = provider_pool_new(p->env.db, p->env.seal, s);
     return OK;
 }

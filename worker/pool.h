@@ -11,6 +11,7 @@
  * order of worker_queues. */
 #pragma once
 #include "rt/fiber.h"
+#include "rt/supervisor.h"
 #include "rt/waitq.h"
 #include "worker/held.h"
 #include "worker/registry.h"
@@ -47,7 +48,8 @@ struct pool {
     size_t waiting;          /* of them, aboard and not begun */
     struct fiber *pump, *waiter, *extender;
     struct waitq room; /* the waiter sleeps here while every slot is taken */
-    bool draining, ended;
+    int64_t done; /* jobs that ended here */
+    bool recovering, draining, ended;
     int64_t grace_end_mono_ms;
 };
 

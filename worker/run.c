@@ -263,14 +263,30 @@ static void leave_unknown(struct cx *cx, struct job_run *run)
     put_off(cx, run, clock_ms() + UNKNOWN_TASK_MS, /* snooze= */ true);
 }
 
+/* So many died over it that it is not begun again. How the last of them died belongs to it, if its parent could say. */
+static rc give_up(struct cx *cx, struct job_run *run)
+{
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
+    _cleanup_(freep) char *words = NULL;
+    rc asked = engine_words(cx, run->pool->env.engine, run->job.queue, &run->job.lease, &words);
+
+    if (asked != OK)
+        log_fail(LOG_WARN, "job.no_last_words", cx, asked, kv_str("job", run->job.lease.id));
+    rc r = run->poisonous
+               ? fail(cx, INTERNAL, "%d workers crashed while they carried it out",
+                      run->job.crashes)
+               : fail(cx, INTERNAL,
+                      "%d workers in a row died or lost the lease while they carried it out",
+                      run->job.max_attempts);
+    if (words)
+        run->error = xasprintf("%s; the last one: %s", cx_words(cx, r), words);
+    return r;
+}
+
 static rc carry_out(struct cx *cx, struct job_run *run)
 {
-    if (run->job.attempt > run->job.max_attempts)
-        return fail(cx, INTERNAL,
-                    "%d workers in a row died or lost the lease while they carried it out",
-                    run->job.max_attempts);
-    if (run->poisonous)
-        return fail(cx, INTERNAL, "%d workers crashed while they carried it out", run->job.crashes);
+    if (run->job.attempt > run->job.max_attempts || run->poisonous)
+        return give_up(cx, run);
     if (run->lost)
         return fail(cx, STALE_ATTEMPT, "its lease was lost before it ran");
     if (run->wished_away || run->released)

@@ -3,6 +3,7 @@
  *     if (inject(REDIS_DROP_REPLY)) ...
  *
  * MIHWAR_INJECT="redis_drop_reply:3,worker_die_after_store" arms them: once, or that many times.
+ * "word@FILE" fires only in the one process that finds FILE and takes it away.
  * Compiled in only with -Dinject=true (test builds); otherwise inject() is a constant false and
  * leaves no code behind. */
 #pragma once

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include <ctype.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ static struct {
     const char *prog;
 } conf = {.min = LOG_INFO};
 static _Thread_local const struct cx *log_cx;
+static struct log_ring *kept;
 
 static const char *const level_words[] = {"debug", "info", "warn", "error"};
 
@@ -36,6 +38,55 @@ void log_set_cx(const struct cx *cx)
 {
     log_cx = cx;
 }
+
+/* ---------------------------------------------------------------- what is kept */
+
+void log_keep(struct log_ring *ring)
+{
+    kept = ring;
+}
+
+static void keep(const char *line, size_t n)
+{
+    struct log_ring *r = kept;
+
+    if (!r)
+        return;
+    if (n > LOG_RING_BYTES) {
+        line += n - LOG_RING_BYTES;
+        n = LOG_RING_BYTES;
+    }
+    size_t at = atomic_fetch_add(&r->at, (unsigned)n) % LOG_RING_BYTES;
+    size_t first = MIN(n, LOG_RING_BYTES - at);
+    memcpy(r->text + at, line, first);
+    memcpy(r->text, line + first, n - first);
+}
+
+void log_raw(const char *text)
+{
+    ssize_t n = write(STDERR_FILENO, text, strlen(text));
+
+    (void)n; /* nobody is left to hear of it */
+    keep(text, strlen(text));
+}
+
+char *log_ring_text(const struct log_ring *r)
+{
+    unsigned end = atomic_load(&r->at);
+    size_t n = MIN(end, (unsigned)LOG_RING_BYTES);
+    char *text = xmalloc(n + 1), *line;
+
+    for (size_t i = 0; i < n; i++)
+        text[i] = r->text[(end - n + i) % LOG_RING_BYTES];
+    text[n] = 0;
+    if (n < LOG_RING_BYTES)
+        return text;
+    line = strchr(text, '\n'); /* the oldest one is cut */
+    memmove(text, line ? line + 1 : text + n, strlen(line ? line + 1 : text + n) + 1);
+    return text;
+}
+
+/* ---------------------------------------------------------------- lines */
 
 bool log_level_from(const char *word, enum log_level *ret)
 {
@@ -227,6 +278,7 @@ static void write_line(enum log_level level, const char *event, const struct kv 
     FILE *out = conf.out ? conf.out : stderr;
     fwrite(b.p, 1, b.len, out);
     fflush(out);
+    keep(b.p, b.len);
 }
 
 void log_write(enum log_level level, const char *event, const struct kv *facts)

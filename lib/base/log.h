@@ -73,6 +73,20 @@ void log_set_cx(const struct cx *cx);
 /* A program's name (hub, worker, beat), added as prog=; borrowed. */
 void log_set_prog(const char *prog);
 
+/* What was said last, in memory that outlives its writer: shared with a supervisor before the fork. Lines of several threads
+ * may be mixed in it, never lost beside it. */
+#define LOG_RING_BYTES 16384
+struct log_ring {
+    _Atomic unsigned at; /* bytes ever written */
+    char text[LOG_RING_BYTES];
+};
+/* From now on each line that is written is copied there too; NULL: nowhere. Borrowed. */
+void log_keep(struct log_ring *ring);
+/* Words of a process that is about to die, to stderr and the ring. Async-signal-safe. */
+void log_raw(const char *text);
+/* The whole lines that stand in the ring, oldest first; the caller frees. */
+char *log_ring_text(const struct log_ring *ring);
+
 /* Masking, for places that store text instead of logging it. out is NUL-terminated; returns out. */
 char *mask_phone(const char *s, char *out, size_t size);
 char *mask_url(const char *s, char *out, size_t size);

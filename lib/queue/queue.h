@@ -173,6 +173,12 @@ rc engine_return(struct cx *cx, struct engine *e, const char *queue, const struc
  * remembered with each of them for an hour (job.crashes). Parks. */
 rc engine_crashed(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
                   size_t n, size_t *ret_held) MW_PARKS;
+/* How the process died that held them, left for whoever gives one of them up: kept for an hour. Parks. */
+rc engine_leave_words(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                      const char *const *words, size_t n) MW_PARKS;
+/* The words left for a job; *ret is the caller's to free, NULL: none. Parks. */
+rc engine_words(struct cx *cx, struct engine *e, const char *queue, const struct lease *l,
+                char **ret) MW_PARKS;
 
 /* ---------------------------------------------------------------- end in PostgreSQL (durable) */
 

@@ -377,9 +377,10 @@ rc fiber_sleep_in(struct cx *cx, int64_t ms, const char *where)
 
 /* --- looking --- */
 
+static const char *const words[] = {"ready", "running", "parked", "sleeping", "ended"};
+
 void fiber_dump(void)
 {
-    static const char *const words[] = {"ready", "running", "parked", "sleeping", "ended"};
     int64_t now = clock_mono_ms();
 
     log_ev(LOG_INFO, "fiber.dump", kv_int("living", (int64_t)rt.living));
@@ -390,5 +391,25 @@ void fiber_dump(void)
                kv_int("left_ms", cx->deadline_mono_ms ? cx->deadline_mono_ms - now : -1),
                kv_bool("cancelled", cx->cancelled),
                kv_str("about", *cx->subject ? cx->subject : "-"));
+    }
+}
+
+#define RAW_MAX 32
+
+/* The list may be in the middle of a change: whoever calls this dies anyway. */
+void fiber_dump_raw(void)
+{
+    const struct fiber *f = rt.all;
+
+    for (int i = 0; f && i < RAW_MAX; f = f->next, i++) {
+        log_raw("lvl=info ev=fiber.seen name=");
+        log_raw(f->cx.name ? f->cx.name : "-");
+        log_raw(" state=");
+        log_raw(words[f->state]);
+        log_raw(" in=");
+        log_raw(f->where ? f->where : "-");
+        log_raw(" about=");
+        log_raw(*f->cx.subject ? f->cx.subject : "-");
+        log_raw("\n");
     }
 }

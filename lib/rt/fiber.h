@@ -61,6 +61,8 @@ void fiber_shrink(void);
 size_t fiber_count(void); /* living fibers of this process */
 /* One log line per fiber: name, state, age, what it waits in (SIGQUIT does it). */
 void fiber_dump(void);
+/* The same for a signal handler: the first of them, as they stand at this moment. */
+void fiber_dump_raw(void);
 /* Cancels every fiber of the process. */
 void fiber_cancel_all(void);
 

@@ -8,6 +8,7 @@
  * Leak checks look at thread stacks and the heap; a pointer that only a parked fiber holds is found
  * because its stack is a root region while it is in use. */
 #include "rt/stack.h"
+#include "base/log.h"
 #include "rt/fiber.h"
 #include "rt/sanitize.h"
 #include <errno.h>
@@ -115,12 +116,6 @@ const char *stack_running_name(void)
     return running ? running->name : NULL;
 }
 
-static void say(const char *text)
-{
-    ssize_t n = write(STDERR_FILENO, text, strlen(text));
-    (void)n; /* nobody is left to hear of it */
-}
-
 /* Signal handler: only async-signal-safe calls. Returning runs the faulting instruction again,
  * under the old handler: the sanitizer's report, or death by the signal with a core. */
 static void on_fault(int sig, siginfo_t *info, void *context)
@@ -130,9 +125,9 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
     (void)context;
     if (s && at >= s->low - GUARD && at < s->low) {
-        say("lvl=fatal ev=fiber.stack_overflow err=\"stack overflow in fiber ");
-        say(s->name);
-        say("\"\n");
+        log_raw("lvl=fatal ev=fiber.stack_overflow err=\"stack overflow in fiber ");
+        log_raw(s->name);
+        log_raw("\"\n");
     }
     sigaction(sig, sig == SIGBUS ? &old_bus : &old_segv, NULL);
     if (info->si_code <= 0) /* sent by somebody: there is no faulting instruction to run again */

@@ -1,5 +1,6 @@
 /* watchdog.c - see watchdog.h. */
 #include "rt/watchdog.h"
+#include "base/log.h"
 #include "rt/stack.h"
 #include <errno.h>
 #include <signal.h>
@@ -13,20 +14,14 @@ static struct {
     int64_t cpu_ms;
 } dog;
 
-static void say(const char *text)
-{
-    ssize_t n = write(STDERR_FILENO, text, strlen(text));
-    (void)n; /* nobody is left to hear of it */
-}
-
 /* Signal handler: only async-signal-safe calls. */
 static void bite(int sig)
 {
     const char *name = stack_running_name();
 
-    say("lvl=fatal ev=loop.stuck err=\"fiber ");
-    say(name ? name : "(none)");
-    say(" computes without a pause\"\n");
+    log_raw("lvl=fatal ev=loop.stuck err=\"fiber ");
+    log_raw(name ? name : "(none)");
+    log_raw(" computes without a pause\"\n");
     signal(sig, SIG_DFL);
     raise(sig);
 }

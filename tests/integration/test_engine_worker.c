@@ -1,5 +1,6 @@
 /* test_engine_worker.c - a real mihwar-worker: what one busy queue, one broken queue or one bad job may not do to the others. */
 #include "base/clock.h"
+#include "base/text.h"
 #include "tests/integration/worker_bench.h"
 #include <signal.h>
 #include <stdio.h>
@@ -81,10 +82,12 @@ static int started(const struct bench *b, char c)
 }
 
 static const struct {
-    const char *title, *subject, *lease, *says;
+    const char *title, *subject, *lease, *stuck, *says, *words;
 } poisons[] = {
-    {"it crashes", "crash", "1h", "child.died"},
-    {"it computes for ever", "spin", "3s", "ev=loop.stuck err=\"fiber mihwar.noop"},
+    {"it crashes", "crash", "1h", "20s", "child.died",
+     "ev=child.aborted err=\"fiber mihwar.noop aborted\""},
+    {"it computes for ever", "spin", "3s", "20s", "ev=loop.stuck err=\"fiber mihwar.noop", "(CPU time limit exceeded)"},
+    {"it sleeps in the kernel", "block", "1h", "1s", "ev=child.stuck", "signal 6 (Aborted)"},
 };
 
 /* The child that began job a. */
@@ -140,7 +143,7 @@ START_TEST(a_poisonous_job_takes_nobody_down_twice)
     poison.priority = 9;
     poison.max_attempts = 9;
     setenv("MIHWAR_INJECT", "task_crash:9", 1);
-    START(&b, "--lease", poisons[_i].lease);
+    START(&b, "--lease", poisons[_i].lease, "--worker-stuck-after", poisons[_i].stuck);
     unsetenv("MIHWAR_INJECT");
     ck_wait(said(&b, "ev=worker.ready"), 10000);
     enqueue(&b, j, COUNT(j));
@@ -151,8 +154,10 @@ START_TEST(a_poisonous_job_takes_nobody_down_twice)
                 state_is(&b, 'c', "completed") && redis_forgot('d'),
             15000);
     ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM dead_letters"), 1);
-    ck_assert_str_eq(pg_one(b.url, "SELECT error FROM dead_letters"),
-                     "2 workers crashed while they carried it out");
+    const char *error = pg_one(b.url, "SELECT error FROM dead_letters");
+    ck_assert_msg(starts_with(error, "2 workers crashed while they carried it out; the last one: signal "),
+                  "%s", error);
+    ck_assert_msg(strstr(error, poisons[_i].words) && strstr(error, ", peak memory "), "%s", error);
     ck_assert_int_eq(started(&b, 'f'), 3); /* twice for real, once to be told that it is dead */
     for (char c = 'a'; c <= 'd'; c++)
         ck_assert_int_le(started(&b, c), 2);

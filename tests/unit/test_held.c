@@ -23,7 +23,7 @@ START_TEST(a_dead_child_leaves_its_leases)
     pid_t pid = fork();
     if (pid == 0) {
         struct lease l[] = {lease(1), lease(2), lease(3)};
-        held_name(h, 1, "host:1");
+        held_name(h, 1, "host:1", 4, "a,b");
         size_t first = held_put(h, 1, 0, &l[0]);
         held_put(h, 1, 7, &l[1]);
         held_drop(h, 1, first);
@@ -32,6 +32,7 @@ START_TEST(a_dead_child_leaves_its_leases)
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_str_eq(held_name_of(h, 1), "host:1");
+    ck_assert_str_eq(held_queues_of(h, 1), "a,b");
     ck_assert_uint_eq(held_take(h, 0, &all), 0); /* the neighbour's are its own */
     free(all);
     ck_assert_uint_eq(held_take(h, 1, &all), 2);
@@ -47,11 +48,12 @@ END_TEST
 
 START_TEST(every_slot_can_be_filled_again_and_again)
 {
-    struct held *h = held_new(1, 3);
+    struct held *h = held_new(1, 20000);
     struct held_lease *all = NULL;
     struct lease l = lease(1);
     size_t slots[3];
 
+    held_name(h, 0, "host:1", 3, "a");
     for (int round = 0; round < 10; round++) {
         for (int i = 0; i < 3; i++)
             slots[i] = held_put(h, 0, 0, &l);

@@ -64,6 +64,66 @@ static int good_child(int index, void *arg)
     return 0;
 }
 
+static rc once_weary(struct cx *cx, void *arg)
+{
+    child_weary("test", 1);
+    child_weary("test", 1);
+    return fiber_sleep(cx, 3600000);
+}
+
+/* Works until it is told to go; the first one wishes to be replaced. */
+static int weary_child(int index, void *arg)
+{
+    struct cx cx = CX_PLAIN("child");
+
+    if (loop_init(&cx) != OK)
+        return 1;
+    say("up", index);
+    child_signals(stop, reload, &index);
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "serving"},
+                             index == 0 ? once_weary : serve, NULL));
+    loop_run();
+    loop_free();
+    say("down", index);
+    return 0;
+}
+
+static __attribute__((noreturn)) rc block(struct cx *cx, void *arg)
+{
+    for (;;)
+        pause();
+}
+
+static int blocked_child(int index, void *arg)
+{
+    struct cx cx = CX_PLAIN("child");
+
+    if (loop_init(&cx) != OK)
+        return 1;
+    child_signals(stop, reload, &index);
+    say("up", index);
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "serving"}, block, NULL));
+    loop_run();
+    return 0;
+}
+
+/* Beats, and never does what it is there for. */
+static int idle_child(int index, void *arg)
+{
+    struct cx cx = CX_PLAIN("child");
+
+    if (loop_init(&cx) != OK)
+        return 1;
+    child_signals(stop, reload, &index);
+    child_working(true);
+    say("up", index);
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "serving"}, serve, NULL));
+    loop_run();
+    loop_free();
+    say("down", index);
+    return 0;
+}
+
 static int failing_child(int index, void *arg)
 {
     say("up", index);
@@ -78,17 +138,30 @@ static __attribute__((noreturn)) int stubborn_child(int index, void *arg)
         pause();
 }
 
-static void on_exit_told(int index, int status, void *arg)
+static void on_exit_told(int index, const struct obituary *o, void *arg)
 {
-    say(WIFSIGNALED(status) ? "killed" : WEXITSTATUS(status) == 0 ? "clean" : "failed", index);
+    if (o->stuck == STUCK_LOOP && strstr(o->lines, "ev=loop.stuck err=\"fiber serving does not"))
+        say("stuck", index);
+    else if (o->stuck == STUCK_FROZEN)
+        say("frozen", index);
+    say(WIFSIGNALED(o->status) ? "killed" : WEXITSTATUS(o->status) == 0 ? "clean" : "failed", index);
 }
 
 /* --- the test's side --- */
 
-static pid_t start(int children, int (*child_main)(int, void *), int64_t grace_ms)
+static enum reload replace_all(void *arg)
+{
+    return RELOAD_REPLACE;
+}
+
+static pid_t start_watched(int children, int (*child_main)(int, void *), int64_t grace_ms,
+                           bool spares, int64_t stuck_ms)
 {
     const struct supervisor_opts o = {.name = "test",
                                       .children = children,
+                                      .spares = spares,
+                                      .stuck_ms = stuck_ms,
+                                      .on_reload = spares ? replace_all : NULL,
                                       .grace_ms = grace_ms,
                                       .child_main = child_main,
                                       .on_exit = on_exit_told};
@@ -104,6 +177,11 @@ static pid_t start(int children, int (*child_main)(int, void *), int64_t grace_m
     }
     close(tell[1]);
     return pid;
+}
+
+static pid_t start(int children, int (*child_main)(int, void *), int64_t grace_ms)
+{
+    return start_watched(children, child_main, grace_ms, /* spares= */ false, /* stuck_ms= */ 0);
 }
 
 /* The next line that begins with `what` (others are passed over); its pid. 0 at the end of file. */
@@ -261,6 +339,122 @@ START_TEST(passes_hup_on)
 }
 END_TEST
 
+/* What is said next, whatever it is. */
+static const char *next_word(int *ret_index, pid_t *ret_pid)
+{
+    static char word[32];
+    char line[64] = "";
+    size_t n = 0;
+
+    while (n == 0 || line[n - 1] != '\n') {
+        struct pollfd p = {.fd = tell[0], .events = POLLIN};
+        ck_assert_msg(poll(&p, 1, 15000) == 1, "nobody said anything");
+        if (read(tell[0], line + n, 1) != 1)
+            return "";
+        n++;
+    }
+    ck_assert_int_eq(sscanf(line, "%31s %d %d", word, ret_index, ret_pid), 3);
+    return word;
+}
+
+/* Its successor is up before it is told to go, and nobody is restarted in its place. */
+START_TEST(a_weary_child_is_replaced)
+{
+    pid_t pid = start_watched(1, weary_child, 10000, /* spares= */ true, 0), who;
+    static const struct {
+        const char *word;
+        int index;
+    } story[] = {{"up", 0}, {"up", 1}, {"stop", 0}, {"down", 0}, {"clean", 0}};
+    int index;
+
+    for (size_t i = 0; i < COUNT(story); i++) {
+        ck_assert_str_eq(next_word(&index, &who), story[i].word);
+        ck_assert_int_eq(index, story[i].index);
+    }
+    kill(pid, SIGTERM);
+    ck_assert_str_eq(next_word(&index, &who), "stop");
+    ck_assert_int_eq(index, 1);
+    ck_assert_int_eq(end_status(pid), 0);
+}
+END_TEST
+
+/* One after the other, each behind its successor: two are up at every moment. */
+START_TEST(a_reload_replaces_all)
+{
+    pid_t pid = start_watched(2, good_child, 10000, /* spares= */ true, 0), who;
+    int index, up = 0, down = 0;
+
+    ck_assert_int_gt(hear("up", NULL), 0);
+    ck_assert_int_gt(hear("up", NULL), 0);
+    kill(pid, SIGHUP);
+    while (down < 2) {
+        const char *word = next_word(&index, &who);
+        up += strcmp(word, "up") == 0;
+        down += strcmp(word, "down") == 0;
+        ck_assert_int_ge(up, down);
+    }
+    ck_assert_int_eq(up, 2);
+    kill(pid, SIGTERM);
+    ck_assert_int_eq(end_status(pid), 0);
+}
+END_TEST
+
+START_TEST(a_blocked_loop_is_ended)
+{
+    pid_t pid = start_watched(1, blocked_child, 10000, _i == 1, 400);
+    pid_t first = hear("up", NULL);
+
+    ck_assert_int_eq(hear("stuck", NULL), pid);
+    ck_assert_int_eq(hear("killed", NULL), pid);
+    ck_assert_int_ne(hear("up", NULL), first);
+    kill(pid, SIGKILL);
+    end_status(pid);
+}
+END_TEST
+
+START_TEST(a_frozen_one_is_killed)
+{
+    pid_t pid = start_watched(1, good_child, 10000, /* spares= */ true, 1000);
+    pid_t first = hear("up", NULL);
+
+    kill(first, SIGSTOP);
+    ck_assert_int_eq(hear("frozen", NULL), pid);
+    ck_assert_int_ne(hear("up", NULL), first);
+    kill(pid, SIGTERM);
+    ck_assert_int_eq(end_status(pid), 0);
+}
+END_TEST
+
+/* Whoever takes no work may finish what it has. */
+START_TEST(an_idle_one_is_replaced)
+{
+    pid_t pid = start_watched(1, idle_child, 10000, /* spares= */ true, 1000), who;
+    int index;
+
+    ck_assert_str_eq(next_word(&index, &who), "up");
+    ck_assert_str_eq(next_word(&index, &who), "up");
+    ck_assert_str_eq(next_word(&index, &who), "stop");
+    ck_assert_int_eq(index, 0);
+    kill(pid, SIGTERM);
+    ck_assert_int_eq(end_status(pid), 0);
+}
+END_TEST
+
+/* A child that beats and is not asked to work is left alone. */
+START_TEST(a_well_child_is_left_alone)
+{
+    pid_t pid = start_watched(1, good_child, 10000, /* spares= */ true, 1000), who;
+    int index;
+
+    ck_assert_str_eq(next_word(&index, &who), "up");
+    struct pollfd p = {.fd = tell[0], .events = POLLIN};
+    ck_assert_int_eq(poll(&p, 1, 2500), 0);
+    kill(pid, SIGTERM);
+    ck_assert_str_eq(next_word(&index, &who), "stop");
+    ck_assert_int_eq(end_status(pid), 0);
+}
+END_TEST
+
 static rc quit_myself(struct cx *cx, void *arg)
 {
     kill(getpid(), SIGQUIT);
@@ -333,4 +527,7 @@ UNIT(supervisor, {"drain", drains_on_term, 2}, {"restart", restarts_what_died},
      {"back off", backs_off}, {"delay", delay_doubles, COUNT(delays)}, {"kill", kills_after_grace},
      {"parent gone", children_follow_their_parent}, {"reload", passes_hup_on},
      {"quit", quit_dumps_fibers}, {"in process", no_children_runs_here},
-     {"files", files_are_raised})
+     {"files", files_are_raised}, {"weary", a_weary_child_is_replaced},
+     {"reload replaces", a_reload_replaces_all}, {"blocked", a_blocked_loop_is_ended, 2},
+     {"frozen", a_frozen_one_is_killed}, {"idle", an_idle_one_is_replaced},
+     {"well", a_well_child_is_left_alone})

@@ -6,6 +6,7 @@
 #include "rt/fiber.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static rc noop(struct cx *cx, struct job *job)
 {
@@ -14,6 +15,9 @@ static rc noop(struct cx *cx, struct job *job)
     if (job->subject && str_eq(job->subject, "spin") && inject(TASK_CRASH))
         for (volatile unsigned i = 0;; i++) {
         }
+    if (job->subject && str_eq(job->subject, "block") && inject(TASK_CRASH))
+        for (;;)
+            pause();
     return OK;
 }
 

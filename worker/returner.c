@@ -1,0 +1,172 @@
+/* returner.c - see returner.h. Giving a lease back twice is refused the second time, so a doubt is answered by doing it
+ * again. */
+#include "worker/returner.h"
+#include "base/log.h"
+#include "rt/fiber.h"
+#include "rt/loop.h"
+#include "worker/pool.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LINES_MAX 5
+#define WORDS_MAX 2048
+#define RETURN_MS 10000
+
+struct returner {
+    const struct settings *settings;
+    const char *queues; /* of the dead */
+    char name[64];      /* of the dead claimer */
+    const struct obituary *obituary;
+    struct held_lease *held;
+    size_t n;
+    bool crashed; /* of itself: it was not killed */
+    bool unhurt;  /* ended by its supervisor for no fault of what it did */
+};
+
+/* Those of one queue, in two heaps. */
+struct heaps {
+    struct lease *begun, *idle, *last;
+    size_t nbegun, nidle, nlast;
+};
+
+static void heaps_release(struct heaps *h)
+{
+    free(h->begun);
+    free(h->idle);
+    free(h->last);
+}
+
+static void sort_out(const struct returner *r, size_t queue, struct heaps *h)
+{
+    h->begun = xmalloc((r->n + 1) * sizeof *h->begun);
+    h->idle = xmalloc((r->n + 1) * sizeof *h->idle);
+    for (size_t i = 0; i < r->n; i++)
+        if (r->held[i].queue == queue && r->held[i].begun && !r->unhurt)
+            h->begun[h->nbegun++] = r->held[i].lease;
+        else if (r->held[i].queue == queue)
+            h->idle[h->nidle++] = r->held[i].lease;
+}
+
+/* Before the jobs can be claimed again. */
+static rc leave_words(struct cx *cx, struct engine *e, const struct returner *r, const char *queue,
+                      const struct lease *l, size_t n)
+{
+    char **words = arena_alloc(&cx->arena, n * sizeof *words);
+
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_(buf_release) struct buf b = BUF(WORDS_MAX);
+        obituary_words(r->obituary, &b);
+        obituary_lines(r->obituary, l[i].id, LINES_MAX, &b);
+        words[i] = arena_strdup(&cx->arena, buf_str(&b));
+    }
+    return engine_leave_words(cx, e, queue, l, (const char *const *)words, n);
+}
+
+static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
+                       const char *name)
+{
+    _cleanup_(heaps_release) struct heaps h = {0};
+    size_t back = 0, unseen = 0;
+
+    sort_out(r, queue, &h);
+    if (h.nbegun > 0)
+        try(leave_words(cx, e, r, name, h.begun, h.nbegun));
+    if (h.nbegun > 0 && r->crashed)
+        try(engine_crashed(cx, e, name, h.begun, h.nbegun, &back));
+    else if (h.nbegun > 0)
+        try(engine_return(cx, e, name, h.begun, h.nbegun, &back));
+    if (h.nidle > 0)
+        try(engine_release(cx, e, name, h.idle, h.nidle));
+    try(engine_last_claim(cx, e, name, r->name, &h.last, &h.nlast));
+    if (h.nlast > 0 && (r->crashed || r->unhurt))
+        try(engine_release(cx, e, name, h.last, h.nlast));
+    else if (h.nlast > 0)
+        try(engine_return(cx, e, name, h.last, h.nlast, &unseen));
+    if (back + unseen + h.nidle > 0)
+        log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_str("worker", r->name),
+               kv_int("jobs", (int64_t)(back + unseen)), kv_int("unseen", (int64_t)unseen),
+               kv_int("idle", (int64_t)h.nidle), kv_bool("crashed", r->crashed));
+    return engine_wake(cx, e, name); /* it may have taken a marker with it */
+}
+
+static rc return_all(struct cx *cx, const struct returner *r, struct engine *e)
+{
+    _cleanup_(freep) const char **names = NULL;
+    _cleanup_(freep) char *text = NULL;
+    size_t n;
+
+    try(queues_parse(cx, r->queues, &text, &names, &n));
+    for (size_t i = 0; i < n; i++)
+        try(return_queue(cx, e, r, i, names[i]));
+    return OK;
+}
+
+/* Until the fiber's time is over: then they come back when they expire. */
+static rc return_leases(struct cx *cx, void *arg)
+{
+    const struct returner *r = arg;
+    struct redis *redis = NULL;
+    rc code = redis_new(cx, r->settings->redis_url, &redis);
+    struct engine *e = engine_new(redis, NULL);
+
+    if (code == OK)
+        code = return_all(cx, r, e);
+    while (code == E_STORE_DOWN || code == E_STORE_DOUBT) {
+        rc slept = fiber_sleep(cx, 100);
+        code = slept == OK ? return_all(cx, r, e) : slept;
+    }
+    if (code != OK)
+        log_fail(LOG_WARN, "leases.not_returned", cx, code, kv_int("held", (int64_t)r->n));
+    engine_free(e);
+    redis_free(redis);
+    loop_stop();
+    return OK;
+}
+
+static void return_and_leave(struct returner *r)
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN("worker.returner");
+
+    if (loop_init(&cx) == OK) {
+        fiber_detach(
+            fiber_spawn(&(struct fiber_opts){.name = "worker.returner", .timeout_ms = RETURN_MS},
+                        return_leases, r));
+        loop_run();
+        loop_free();
+    }
+}
+
+static void fork_twice(struct returner *r)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        if (fork() == 0)
+            return_and_leave(r);
+        _exit(0);
+    }
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    else
+        log_ev(LOG_ERROR, "leases.not_returned", kv_int("held", (int64_t)r->n));
+}
+
+void returner_start(const struct settings *s, struct held *held, int child,
+                    const struct obituary *o)
+{
+    struct returner r = {.settings = s,
+                         .queues = held_queues_of(held, child),
+                         .obituary = o,
+                         .crashed = o->status != 0 && !obituary_killed(o),
+                         .unhurt = o->stuck == STUCK_IDLE || o->stuck == STUCK_FROZEN};
+
+    r.crashed &= !r.unhurt;
+    r.n = held_take(held, child, &r.held);
+    snprintf(r.name, sizeof r.name, "%s", held_name_of(held, child));
+    if (r.n > 0 || (o->status != 0 && r.name[0]))
+        fork_twice(&r);
+    free(r.held);
+}
