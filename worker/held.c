@@ -17,7 +17,8 @@ struct held {
     char names[HELD_CHILDREN][64];
     char queues[HELD_CHILDREN][HELD_QUEUES_MAX + 1];
     size_t used[HELD_CHILDREN]; /* slots that a child may use */
-    size_t next[HELD_CHILDREN]; /* where its search for a free slot begins; only the child reads it */
+    size_t
+        next[HELD_CHILDREN]; /* where its search for a free slot begins; only the child reads it */
     struct slot all[];
 };
 

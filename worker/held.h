@@ -23,7 +23,7 @@ struct held *held_free(struct held *h);
 /* In a child, before it claims: who it is, how many leases it will hold at most, and the queues that it
  * counts (a later child may have others). */
 void held_name(struct held *h, int child, const char *name, size_t slots, const char *queues);
-const char *held_name_of(const struct held *h, int child);   /* "" before the first one */
+const char *held_name_of(const struct held *h, int child); /* "" before the first one */
 const char *held_queues_of(const struct held *h, int child);
 /* In a child. The slot of a lease; never fails (the pool claims no more than there are slots).
  * queue: index into its queues. */

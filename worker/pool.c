@@ -230,7 +230,8 @@ static struct cx_deadline claim_deadline(struct cx *cx, const struct pool *p)
 {
     int64_t stuck = p->settings->worker_stuck_after;
 
-    return stuck ? cx_deadline_within(cx, stuck / 3) : (struct cx_deadline){cx, cx->deadline_mono_ms};
+    return stuck ? cx_deadline_within(cx, stuck / 3)
+                 : (struct cx_deadline){cx, cx->deadline_mono_ms};
 }
 
 static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t max)
@@ -403,8 +404,8 @@ static rc waiter_fiber(struct cx *cx, void *arg)
         size_t which = p->nqueues;
         while (room(p) == 0 && !p->draining)
             try(waitq_wait(cx, &p->room));
-        rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues,
-                           clock_ms() + again, &which);
+        rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues, clock_ms() + again,
+                           &which);
         if (r == E_CANCELLED)
             return r;
         if (r != OK) {

@@ -48,7 +48,7 @@ struct pool {
     size_t waiting;          /* of them, aboard and not begun */
     struct fiber *pump, *waiter, *extender;
     struct waitq room; /* the waiter sleeps here while every slot is taken */
-    int64_t done; /* jobs that ended here */
+    int64_t done;      /* jobs that ended here */
     bool recovering, draining, ended;
     int64_t grace_end_mono_ms;
 };

@@ -272,12 +272,12 @@ static rc give_up(struct cx *cx, struct job_run *run)
 
     if (asked != OK)
         log_fail(LOG_WARN, "job.no_last_words", cx, asked, kv_str("job", run->job.lease.id));
-    rc r = run->poisonous
-               ? fail(cx, INTERNAL, "%d workers crashed while they carried it out",
-                      run->job.crashes)
-               : fail(cx, INTERNAL,
-                      "%d workers in a row died or lost the lease while they carried it out",
-                      run->job.max_attempts);
+    rc r =
+        run->poisonous
+            ? fail(cx, INTERNAL, "%d workers crashed while they carried it out", run->job.crashes)
+            : fail(cx, INTERNAL,
+                   "%d workers in a row died or lost the lease while they carried it out",
+                   run->job.max_attempts);
     if (words)
         run->error = xasprintf("%s; the last one: %s", cx_words(cx, r), words);
     return r;

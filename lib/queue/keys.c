@@ -48,7 +48,9 @@ rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *k)
         char ready[8];
         snprintf(ready, sizeof ready, "ready%d", 9 - (i - QK_READY));
         int n = snprintf(k->name[i], sizeof k->name[i], "mw:{%s}:%s", queue,
-                         i < QK_READY ? words[i] : i == QK_WORDS ? "words" : ready);
+                         i < QK_READY    ? words[i]
+                         : i == QK_WORDS ? "words"
+                                         : ready);
         k->len[i] = (size_t)n;
     }
     return OK;

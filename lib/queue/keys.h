@@ -30,7 +30,9 @@ enum queue_key {
     QK_LAST,      /* string what a claimer was handed out last: ":NAME" follows (engine_name) */
     QK_CRASHED, /* hash   id:generation -> workers that crashed while they carried it out; for an hour */
     QK_READY, /* list   tokens, priority 9; the other nine follow, down to 0 */
-    QK_WORDS = QK_READY + 10, /* hash   id:generation -> how the last worker died that carried it out; for an hour */
+    QK_WORDS =
+        QK_READY +
+        10, /* hash   id:generation -> how the last worker died that carried it out; for an hour */
     QK_COUNT,
 };
 

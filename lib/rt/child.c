@@ -1,7 +1,7 @@
 /* child.c - the child's side of a supervisor: signals, heartbeat, wishes. */
-#include "base/log.h"
-#include "base/inject.h"
 #include "rt/child.h"
+#include "base/inject.h"
+#include "base/log.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"
 #include "rt/stack.h"
@@ -56,7 +56,8 @@ static void on_abort(int sig, siginfo_t *info, void *context)
     bool sent = info->si_code <= 0 && info->si_pid != getpid();
 
     (void)context;
-    log_raw(sent ? "lvl=fatal ev=loop.stuck err=\"fiber " : "lvl=fatal ev=child.aborted err=\"fiber ");
+    log_raw(sent ? "lvl=fatal ev=loop.stuck err=\"fiber "
+                 : "lvl=fatal ev=child.aborted err=\"fiber ");
     log_raw(name ? name : "(none)");
     log_raw(sent ? " does not come back to the loop\"\n" : " aborted\"\n");
     if (sent)

@@ -57,6 +57,6 @@ void obituary_lines(const struct obituary *o, const char *about, size_t max, str
         found[n++] = l;
     }
     for (size_t i = 0; i < n; i++)
-        buf_printf(b, "%s%.*s", i ? " | " : "; its last lines: | ", (int)MIN(found[i].n, (size_t)LINE_MAX_),
-                   found[i].at);
+        buf_printf(b, "%s%.*s", i ? " | " : "; its last lines: | ",
+                   (int)MIN(found[i].n, (size_t)LINE_MAX_), found[i].at);
 }

@@ -34,7 +34,7 @@
 #define DELAY_MAX_MS   10000
 #define STEADY_MS      60000
 #define LOOKS          4
-#define BEAT_MS        250 /* of any child: stuck_ms may change while it lives */
+#define BEAT_MS        250  /* of any child: stuck_ms may change while it lives */
 #define DUMP_MS        1000 /* for what it was asked to say before it is ended */
 
 enum seat_state { SEAT_EMPTY, SEAT_DOWN, SEAT_UP, SEAT_LEAVING };
@@ -320,8 +320,7 @@ static void reap(struct supervisor *s)
     for (int i = 0; i < s->nseats; i++) {
         struct rusage used;
         int status;
-        if (s->seats[i].pid &&
-            wait4(s->seats[i].pid, &status, WNOHANG, &used) == s->seats[i].pid)
+        if (s->seats[i].pid && wait4(s->seats[i].pid, &status, WNOHANG, &used) == s->seats[i].pid)
             ended(s, i, status, used.ru_maxrss);
     }
 }
@@ -418,10 +417,10 @@ static void seats_make(struct supervisor *s)
     s->nseats = o->spares ? 2 * o->children : o->children;
     s->seats = xcalloc((size_t)s->nseats, sizeof *s->seats);
     for (int i = 0; i < s->nseats; i++)
-        s->seats[i] = (struct seat){.state = i < o->children ? SEAT_DOWN : SEAT_EMPTY,
-                                    .successor_of = -1};
-    s->vitals = mmap(NULL, vitals_bytes(s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                     0);
+        s->seats[i] =
+            (struct seat){.state = i < o->children ? SEAT_DOWN : SEAT_EMPTY, .successor_of = -1};
+    s->vitals =
+        mmap(NULL, vitals_bytes(s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (s->vitals == MAP_FAILED)
         abort();
 }

@@ -32,7 +32,8 @@ struct supervisor_opts {
     int64_t stuck_ms; /* without a heartbeat or a turn for so long it is stuck; 0: nobody looks */
     int (*child_main)(int index, void *arg); /* returns the exit status */
     void *arg;
-    void (*on_exit)(int index, const struct obituary *o, void *arg); /* in the parent; may be NULL */
+    void (*on_exit)(int index, const struct obituary *o,
+                    void *arg);          /* in the parent; may be NULL */
     enum reload (*on_reload)(void *arg); /* in the parent; NULL: RELOAD_PASS */
 };
 /* Runs until told to stop; the exit status of the program (0 after a clean drain). */

@@ -86,7 +86,8 @@ static const struct {
 } poisons[] = {
     {"it crashes", "crash", "1h", "20s", "child.died",
      "ev=child.aborted err=\"fiber mihwar.noop aborted\""},
-    {"it computes for ever", "spin", "3s", "20s", "ev=loop.stuck err=\"fiber mihwar.noop", "(CPU time limit exceeded)"},
+    {"it computes for ever", "spin", "3s", "20s", "ev=loop.stuck err=\"fiber mihwar.noop",
+     "(CPU time limit exceeded)"},
     {"it sleeps in the kernel", "block", "1h", "1s", "ev=child.stuck", "signal 6 (Aborted)"},
 };
 
@@ -155,8 +156,9 @@ START_TEST(a_poisonous_job_takes_nobody_down_twice)
             15000);
     ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM dead_letters"), 1);
     const char *error = pg_one(b.url, "SELECT error FROM dead_letters");
-    ck_assert_msg(starts_with(error, "2 workers crashed while they carried it out; the last one: signal "),
-                  "%s", error);
+    ck_assert_msg(
+        starts_with(error, "2 workers crashed while they carried it out; the last one: signal "),
+        "%s", error);
     ck_assert_msg(strstr(error, poisons[_i].words) && strstr(error, ", peak memory "), "%s", error);
     ck_assert_int_eq(started(&b, 'f'), 3); /* twice for real, once to be told that it is dead */
     for (char c = 'a'; c <= 'd'; c++)

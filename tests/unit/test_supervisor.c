@@ -144,7 +144,10 @@ static void on_exit_told(int index, const struct obituary *o, void *arg)
         say("stuck", index);
     else if (o->stuck == STUCK_FROZEN)
         say("frozen", index);
-    say(WIFSIGNALED(o->status) ? "killed" : WEXITSTATUS(o->status) == 0 ? "clean" : "failed", index);
+    say(WIFSIGNALED(o->status)        ? "killed"
+        : WEXITSTATUS(o->status) == 0 ? "clean"
+                                      : "failed",
+        index);
 }
 
 /* --- the test's side --- */
