@@ -64,6 +64,22 @@ static int good_child(int index, void *arg)
     return 0;
 }
 
+/* Says that it is up before its supervisor hears so. */
+static int early_child(int index, void *arg)
+{
+    struct cx cx = CX_PLAIN("child");
+
+    if (loop_init(&cx) != OK)
+        return 1;
+    say("up", index);
+    child_signals(stop, reload, &index);
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "serving"}, serve, NULL));
+    loop_run();
+    loop_free();
+    say("down", index);
+    return 0;
+}
+
 static rc once_weary(struct cx *cx, void *arg)
 {
     child_weary("test", 1);
@@ -114,9 +130,9 @@ static int idle_child(int index, void *arg)
 
     if (loop_init(&cx) != OK)
         return 1;
+    say("up", index);
     child_signals(stop, reload, &index);
     child_working(true);
-    say("up", index);
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "serving"}, serve, NULL));
     loop_run();
     loop_free();
@@ -384,7 +400,7 @@ END_TEST
 /* One after the other, each behind its successor: two are up at every moment. */
 START_TEST(a_reload_replaces_all)
 {
-    pid_t pid = start_watched(2, good_child, 10000, /* spares= */ true, 0), who;
+    pid_t pid = start_watched(2, early_child, 10000, /* spares= */ true, 0), who;
     int index, up = 0, down = 0;
 
     ck_assert_int_gt(hear("up", NULL), 0);
