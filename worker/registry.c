@@ -14,6 +14,7 @@
 static const struct task_row rows[] = {
     {&task_echo, NULL},
     {&task_noop, NULL},
+    {&task_previous, NULL},
     {&task_sleep, NULL},
     {&task_order_check, order_check_configure},
     {&task_order_dispatch, NULL},

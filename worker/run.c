@@ -27,6 +27,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "queue/end.h"
+#include "queue/flow/flow.h"
+#include "queue/flow/reached.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +68,7 @@ struct job_run *run_free(struct job_run *run)
     free(run->error);
     free(run->token);
     free(run->enqueued);
+    pg_result_freep(&run->reached);
     free(run);
     return NULL;
 }
@@ -380,6 +383,11 @@ rc job_fail(struct cx *cx, struct job *job, rc code, const char *word, const cha
     return fail_rc(cx, code, "%s", text);
 }
 
+rc job_previous(struct cx *cx, struct job *job, const char **ret)
+{
+    return flow_previous(cx, job->run->pool->env.db, job, ret);
+}
+
 struct task_tx {
     struct job_run *run;
     const struct job_end *end; /* NULL: in the middle of the job */
@@ -394,11 +402,14 @@ static rc in_task_tx(struct cx *cx, struct pg_tx *tx, void *arg)
     struct task_tx *t = arg;
 
     t->run->nenqueued = 0; /* it may be the second time */
+    pg_result_freep(&t->run->reached);
     if (t->end)
         try(engine_end_tx(cx, tx, &t->run->job, t->end));
     else
         try(engine_fence_tx(cx, tx, &t->run->job));
-    return t->fn ? t->fn(cx, tx, t->arg) : OK;
+    if (t->fn)
+        try(t->fn(cx, tx, t->arg));
+    return t->end && in_workflow(&t->run->job) ? flow_reached_tx(cx, tx, &t->run->reached) : OK;
 }
 
 static void push_enqueued(struct cx *cx, struct job_run *run)
@@ -425,6 +436,7 @@ static rc run_task_tx(struct cx *cx, struct job_run *run, struct task_tx *t)
         return r;
     }
     push_enqueued(cx, run);
+    flow_push_reached(cx, run->pool->env.engine, run->reached);
     return OK;
 }
 

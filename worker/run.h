@@ -31,6 +31,7 @@ struct job_run {
     int64_t lines;             /* of them, log lines */
     struct job_new **enqueued; /* by job_enqueue, pushed after the commit */
     size_t nenqueued;
+    struct pg_result *reached; /* what its end in a workflow has begun, pushed after the commit */
 };
 
 /* Takes over *job (its storage). Counted, leased, held; begins with run_begin. */

@@ -63,6 +63,9 @@ rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *
 void job_hold(struct job *job, bool hold);
 /* What GET /v1/jobs/{id} shows as the result: JSON text, written with the job's end. Copied. */
 void job_result(struct job *job, const char *json);
+/* What stood before this job in its workflow gave (flow_previous): JSON text in cx's arena, *ret NULL:
+ * nothing does. Parks. */
+rc job_previous(struct cx *cx, struct job *job, const char **ret) MW_PARKS;
 /* Fails with a code and a text of the task's own (both copied, the text may be longer than cx->err's):
  * what it returns decides as any other code. */
 rc job_fail(struct cx *cx, struct job *job, rc code, const char *word, const char *text);

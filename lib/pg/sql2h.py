@@ -24,7 +24,7 @@ OPAQUE = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$([A-Za-z_]*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/", re.S)
 WRITES = re.compile(
     r"\b(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|INTO|FOR\s+(NO\s+KEY\s+)?(UPDATE|SHARE)|FOR\s+KEY\s+SHARE"
-    r"|nextval|setval|set_config|pg_notify|pg_(try_)?advisory\w*|pg_(cancel|terminate)_backend|dblink\w*|command_history_partition)\b", re.I)
+    r"|nextval|setval|set_config|pg_notify|pg_(try_)?advisory\w*|pg_(cancel|terminate)_backend|dblink\w*|command_history_partition|workflow_cancel|workflow_retry)\b", re.I)
 
 
 class Wrong(Exception):

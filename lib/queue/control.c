@@ -6,6 +6,7 @@
  * not happen, and whoever asked for it was not told that it had. */
 #include "pg/pg_array.h"
 #include "queue/control.sql.h"
+#include "queue/flow/reached.h"
 #include "queue/internal.h"
 #include "queue/names.h"
 #include "queue/retry.h"
@@ -72,7 +73,7 @@ rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_
     if (t == LEASED)
         try(pg_do(cx, e->db, SQL_JOB_CANCEL_WISH, &moved, pg_s(probably.id)));
     else
-        try(pg_do(cx, e->db, SQL_JOB_CANCEL, &moved, pg_s(probably.id)));
+        try(flow_end(cx, e, &SQL_JOB_CANCEL, PG_ARGS(pg_s(probably.id)), &moved));
     if (pg_rows(moved) == 0)
         return fail(cx, CONFLICT, "job %s has ended", probably.id);
     *ret_running = t == LEASED;
@@ -138,7 +139,7 @@ rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret
         for (size_t i = 2; i < reply->elements; i++)
             pg_array_s(&durable, reply->element[i]->str);
         if (durable.n > 0 && e->db)
-            try(pg_do(cx, e->db, SQL_JOBS_CANCEL, NULL, pg_a(&durable)));
+            try(flow_end(cx, e, &SQL_JOBS_CANCEL, PG_ARGS(pg_a(&durable)), NULL));
         *ret_count += reply_int(reply, 1);
         if (reply_int(reply, 0) == 0)
             return OK;

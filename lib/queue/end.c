@@ -6,6 +6,7 @@
  * back with STALE_ATTEMPT. */
 #include "queue/end.h"
 #include "base/clock.h"
+#include "queue/flow/reached.h"
 #include "queue/internal.h"
 #include "queue/options.h"
 #include "queue/queue.sql.h"
@@ -137,7 +138,10 @@ rc end_alone(struct cx *cx, struct engine *e, const struct job *j, const struct 
     if (!j->durable)
         return end->outcome == JOB_DEAD && db ? bury_broker(cx, db, NULL, j, end) : OK;
     end_args(&c, j, end);
-    try(pg_query(cx, db, &SQL_JOB_END, &res, c.args));
+    if (in_workflow(j))
+        try(flow_end(cx, e, &SQL_JOB_END, c.args, &res));
+    else
+        try(pg_query(cx, db, &SQL_JOB_END, &res, c.args));
     return look(cx, j, res);
 }
 

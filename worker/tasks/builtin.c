@@ -35,6 +35,15 @@ static rc echo(struct cx *cx, struct job *job)
     return OK;
 }
 
+static rc previous(struct cx *cx, struct job *job)
+{
+    const char *json;
+
+    try(job_previous(cx, job, &json));
+    job_result(job, json ? json : "null");
+    return OK;
+}
+
 /* {"ms": 5000, "steps": 10}: with steps it tells after each of them. */
 static rc nap(struct cx *cx, struct job *job)
 {
@@ -71,6 +80,15 @@ struct task task_echo = {
     .run = echo,
     .max_attempts = 3,
     .timeout_ms = 10 * 1000,
+    .backoff = {.base_ms = 100, .cap_ms = 60 * 1000, .factor = 2, .jitter = JITTER_EQUAL},
+};
+
+struct task task_previous = {
+    .name = "mihwar.previous",
+    .queue = "default",
+    .run = previous,
+    .max_attempts = 3,
+    .timeout_ms = 60 * 1000,
     .backoff = {.base_ms = 100, .cap_ms = 60 * 1000, .factor = 2, .jitter = JITTER_EQUAL},
 };
 

@@ -1,10 +1,11 @@
 /* builtin.h - tasks that do nothing useful by themselves: probes, tests, benchmarks.
  *
- *   mihwar.noop   ends at once
- *   mihwar.echo   its arguments are its result; {"fail": "CODE"} fails with that word of
- *                 error.def (as often as it is tried)
- *   mihwar.sleep  {"ms": N} waits so long */
+ *   mihwar.noop      ends at once
+ *   mihwar.echo      its arguments are its result; {"fail": "CODE"} fails with that word of
+ *                    error.def (as often as it is tried)
+ *   mihwar.previous  its result is what stood before it in its workflow
+ *   mihwar.sleep     {"ms": N} waits so long */
 #pragma once
 #include "worker/task.h"
 
-extern struct task task_noop, task_echo, task_sleep;
+extern struct task task_noop, task_echo, task_previous, task_sleep;
