@@ -8,7 +8,8 @@
  *   beat.agents      agents of hubs that died are inactive
  *   beat.history     the command history has its partitions ahead
  *   beat.orders      orders that nobody looks after get their job back
- *   beat.reconcile   jobs that only PostgreSQL knows are pushed, those only Redis knows are dropped
+ *   beat.reconcile   jobs that only PostgreSQL knows are pushed, those only Redis knows are dropped;
+ *                    Redis hears the queues' policies again
  *   beat.balances    a job provider.balance for each enabled integration
  *   beat.catalogues  a job provider.catalogue for each
  *   beat.requests    requests whose time is over and that no job ended are timed out
@@ -24,6 +25,7 @@
 #include "domain/orders/order_sweep.h"
 #include "domain/retention.h"
 #include "domain/shop/integrations.h"
+#include "queue/policy.h"
 #include "rt/fiber.h"
 #include <string.h>
 
@@ -78,6 +80,7 @@ static rc reconcile(struct cx *cx, struct beat *b)
 {
     int64_t pushed = 0, dropped = 0;
 
+    try(engine_gates_copy(cx, b->engine));
     try(engine_sweep(cx, b->engine, RECONCILE_AGE_MS, &pushed, &dropped));
     if (pushed || dropped)
         log_ev(LOG_WARN, "jobs.reconciled", kv_int("pushed", pushed), kv_int("dropped", dropped));

@@ -228,6 +228,7 @@ static const char *retry_after(rc r)
     case E_SCHEMA:
         return "1";
     case E_RATE_LIMITED:
+    case E_QUEUE_FULL:
         return "5";
     default:
         return NULL;

@@ -5,6 +5,8 @@
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] how many of them died  ARGV[3..] tokens
 -- returns {done, refused}
 -- include: now
+-- include: options
+-- include: tally
 -- include: gone
 -- include: finish
 local done, refused = finish({jobs = KEYS[1], lease = KEYS[2], stats = KEYS[3], rate = KEYS[4], cancel = KEYS[5],

@@ -6,7 +6,10 @@
 -- returns 0 not known here, 1 taken out, 2 leased
 --   Taken out means without an envelope. The token is removed where that is cheap; claim drops what is left.
 -- include: token
+-- include: options
+-- include: tally
 -- include: gone
+-- include: lanes
 local body = redis.call('HGET', KEYS[1], ARGV[1])
 if not body then
     return 0
@@ -19,8 +22,12 @@ for _, token in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     end
 end
 local p = envelope_priority(body)
-if redis.call('ZREM', KEYS[3], p .. ARGV[2]) == 0 and redis.call('LLEN', KEYS[16 - p]) <= 10000 then
-    redis.call('LREM', KEYS[16 - p], 1, ARGV[2])
+if redis.call('ZREM', KEYS[3], p .. ARGV[2]) == 0 then
+    for _, list in ipairs({KEYS[16 - p], lane_of(string.sub(KEYS[1], 1, -5), tenant_in(body), p)}) do
+        if redis.call('LLEN', list) <= 10000 then
+            redis.call('LREM', list, 1, ARGV[2])
+        end
+    end
 end
 forget_jobs(KEYS[1], KEYS[4], KEYS[5], KEYS[6], {ARGV[1]})
 return 1

@@ -119,29 +119,23 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
 #define LAST_MAX 256
 
 /* The named keys of claim.lua stand in the order of enum queue_key, so this one's place is QK_LAST. */
-_Static_assert(QK_LAST == 11 && QK_CRASHED == 12 && QK_READY == 13,
-               "claim.lua counts its keys like enum queue_key");
+_Static_assert(QK_LAST == 11 && QK_CRASHED == 12, "claim.lua counts its keys like enum queue_key");
 static size_t last_key(const struct queue_keys *k, const char *name, char *out, size_t size)
 {
     return (size_t)snprintf(out, size, "%s:%s", k->name[QK_LAST], name);
 }
 
-rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
-                const struct lease *acks, size_t nacks, struct claim_result *ret,
-                size_t *ret_refused)
+/* claim.lua or claim_shaped.lua; both take and answer the same. */
+static rc call_claim(struct cx *cx, struct engine *e, const struct queue_keys *k, size_t max,
+                     int64_t lease_ms, const struct lease *acks, size_t nacks, redisReply **ret)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     char last[LAST_MAX];
-    const struct queue_keys *k;
     int64_t died = 0;
 
-    *ret = (struct claim_result){0};
-    *ret_refused = 0;
-    if (e->db && e->epoch < 0)
-        try(engine_epoch_read(cx, e));
-    try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_CLAIM, k, KEYS_OF(CLAIM_KEYS), true, 6 + nacks);
+    call_begin(&c, e, k->shaped ? &SCRIPT_CLAIM_SHAPED : &SCRIPT_CLAIM, k, KEYS_OF(CLAIM_KEYS),
+               true, 6 + nacks);
     c.lens[QK_LAST] = last_key(k, e->name, last, sizeof last);
     c.argv[QK_LAST] = last;
     for (size_t i = 0; i < nacks; i++)
@@ -156,11 +150,48 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
         call_token(&c, &acks[i]);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
     if (!reply_has(reply, 7) || (reply_int(reply, 0) == 0 && !reply_has(reply, 8)))
-        return fail(cx, REDIS, "claim.lua answered with %zu elements", reply->elements);
+        return fail(cx, REDIS, "%s.lua answered with %zu elements", c.script->name,
+                    reply->elements);
+    *ret = TAKE_PTR(reply);
+    return OK;
+}
+
+/* A queue that has become shaped, or plain again, says so after the acks: the other script goes on.
+ * Which of the two is asked first is remembered. */
+static rc claim_either(struct cx *cx, struct engine *e, const struct queue_keys *k, size_t max,
+                       int64_t lease_ms, const struct lease *acks, size_t nacks,
+                       size_t *ret_refused, redisReply **ret)
+{
+    for (int turn = 0; turn < 4; turn++) {
+        _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+        try(call_claim(cx, e, k, max, lease_ms, acks, nacks, &reply));
+        *ret_refused += (size_t)reply_int(reply, 3);
+        nacks = 0;
+        if (reply_int(reply, 0) != 3) {
+            *ret = TAKE_PTR(reply);
+            return OK;
+        }
+        engine_queue(e, k)->shaped = !k->shaped;
+    }
+    return fail(cx, REDIS, "queue %s changes faster than it can be claimed from", k->queue);
+}
+
+rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
+                const struct lease *acks, size_t nacks, struct claim_result *ret,
+                size_t *ret_refused)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    const struct queue_keys *k;
+
+    *ret = (struct claim_result){0};
+    *ret_refused = 0;
+    if (e->db && e->epoch < 0)
+        try(engine_epoch_read(cx, e));
+    try(engine_keys(cx, e, queue, &k));
+    try(claim_either(cx, e, k, max, lease_ms, acks, nacks, ret_refused, &reply));
     ret->lost = reply_int(reply, 0) == 1;
     ret->paused = reply_int(reply, 0) == 2;
     e->epoch = MAX(e->epoch, reply_int(reply, 2));
-    *ret_refused = (size_t)reply_int(reply, 3);
     if (reply_int(reply, 4)) /* Redis' clock -> ours */
         ret->next_due_ms = reply_int(reply, 4) + (clock_ms() - reply_int(reply, 1));
     rc r = take_jobs(cx, e, k, reply->element[5], reply->element[6],

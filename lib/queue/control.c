@@ -106,20 +106,6 @@ rc engine_retry_now(struct cx *cx, struct engine *e, const char *job_id)
     return engine_retry_at(cx, e, job_id, 0);
 }
 
-rc engine_pause(struct cx *cx, struct engine *e, const char *queue, bool paused)
-{
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(call_release) struct call c = {0};
-    const struct queue_keys *k;
-
-    try(engine_keys(cx, e, queue, &k));
-    if (e->db) /* outlives Redis */
-        try(pg_do(cx, e->db, SQL_QUEUE_PAUSE, NULL, pg_s(queue), pg_b(paused)));
-    call_begin(&c, e, &SCRIPT_PAUSE, k, KEYS_OF(QK_PAUSED, QK_WAIT), false, 1);
-    call_int(&c, paused);
-    return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
-}
-
 rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_count)
 {
     const struct queue_keys *k;

@@ -27,9 +27,5 @@ SELECT id, queue, generation, attempt, snoozes, task, args, priority, run_at, ti
        options
   FROM revived;
 
--- name: queue_pause
-INSERT INTO queue_states (queue, paused) VALUES ($1, $2::boolean)
-ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused, updated_at = now();
-
 -- name: dead_counts
 SELECT queue, count(*) FROM dead_letters WHERE replayed_at IS NULL GROUP BY queue;

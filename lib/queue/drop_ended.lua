@@ -4,6 +4,8 @@
 -- KEYS[1] jobs  KEYS[2] cancel  KEYS[3] unique  KEYS[4] unique_of
 -- ARGV[1..] ids
 -- returns how many were there
+-- include: options
+-- include: tally
 -- include: gone
 local ids = {}
 for i = 1, #ARGV do

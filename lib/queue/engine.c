@@ -1,6 +1,7 @@
 /* engine.c - the stores of one process, and how a script is called with them. */
 #include "base/text.h"
 #include "queue/internal.h"
+#include "queue/policy.h"
 #include "rt/batcher.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -26,6 +27,7 @@ struct engine *engine_free(struct engine *e)
         free(e->queues[i]);
     free(e->queues);
     batcher_free(e->ends);
+    bounds_free(e->bounds);
     free(e);
     return NULL;
 }
@@ -65,6 +67,15 @@ rc engine_keys(struct cx *cx, struct engine *e, const char *queue, const struct 
     e->queues = xrealloc(e->queues, (e->nqueues + 1) * sizeof *e->queues);
     *ret = e->queues[e->nqueues++] = TAKE_PTR(k);
     return OK;
+}
+
+struct queue_keys *engine_queue(struct engine *e, const struct queue_keys *k)
+{
+    for (size_t i = 0; i < e->nqueues; i++)
+        if (e->queues[i] == k)
+            return e->queues[i];
+    assert(!"every engine_keys() is in the engine's list");
+    return NULL;
 }
 
 /* ---------------------------------------------------------------- a call */

@@ -90,7 +90,8 @@ static rc give_back(struct cx *cx, struct engine *e, const char *queue, const st
 
         try(engine_keys(cx, e, queue, &k));
         call_begin(&c, e, &SCRIPT_RELEASE, k,
-                   KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_WAIT, QK_CRASHED), true, 2 + batch);
+                   KEYS_OF(QK_JOBS, QK_LEASE, QK_STATS, QK_WAIT, QK_CRASHED, QK_GATE), true,
+                   2 + batch);
         call_int(&c, as_snooze);
         call_int(&c, crashed);
         for (size_t i = 0; i < batch; i++)

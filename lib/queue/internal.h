@@ -9,15 +9,18 @@ struct engine {
     struct pg *db;              /* NULL: broker jobs only */
     struct queue_keys **queues; /* every queue this process met; never freed before the engine */
     size_t nqueues;
-    int64_t epoch;        /* the highest one seen; -1: not asked yet */
-    int64_t test_now_ms;  /* 0: Redis TIME */
-    struct batcher *ends; /* of attempts, in great numbers: ends.c */
-    char name[64];        /* of this claimer; "": it leaves no note */
+    int64_t epoch;         /* the highest one seen; -1: not asked yet */
+    int64_t test_now_ms;   /* 0: Redis TIME */
+    struct batcher *ends;  /* of attempts, in great numbers: ends.c */
+    char name[64];         /* of this claimer; "": it leaves no note */
+    struct bounds *bounds; /* policy.c: the bounded queues, as far as this process has heard */
 };
 
 #define QUEUES_MAX 1024 /* a name costs a kilobyte and is never forgotten */
 /* The keys of a queue, made once; they live as long as the engine. */
 rc engine_keys(struct cx *cx, struct engine *e, const char *queue, const struct queue_keys **ret);
+/* The same queue, to be changed: what this process remembers of it between two calls. */
+struct queue_keys *engine_queue(struct engine *e, const struct queue_keys *k);
 /* Tests own the clock: what scripts take for Redis TIME; 0 gives it back. */
 void engine_set_clock(struct engine *e, int64_t now_ms);
 
@@ -49,9 +52,10 @@ void call_begin(struct call *c, struct engine *e, const struct script *s,
     }
 /* The named keys of the two steps that also bench_redis_limit runs, in the order of push.lua and claim.lua. */
 #define PUSH_KEYS                                                                                  \
-    QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF, QK_LEASE, QK_CANCEL
+    QK_JOBS, QK_SCHED, QK_STATS, QK_WAIT, QK_EPOCH, QK_UNIQUE, QK_UNIQUE_OF, QK_LEASE, QK_CANCEL,  \
+        QK_GATE
 #define CLAIM_KEYS                                                                                 \
-    QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_PAUSED, QK_EPOCH, QK_CANCEL,       \
+    QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_WAIT, QK_GATE, QK_EPOCH, QK_CANCEL,         \
         QK_UNIQUE, QK_UNIQUE_OF, QK_LAST, QK_CRASHED
 void call_bytes(struct call *c, const char *s, size_t n);
 void call_str(struct call *c, const char *s);

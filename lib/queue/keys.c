@@ -8,9 +8,9 @@
 static const char *const words[QK_READY] = {
     [QK_JOBS] = "jobs",       [QK_LEASE] = "lease",         [QK_SCHED] = "sched",
     [QK_STATS] = "stats",     [QK_RATE] = "rate",           [QK_WAIT] = "wait",
-    [QK_PAUSED] = "paused",   [QK_EPOCH] = "epoch",         [QK_CANCEL] = "cancel",
+    [QK_GATE] = "gate",       [QK_EPOCH] = "epoch",         [QK_CANCEL] = "cancel",
     [QK_UNIQUE] = "unique",   [QK_UNIQUE_OF] = "unique_of", [QK_LAST] = "last",
-    [QK_CRASHED] = "crashed",
+    [QK_CRASHED] = "crashed", [QK_TALLY] = "tally",         [QK_WEIGHTS] = "weights",
 };
 
 static bool name_valid(const char *s, size_t max, bool upper)

@@ -22,14 +22,16 @@ enum queue_key {
     QK_STATS,     /* hash   pushed done retried snoozed died refused expired */
     QK_RATE,      /* hash   ten-second slot -> ends */
     QK_WAIT,      /* zset   "m" while there may be something to claim; workers block on it */
-    QK_PAUSED,    /* string there while the queue is paused */
+    QK_GATE,      /* string how the queue is to be served (gate.lua); missing: plainly */
     QK_EPOCH,     /* string the epoch that beat advances; missing: Redis was emptied */
     QK_CANCEL,    /* set    ids of running jobs that somebody wants cancelled */
     QK_UNIQUE,    /* hash   unique key -> id (broker jobs; durable ones are unique in PostgreSQL) */
     QK_UNIQUE_OF, /* hash   id -> unique key */
     QK_LAST,      /* string what a claimer was handed out last: ":NAME" follows (engine_name) */
     QK_CRASHED, /* hash   id:generation -> workers that crashed while they carried it out; for an hour */
-    QK_READY, /* list   tokens, priority 9; the other nine follow, down to 0 */
+    QK_TALLY, /* hash   bytes, and each tenant's jobs: in queues that are bounded in them (tally.lua) */
+    QK_WEIGHTS, /* hash   tenant -> weight, in queues with fair share (lanes.lua) */
+    QK_READY,   /* list   tokens, priority 9; the other nine follow, down to 0 */
     QK_WORDS =
         QK_READY +
         10, /* hash   id:generation -> how the last worker died that carried it out; for an hour */
@@ -41,6 +43,7 @@ struct queue_keys {
     char name[QK_COUNT][QUEUE_NAME_MAX + 16];
     size_t len[QK_COUNT];
     char scanned_to[32]; /* the sweep's cursor in `jobs`, between two sweeps */
+    bool shaped;         /* when last claimed from: claim_shaped.lua is asked first */
 };
 
 /* [a-z0-9_.-]+, at most QUEUE_NAME_MAX. */

@@ -5,7 +5,10 @@
 -- ARGV[1] how many at most (up to 1000)
 -- returns {tokens taken, jobs that were there, durable id ...}; call again until no token was taken
 -- include: token
+-- include: options
+-- include: tally
 -- include: gone
+-- include: lanes
 local left, tokens = tonumber(ARGV[1]), {}
 for k = 6, 15 do
     if left > 0 then
@@ -13,6 +16,37 @@ for k = 6, 15 do
             tokens[#tokens + 1] = token
         end
         left = tonumber(ARGV[1]) - #tokens
+    end
+end
+-- Lanes and what is held, a key at a time.
+local prefix = string.sub(KEYS[1], 1, -5)
+local function empty(list)
+    for _, token in ipairs(left > 0 and redis.call('LPOP', list, left) or {}) do
+        tokens[#tokens + 1] = token
+    end
+    left = tonumber(ARGV[1]) - #tokens
+    return redis.call('EXISTS', list) == 0
+end
+while left > 0 do
+    local tenant = redis.call('ZRANGE', prefix .. 'ring', 0, 0)[1]
+    if not tenant then
+        break
+    end
+    local all = true
+    for _, lane in ipairs(lanes_of(prefix, tenant)) do
+        all = empty(lane) and all
+    end
+    if all then
+        leave_ring(prefix, tenant)
+    end
+end
+while left > 0 do
+    local key = redis.call('ZRANGE', prefix .. 'held', 0, 0)[1]
+    if not key then
+        break
+    end
+    if empty(prefix .. 'held:' .. key) then
+        redis.call('ZREM', prefix .. 'held', key)
     end
 end
 if left > 0 then

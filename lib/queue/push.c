@@ -15,6 +15,7 @@
 #include "queue/envelope.h"
 #include "queue/internal.h"
 #include "queue/options.h"
+#include "queue/policy.h"
 #include "queue/queue.sql.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -226,13 +227,15 @@ static void put_rows(struct call *c, const struct push_row *rows, size_t n,
 
 /* What is not new: the place of each, and the id that stands for it ('': there is no epoch, the
  * rebuild will bring the job). */
-static rc take_others(struct cx *cx, const redisReply *reply, const struct push_row *rows, size_t n,
-                      size_t *ret_others)
+static rc take_others(struct cx *cx, const char *queue, const redisReply *reply,
+                      const struct push_row *rows, size_t n, size_t *ret_others)
 {
     size_t others = reply->elements / 2;
 
     if (reply->elements % 2 == 0)
         return fail(cx, REDIS, "push.lua answered with %zu elements", reply->elements);
+    if (reply->elements == 3 && reply_int(reply, 0) < 0)
+        return queue_is_full(cx, queue, reply->element[1]->str, reply_int(reply, 2));
     for (size_t i = 0; i < others; i++) {
         int64_t at = reply_int(reply, 1 + 2 * i) - 1;
         const redisReply *id = reply->element[2 + 2 * i];
@@ -273,7 +276,7 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     put_rows(&c, rows, n, &bodies, ends);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
     size_t others = 0;
-    try(take_others(cx, reply, rows, n, &others));
+    try(take_others(cx, queue, reply, rows, n, &others));
     *ret_pushed = n - others;
     if (n > others && reply_int(reply, 0) == (int64_t)(n - others))
         try(list_queue(cx, e, queue));
@@ -365,6 +368,7 @@ rc engine_enqueue(struct cx *cx, struct engine *e, struct job_new *jobs, size_t 
     }
     if (durable > 0 && !e->db)
         return fail(cx, CONFIG, "durable jobs need PostgreSQL");
+    try(engine_room(cx, e, jobs, n));
     if (durable > 0)
         try(insert_durable(cx, e, jobs, n, durable));
     rc r = engine_push(cx, e, jobs, n);

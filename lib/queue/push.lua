@@ -1,17 +1,25 @@
 -- push.lua: make jobs known. An id that is known already is left alone, unless the new one has a higher generation.
--- KEYS: 19
+-- KEYS: 20
 -- KEYS[1] jobs  KEYS[2] sched  KEYS[3] stats  KEYS[4] wait  KEYS[5] epoch  KEYS[6] unique  KEYS[7] unique_of
--- KEYS[8] lease  KEYS[9] cancel  KEYS[10..19] ready9 .. ready0
+-- KEYS[8] lease  KEYS[9] cancel  KEYS[10] gate  KEYS[11..20] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)
 -- ARGV[2] '1': take durable jobs although there is no epoch (the rebuild itself does that)
 -- ARGV[3..] per job: id, "generation.claim.snoozes", priority, run_at ms (0: now), unique key or '', envelope
 -- returns {jobs ever pushed here, index, id, index, id ...}: those that are not new, with the id that stands for them
 --   A durable job offered to a Redis without an epoch is answered with the id '': the rebuild will bring it.
+--   {-1, word, number}: the queue takes none of these broker jobs, nothing was stored (room.lua). Durable ones are in PostgreSQL
+--   already: they were asked for before.
 -- include: now
 -- include: token
+-- include: options
+-- include: tally
+-- include: policy
+-- include: lanes
+-- include: room
 local jobs, sched, stats, wait, unique, unique_of = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[7]
 local now = clock(ARGV[1])
-local closed = ARGV[2] ~= '1' and redis.call('EXISTS', KEYS[5]) == 0
+local epoch_gate = redis.call('MGET', KEYS[5], KEYS[10])
+local closed, policy = ARGV[2] ~= '1' and not epoch_gate[1], policy_of(epoch_gate[2])
 local count = (#ARGV - 2) / 6
 
 local ids = {}
@@ -19,8 +27,27 @@ for i = 1, count do
     ids[i] = ARGV[i * 6 - 3]
 end
 local known = redis.call('HMGET', jobs, unpack(ids))
+local prefix, counted = string.sub(jobs, 1, -5), nil
+if policy then
+    local asked = tally_new()
+    asked.n = 0
+    for i = 1, count do
+        local at = i * 6 - 3
+        if not known[i] and string.sub(ARGV[at + 1], 1, 2) == '0.' and
+           not (ARGV[at + 4] ~= '' and redis.call('HGET', unique, ARGV[at + 4])) then
+            asked.n = asked.n + 1
+            tally_job(asked, ARGV[at + 5], 1)
+        end
+    end
+    local word, number = no_room(policy, prefix, asked)
+    if word then
+        return {-1, word, number}
+    end
+    counted = redis.call('EXISTS', prefix .. 'tally') == 1 and tally_new()
+end
 
 local answer, fields, later, ready, seen, fresh, refused, old = {0}, {}, {}, {}, {}, 0, false, nil
+local lanes, tenants
 local function stands_for(i, id)
     answer[#answer + 1] = i
     answer[#answer + 1] = id
@@ -52,9 +79,19 @@ for i = 1, count do
         fresh = fresh + 1
         fields[fresh * 2 - 1] = id
         fields[fresh * 2] = body
+        if counted then
+            tally_job(counted, body, 1)
+            if known[i] then
+                tally_job(counted, known[i], -1)
+            end
+        end
         if run_at > now then
             later[#later + 1] = run_at
             later[#later + 1] = p .. id .. ':' .. numbers
+        elseif policy and policy.f then
+            lanes = lanes or {}
+            tenants = tenants or {}
+            lanes_add(lanes, tenants, prefix, id .. ':' .. numbers, body, p)
         else
             local list = ready[p]
             if not list then
@@ -82,8 +119,15 @@ if fresh > 0 then
     answer[1] = redis.call('HINCRBY', stats, 'pushed', fresh)
     local wake = false
     for p, tokens in pairs(ready) do
-        redis.call('RPUSH', KEYS[19 - p], unpack(tokens))
+        redis.call('RPUSH', KEYS[20 - p], unpack(tokens))
         wake = true
+    end
+    if lanes then
+        lanes_put(lanes, tenants, prefix)
+        wake = true
+    end
+    if counted then
+        tally_put(prefix .. 'tally', counted)
     end
     if #later > 0 then
         -- Sleepers know the old first due time only.

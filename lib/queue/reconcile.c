@@ -19,9 +19,9 @@
 #include "pg/pg_array.h"
 #include "queue/internal.h"
 #include "queue/names.h"
+#include "queue/policy.h"
 #include "queue/reconcile.sql.h"
 #include "queue/rows.h"
-#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,20 +149,6 @@ static rc push_live(struct cx *cx, struct engine *e, struct pg_tx *lock, const c
     }
 }
 
-static rc restore_pause(struct cx *cx, struct engine *e, const char *queue)
-{
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
-    const struct queue_keys *k;
-
-    try(engine_keys(cx, e, queue, &k));
-    try(pg_do(cx, e->db, SQL_QUEUE_IS_PAUSED, &res, pg_s(queue)));
-    if (pg_rows(res) == 0)
-        return OK;
-    if (!pg_bool(res, 0, 0)) /* what an old snapshot says of it */
-        return redis_cmd(cx, e->redis, NULL, "DEL %s", k->name[QK_PAUSED]);
-    return redis_cmd(cx, e->redis, NULL, "SET %s 1", k->name[QK_PAUSED]);
-}
-
 /* The transaction holds the lock and nothing else: the pages are committed on their own. */
 static rc rebuild_locked(struct cx *cx, struct pg_tx *tx, void *arg)
 {
@@ -179,8 +165,9 @@ static rc rebuild_locked(struct cx *cx, struct pg_tx *tx, void *arg)
         return OK; /* somebody did it while we waited for the lock */
     r->was_lost = true;
     try(drop_durable(cx, e, r->queue));
+    try(engine_gate_put(cx, e,
+                        r->queue)); /* first: what is pushed finds its lane, and is counted */
     try(push_live(cx, e, tx, r->queue, &r->jobs));
-    try(restore_pause(cx, e, r->queue));
     try(redis_cmd(cx, e->redis, NULL, "SADD %s %s", KEY_QUEUES, r->queue));
     try(engine_epoch_read(cx, e));
     try(epoch_step(cx, e, r->queue, -1, e->epoch, &trusted));
@@ -210,6 +197,7 @@ static rc recover_queue(struct cx *cx, struct engine *e, const char *queue, int6
     try(pg_tx_run(cx, e->db, rebuild_locked, &r));
     if (!r.was_lost)
         return OK;
+    try(engine_gate_copy(cx, e, queue)); /* somebody may have set it meanwhile */
     /* Committed behind the walk and refused by push.lua, because the epoch was not there yet. */
     id_at(began - CLOCK_SLIP, from);
     try(sweep_live(cx, e, queue, from, 0, &more));
@@ -353,16 +341,6 @@ static rc drop_page(struct cx *cx, struct engine *e, const char *queue, const re
     return OK;
 }
 
-/* Where the last sweep of this process stopped in this queue. */
-static char *scan_cursor(struct engine *e, const struct queue_keys *k)
-{
-    for (size_t i = 0; i < e->nqueues; i++)
-        if (e->queues[i] == k)
-            return e->queues[i]->scanned_to;
-    assert(!"every engine_keys() is in the engine's list");
-    return NULL;
-}
-
 /* A part of the queue each time: a walk over all of a long queue would cost Redis more than the few
  * envelopes that it finds. */
 static rc sweep_known(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_dropped)
@@ -380,7 +358,7 @@ static rc sweep_known(struct cx *cx, struct engine *e, const char *queue, int64_
         try(call_run(cx, &c, REDIS_REPLY_ARRAY, &page));
         if (!reply_has(page, 1) || page->element[0]->type != REDIS_REPLY_STRING)
             return fail(cx, REDIS, "scan.lua answered without a cursor");
-        snprintf(scan_cursor(e, k), sizeof k->scanned_to, "%s", page->element[0]->str);
+        snprintf(engine_queue(e, k)->scanned_to, sizeof k->scanned_to, "%s", page->element[0]->str);
         if (page->elements > 1)
             try(drop_page(cx, e, queue, page, ret_dropped));
         if (strcmp(k->scanned_to, "0") == 0)

@@ -14,9 +14,6 @@ SELECT DISTINCT queue FROM jobs WHERE live UNION SELECT queue FROM queue_states 
 -- One rebuild of a queue at a time, for as long as this transaction.
 SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtext('mihwar.recover'), hashtext($1::text))) AS held;
 
--- name: queue_is_paused
-SELECT paused FROM queue_states WHERE queue = $1;
-
 -- name: live_bump
 -- A page of the live jobs of a queue, each under its next generation. A row without a generation ended while we looked.
 WITH page AS (

@@ -112,7 +112,7 @@ static void bench_drain(void)
     support_nap(500);
     double redis = redis_cpu_us();
     int64_t start = clock_mono_us();
-    redis_one(stores.redis_url, "DEL mw:{" Q "}:paused");
+    redis_one(stores.redis_url, "DEL mw:{" Q "}:gate");
     redis_one(stores.redis_url, "ZADD mw:{" Q "}:wait 0 m");
     while (counter("done") < jobs) {
         support_nap(2);
@@ -238,7 +238,7 @@ int main(int argc, char **argv)
     setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
     setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
     stores_migrate(stores.database_url);
-    redis_one(stores.redis_url, "SET mw:{" Q "}:paused 1");
+    redis_one(stores.redis_url, "SET mw:{" Q "}:gate p");
     bench_enqueue();
     bench_drain();
     bench_latency();

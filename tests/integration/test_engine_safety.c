@@ -229,7 +229,7 @@ QTEST(an_old_pause_ends_with_the_rebuild, true)
     qenqueue(cx, t, qjob('a', true));
     ck_ok(engine_pause(cx, t->e, Q, true));
     ck_ok(engine_pause(cx, t->e, Q, false));
-    redis_one(stores.redis_url, "SET mw:{t}:paused 1");
+    redis_one(stores.redis_url, "SET mw:{t}:gate p");
     pg_one(t->database_url,
            "WITH x AS (UPDATE engine_epoch SET epoch = 9 RETURNING 1) SELECT count(*) FROM x");
     engine_set_clock(t->e, clock_ms() + 1000);

@@ -208,7 +208,7 @@ QTEST(claim_of_a_paused_queue, false)
     struct claim_result c = qclaim(cx, t, 5);
     ck_assert(c.paused && c.n == 0);
     claim_result_release(&c);
-    ck_state("jobs a=0.5\npaused 1\nready5 a:0.1.0\nstats pushed=1\nwait m");
+    ck_state("gate p{}\njobs a=0.5\nready5 a:0.1.0\nstats pushed=1\nwait m");
     ck_ok(engine_pause(cx, t->e, Q, false));
     ck_assert_str_eq(claimed(cx, t, 5), "a:0.1.0");
     return OK;

@@ -1,0 +1,31 @@
+-- Policies of queues.
+
+-- name: queue_pause
+-- Resuming also ends a drain.
+INSERT INTO queue_states (queue, paused) VALUES ($1, $2::boolean)
+ON CONFLICT (queue) DO UPDATE
+   SET paused = excluded.paused, draining = queue_states.draining AND excluded.paused, updated_at = now();
+
+-- name: queue_drain
+-- A queue that nobody claims from does not get empty: a pause ends with it.
+INSERT INTO queue_states (queue, draining) VALUES ($1, true)
+ON CONFLICT (queue) DO UPDATE SET draining = true, paused = false, updated_at = now();
+
+-- name: queue_policy_set
+INSERT INTO queue_states (queue, policy) VALUES ($1, $2::json)
+ON CONFLICT (queue) DO UPDATE SET policy = excluded.policy, updated_at = now();
+
+-- name: queue_setting
+SELECT paused, draining, policy FROM queue_states WHERE queue = $1;
+
+-- name: queue_gate_lock
+-- One copy to Redis at a time for each queue: the last one to copy has read what was committed last.
+SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtext('mihwar.gate'), hashtext($1::text))) AS held;
+
+-- name: queues_set
+SELECT queue FROM queue_states ORDER BY queue;
+
+-- name: queues_bounded
+SELECT queue, draining FROM queue_states
+ WHERE draining OR (policy ->> 'max_length') IS NOT NULL OR (policy ->> 'max_bytes') IS NOT NULL
+    OR (policy ->> 'tenant_max_length') IS NOT NULL;
