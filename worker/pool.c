@@ -8,6 +8,7 @@
 #include "rt/loop.h"
 #include "rt/watchdog.h"
 #include "secure/seal.h"
+#include "worker/celery/consumer.h"
 #include "worker/providers/pool.h"
 #include "worker/recycle.h"
 #include "worker/run.h"
@@ -34,6 +35,11 @@ static void wake_pump(struct pool *p)
 {
     if (!p->ended)
         fiber_wake(p->pump);
+}
+
+void pool_look(struct pool *p)
+{
+    wake_pump(p);
 }
 
 /* ---------------------------------------------------------------- what ends */
@@ -331,7 +337,7 @@ static bool all_told(const struct pool *p)
 
     for (size_t i = 0; i < p->nqueues; i++)
         acks += p->queues[i].nacks;
-    return p->running == 0 && acks == 0;
+    return p->running == 0 && acks == 0 && consumer_ended(p->celery);
 }
 
 static void flush_timeline(struct cx *cx, struct pool *p)
@@ -566,7 +572,8 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     for (size_t i = 0; i < p->nqueues; i++)
         p->queues[i] = (struct pool_queue){.name = xstrdup(names[i]), .index = i, .hot = true};
     free(text);
-    return open_stores(cx, p);
+    try(open_stores(cx, p));
+    return consumer_open(cx, p, &p->celery);
 }
 
 void pool_start(struct pool *p)
@@ -578,6 +585,7 @@ void pool_start(struct pool *p)
     fiber_detach(p->waiter);
     fiber_detach(p->extender);
     redis_on_connect(p->redis, redis_is_back, p);
+    consumer_start(p->celery);
 }
 
 /* What is left near the end of the grace is cancelled and released; its supervisor kills at the
@@ -593,6 +601,7 @@ static rc grace_fiber(struct cx *cx, void *arg)
         run->released = true;
         pool_cancel(run);
     }
+    consumer_cut(p->celery);
     try(fiber_sleep(cx, p->settings->shutdown_grace / 10));
     log_ev(LOG_ERROR, "worker.not_drained", kv_int("jobs", (int64_t)p->running));
     fiber_cancel_all();
@@ -609,6 +618,7 @@ void pool_drain(void *pool)
     p->draining = true;
     log_ev(LOG_INFO, "worker.draining", kv_int("jobs", (int64_t)p->running));
     fiber_cancel(p->waiter);
+    consumer_drain(p->celery);
     for (struct job_run *run; (run = take_waiting(p));) {
         run->released = true;
         begin(p, run);
@@ -622,6 +632,7 @@ void pool_close(struct pool *p)
     struct job_run *run;
 
     watchdog_stop();
+    p->celery = consumer_close(p->celery);
     while ((run = TAILQ_FIRST(&p->runs))) { /* cut off while they were being confirmed */
         TAILQ_REMOVE(&p->runs, run, link);
         run_free(run);

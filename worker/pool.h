@@ -51,6 +51,7 @@ struct pool {
     int64_t done;      /* jobs that ended here */
     bool recovering, draining, ended;
     int64_t grace_end_mono_ms;
+    struct consumer *celery; /* worker/celery; NULL: not served */
 };
 
 /* In the child, after loop_init. CONFIG and the like when something cannot be had. */
@@ -60,6 +61,8 @@ void pool_start(struct pool *p);
 /* on_stop of child_signals: stop claiming, let what runs finish, release the rest, end. */
 void pool_drain(void *pool);
 void pool_close(struct pool *p);
+/* Something that the pump waits for while draining may be over. */
+void pool_look(struct pool *p);
 
 /* For run.c: a job has ended and its lease may go (ack), or is no longer ours to speak of. */
 void pool_ack(struct pool *p, struct job_run *run);

@@ -13,6 +13,7 @@
 
 static const struct task_row rows[] = {
     {&task_echo, NULL},
+    {&task_fail, NULL},
     {&task_noop, NULL},
     {&task_previous, NULL},
     {&task_sleep, NULL},

@@ -2,6 +2,7 @@
  * again. */
 #include "worker/returner.h"
 #include "base/log.h"
+#include "celery/claims.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"
 #include "worker/pool.h"
@@ -104,6 +105,23 @@ static rc return_all(struct cx *cx, const struct returner *r, struct engine *e)
     return OK;
 }
 
+/* What it held of Celery's broker. */
+static void return_messages(struct cx *cx, const struct returner *r)
+{
+    struct celery *c = NULL;
+    size_t n = 0;
+    rc code = celery_open(cx, r->settings, &c);
+
+    if (code == OK)
+        code = celery_restore_claimer(cx, c, r->name, &n);
+    if (code != OK) /* the others do it when its beats have been missed for long enough */
+        log_fail(LOG_WARN, "celery.not_returned", cx, code);
+    else if (n > 0)
+        log_ev(LOG_WARN, "celery.restored", kv_str("claimer", r->name),
+               kv_int("messages", (int64_t)n));
+    celery_free(c);
+}
+
 /* Until the fiber's time is over: then they come back when they expire. */
 static rc return_leases(struct cx *cx, void *arg)
 {
@@ -120,6 +138,8 @@ static rc return_leases(struct cx *cx, void *arg)
     }
     if (code != OK)
         log_fail(LOG_WARN, "leases.not_returned", cx, code, kv_int("held", (int64_t)r->n));
+    if (*r->settings->celery_broker_url)
+        return_messages(cx, r);
     engine_free(e);
     redis_free(redis);
     loop_stop();

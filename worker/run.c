@@ -58,10 +58,8 @@ struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job)
     return run;
 }
 
-struct job_run *run_free(struct job_run *run)
+void run_release(struct job_run *run)
 {
-    if (!run)
-        return NULL;
     job_release(&run->job);
     free(run->result);
     free(run->error_code);
@@ -69,6 +67,13 @@ struct job_run *run_free(struct job_run *run)
     free(run->token);
     free(run->enqueued);
     pg_result_freep(&run->reached);
+}
+
+struct job_run *run_free(struct job_run *run)
+{
+    if (!run)
+        return NULL;
+    run_release(run);
     free(run);
     return NULL;
 }
@@ -403,7 +408,9 @@ static rc in_task_tx(struct cx *cx, struct pg_tx *tx, void *arg)
 
     t->run->nenqueued = 0; /* it may be the second time */
     pg_result_freep(&t->run->reached);
-    if (t->end)
+    if (t->run->foreign)
+        ; /* ends elsewhere; nothing here to fence it with */
+    else if (t->end)
         try(engine_end_tx(cx, tx, &t->run->job, t->end));
     else
         try(engine_fence_tx(cx, tx, &t->run->job));
@@ -429,6 +436,8 @@ static void push_enqueued(struct cx *cx, struct job_run *run)
 
 static rc run_task_tx(struct cx *cx, struct job_run *run, struct task_tx *t)
 {
+    if (run->foreign && !t->fn)
+        return OK;
     rc r = pg_tx_run(cx, run->pool->env.db, in_task_tx, t);
 
     if (r != OK) {

@@ -21,6 +21,7 @@ struct job_run {
     bool poisonous;   /* it crashed too many workers */
     bool held;        /* job_hold: a lost lease or a wish waits until it is let go */
     bool finishing;   /* the task has returned: nothing is cancelled any more */
+    bool foreign;     /* another broker's: no row, no lease of the engine (worker/celery) */
     bool ended;       /* job_complete or job_snooze committed `end` */
     bool doubtful;    /* their commit may have happened */
     struct job_end end;
@@ -40,3 +41,4 @@ struct job_run {
 struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job);
 void run_begin(struct job_run *run);
 struct job_run *run_free(struct job_run *run);
+void run_release(struct job_run *run); /* what it holds, without itself */

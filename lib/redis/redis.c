@@ -119,3 +119,8 @@ void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg)
     r->on_connect = fn;
     r->on_connect_arg = arg;
 }
+
+void redis_on_push(struct redis *r, void (*fn)(void *, const redisReply *), void *arg)
+{
+    wire_on_push(r->wire, fn, arg);
+}

@@ -45,6 +45,8 @@ struct wire {
     uint64_t generation;
     void (*ready)(void *);
     void *arg;
+    void (*push)(void *, const redisReply *);
+    void *push_arg;
 };
 
 static void wait_free(struct wait *w)
@@ -95,12 +97,26 @@ static void on_ready(void *arg)
     }
 }
 
+/* In RESP2 what a subscription brings looks like a reply. */
+static bool is_push(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 3 ||
+        reply->element[0]->type != REDIS_REPLY_STRING)
+        return false;
+    return str_eq(reply->element[0]->str, "message") || str_eq(reply->element[0]->str, "pmessage");
+}
+
 static void on_reply(void *arg, redisReply *reply)
 {
     struct wire *c = arg;
     struct wait *w = TAILQ_FIRST(&c->sent);
 
-    if (!w) { /* nobody asked: RESP2 without subscriptions has no such thing */
+    if (c->push && is_push(reply)) {
+        c->push(c->push_arg, reply);
+        freeReplyObject(reply);
+        return;
+    }
+    if (!w) { /* nobody asked */
         freeReplyObject(reply);
         return;
     }
@@ -339,4 +355,10 @@ const char *wire_why(const struct wire *c)
 uint64_t wire_generation(const struct wire *c)
 {
     return c->generation;
+}
+
+void wire_on_push(struct wire *c, void (*fn)(void *, const redisReply *), void *arg)
+{
+    c->push = fn;
+    c->push_arg = arg;
 }

@@ -26,6 +26,8 @@ struct wire_limits {
 rc wire_call(struct cx *cx, struct wire *c, const char *resp, size_t len, size_t n,
              redisReply **replies, struct wire_limits limits) MW_PARKS;
 
+/* What subscriptions bring: see redis_on_push. */
+void wire_on_push(struct wire *c, void (*fn)(void *, const redisReply *), void *arg);
 void wire_start(struct wire *c); /* opens it before there is something to send */
 bool wire_ready(const struct wire *c);
 bool wire_idle(const struct wire *c); /* nobody waits for it */
