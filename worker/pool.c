@@ -23,6 +23,7 @@
     5000 /* an idle worker looks this often, marker or not: a marker dies with who took it */
 
 #define REFUSED_PAUSE_MS 2000
+#define AWAY_PAUSE_MS    200
 #define WATCHDOG_MIN_MS  1000
 #define SUSPECTS_MAX     32 /* aboard, waiting for their turn */
 
@@ -278,6 +279,25 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     return r;
 }
 
+/* Redis answers, but not for this queue; or its node of a cluster is away: the others go on. */
+static bool only_this_queue(const struct pool *p, rc r)
+{
+    return r == E_REDIS || (redis_is_cluster(p->redis) &&
+                            (r == E_STORE_DOWN || r == E_STORE_DOUBT || r == E_DEADLINE));
+}
+
+/* Said once: a node that is away is looked for again soon. */
+static void rest_queue(struct cx *cx, struct pool_queue *q, rc r)
+{
+    int64_t pause = r == E_REDIS ? REFUSED_PAUSE_MS : AWAY_PAUSE_MS;
+
+    if (r == E_REDIS || !q->resting)
+        log_fail(LOG_WARN, "claim.refused", cx, r, kv_str("queue", q->name),
+                 kv_int("again_in_ms", pause));
+    q->resting = true;
+    q->resume_mono_ms = clock_mono_ms() + pause;
+}
+
 /* One pass over the queues, from the most important on; *ret_worked: something was asked of
  * Redis. While there is more in an important queue the others are only acked: a lease that is not
  * acked in time expires, and its job runs again. */
@@ -296,12 +316,11 @@ static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
             continue;
         *ret_worked = true;
         rc r = claim_from(cx, p, q, max);
-        if (r == E_REDIS) { /* it answers, but not for this queue: the others go on */
-            q->resume_mono_ms = clock_mono_ms() + REFUSED_PAUSE_MS;
-            log_fail(LOG_WARN, "claim.refused", cx, r, kv_str("queue", q->name),
-                     kv_int("again_in_ms", REFUSED_PAUSE_MS));
+        if (only_this_queue(p, r)) {
+            rest_queue(cx, q, r);
             continue;
         }
+        q->resting = false;
         try(r);
         only_acks |= q->hot;
     }

@@ -24,6 +24,7 @@ struct pool_queue {
     size_t index;           /* in worker_queues */
     bool doubtful;          /* the answer to a claim was lost */
     bool hot;               /* there may be something to claim */
+    bool resting;           /* its last claim was refused; it is said once that its node is away */
     int64_t resume_mono_ms; /* Redis refused a claim of this queue: nothing is claimed before */
     int64_t due_ms;         /* wall; look again then; 0: never */
     struct lease *acks;     /* ended, to be told to Redis */

@@ -227,30 +227,14 @@ rc engine_last_claim(struct cx *cx, struct engine *e, const char *queue, const c
 rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues,
                size_t n, int64_t until_ms, size_t *ret_which)
 {
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(freep) const char **argv = xmalloc((n + 2) * sizeof *argv);
-    int64_t left = MAX(until_ms - clock_ms(), 1);
-    /* The server ends the wait; ours ends only when it does not. */
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
-        cx_deadline_within(cx, left + 5000);
-    char seconds[32];
+    _cleanup_(freep) const char **keys = xmalloc((n + 1) * sizeof *keys);
 
-    snprintf(seconds, sizeof seconds, "%" PRId64 ".%03d", left / 1000, (int)(left % 1000));
-    argv[0] = "BZPOPMIN";
-    argv[n + 1] = seconds;
     for (size_t i = 0; i < n; i++) {
         const struct queue_keys *k;
         try(engine_keys(cx, e, queues[i], &k));
-        argv[i + 1] = k->name[QK_WAIT];
+        keys[i] = k->name[QK_WAIT];
     }
-    *ret_which = n;
-    try(redis_argv(cx, blocking, &reply, (int)n + 2, argv, NULL));
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
-        return OK;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(reply->element[0]->str, argv[i + 1]) == 0)
-            *ret_which = i;
-    return OK;
+    return redis_take_first(cx, blocking, keys, n, until_ms - clock_ms(), ret_which);
 }
 
 rc engine_wake(struct cx *cx, struct engine *e, const char *queue)

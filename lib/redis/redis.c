@@ -1,7 +1,8 @@
 /* redis.c - the face: a command becomes bytes and goes to the one connection, or, on a cluster, to
  * the node that has its key. */
 #include "redis/redis.h"
-#include "base/clock.h"
+#include "base/text.h"
+#include "redis/cluster.h"
 #include "redis/wire.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -10,7 +11,8 @@
 #include <string.h>
 
 struct redis {
-    struct wire *wire;
+    struct wire *wire;       /* NULL: a cluster */
+    struct cluster *cluster; /* NULL: one server at a time */
     void (*on_connect)(void *);
     void *on_connect_arg;
 };
@@ -32,6 +34,8 @@ rc redis_pipeline(struct cx *cx, struct redis *r, const char *resp, size_t len, 
     _cleanup_(cx_deadline_restore) struct cx_deadline d =
         cx_deadline_within(cx, limits.patience ? PATIENCE_MS : INT32_MAX);
 
+    if (r->cluster)
+        return cluster_call(cx, r->cluster, resp, len, n, replies, limits.patience);
     return wire_call(cx, r->wire, resp, len, n, replies, limits);
 }
 
@@ -71,6 +75,40 @@ rc redis_cmd(struct cx *cx, struct redis *r, redisReply **ret, const char *fmt, 
     return call_one(cx, r, ret, text, len);
 }
 
+/* BZPOPMIN key … seconds. The server ends the wait; ours ends only when it does not. */
+static rc pop_first(struct cx *cx, struct redis *r, const char *const *keys, size_t n, int64_t ms,
+                    size_t *ret_which)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(freep) const char **argv = xmalloc((n + 2) * sizeof *argv);
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, ms + PATIENCE_MS);
+    char seconds[32];
+
+    snprintf(seconds, sizeof seconds, "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+    argv[0] = "BZPOPMIN";
+    for (size_t i = 0; i < n; i++)
+        argv[i + 1] = keys[i];
+    argv[n + 1] = seconds;
+    *ret_which = n;
+    try(redis_argv(cx, r, &reply, (int)n + 2, argv, NULL));
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
+        return OK;
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(reply->element[0]->str, keys[i]))
+            *ret_which = i;
+    return OK;
+}
+
+rc redis_take_first(struct cx *cx, struct redis *r, const char *const *keys, size_t n, int64_t ms,
+                    size_t *ret_which)
+{
+    ms = MAX(ms, 1); /* 0 would be for ever */
+    if (r->cluster)
+        return cluster_take_first(cx, r->cluster, keys, n, ms, ret_which);
+    return pop_first(cx, r, keys, n, ms, ret_which);
+}
+
 void redis_reply_freep(redisReply **p)
 {
     freeReplyObject(*p); /* takes NULL */
@@ -86,7 +124,9 @@ rc redis_new(struct cx *cx, const char *url, struct redis **ret)
 
     try(redis_url_parse(cx, url, &u));
     r = xcalloc(1, sizeof *r);
-    rc failed = wire_new(cx, &u, /* any_role= */ false, on_ready, r, &r->wire);
+    rc failed = u.kind == REDIS_CLUSTER
+                    ? cluster_new(cx, &u, on_ready, r, &r->cluster)
+                    : wire_new(cx, &u, /* any_role= */ false, on_ready, r, &r->wire);
     if (failed != OK) {
         free(r);
         return failed;
@@ -100,18 +140,24 @@ struct redis *redis_free(struct redis *r)
     if (!r)
         return NULL;
     wire_free(r->wire);
+    cluster_free(r->cluster);
     free(r);
     return NULL;
 }
 
 bool redis_connected(const struct redis *r)
 {
-    return wire_ready(r->wire);
+    return r->cluster ? cluster_connected(r->cluster) : wire_ready(r->wire);
 }
 
 uint64_t redis_generation(const struct redis *r)
 {
-    return wire_generation(r->wire);
+    return r->cluster ? cluster_generation(r->cluster) : wire_generation(r->wire);
+}
+
+bool redis_is_cluster(const struct redis *r)
+{
+    return r->cluster != NULL;
 }
 
 void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg)

@@ -17,8 +17,8 @@
  * BZPOPMIN) need a struct redis of their own, and a deadline beyond their own timeout.
  *
  * URLs: unix:/path[?db=1], redis://[user[:password]@]host[:port][/db],
- * redis-sentinel://host,host/MASTER, rediss://… and rediss-sentinel://… (TLS, peer verified against
- * the system's CAs or ?ca=FILE, ?cert=&key=: ours). HELLO/AUTH/SELECT are sent first on every new
+ * redis-sentinel://host,host/MASTER, redis-cluster://host,host; with rediss in front of each: TLS
+ * (peer verified against the system's CAs or ?ca=FILE; ?cert=&key=: ours). HELLO/AUTH/SELECT are sent first on every new
  * connection.
  */
 #pragma once
@@ -40,17 +40,27 @@ rc redis_argv(struct cx *cx, struct redis *r, redisReply **ret, int argc, const 
 /* hiredis format: "SET %s %b". */
 rc redis_cmd(struct cx *cx, struct redis *r, redisReply **ret, const char *fmt, ...) MW_PARKS;
 /* Pre-formatted RESP with n replies expected; replies[n] are the caller's; errors stay in them. For
- * bulk work. Parks. */
+ * bulk work. On a cluster each command goes to the node of its key: those of one node keep their
+ * order among them, and replies are in the order of the commands. Parks. */
 rc redis_pipeline(struct cx *cx, struct redis *r, const char *resp, size_t len, size_t n,
                   redisReply **replies) MW_PARKS;
 void redis_reply_freep(redisReply **p); /* for _cleanup_ */
 
+/* Sleeps until one of these sorted sets has a member, which is taken away (*ret_which), or for ms
+ * (*ret_which = n). One BZPOPMIN; on a cluster one for each key, which stay on between two calls:
+ * what they took is the next call's. Needs a struct redis of its own, and always the same keys. Parks. */
+rc redis_take_first(struct cx *cx, struct redis *r, const char *const *keys, size_t n, int64_t ms,
+                    size_t *ret_which) MW_PARKS;
+
+/* Keys lie on several servers, of which one can be away while the others are not. */
+bool redis_is_cluster(const struct redis *r);
+/* Now. Of a cluster: some node is, and the map is known. */
 bool redis_connected(const struct redis *r);
 /* Counts connections made: a caller that sees another number than before has lost server-side
  * state. */
 uint64_t redis_generation(const struct redis *r);
-/* Called from the loop after each (re)connection is ready, before waiting commands go out; may be
- * NULL. */
+/* Called from the loop after each (re)connection (of a cluster: to any node) is ready, before waiting
+ * commands go out; may be NULL. */
 void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg);
 
 /* What subscriptions bring ("message", "pmessage"), from the loop's stack; the reply is freed afterwards. The connection
@@ -64,7 +74,7 @@ struct script {
     const char *name, *body, *sha1; /* hex */
     int keys;
 };
-/* EVALSHA; on NOSCRIPT the script is loaded and the call repeated once. keys first, then args, in
- * argv (argc of both). */
+/* EVALSHA; on NOSCRIPT the call is repeated once with the script itself. keys first, then args, in
+ * argv (argc of both). On a cluster all keys must be of one slot. */
 rc redis_eval(struct cx *cx, struct redis *r, redisReply **ret, const struct script *s, int argc,
               const char **argv, const size_t *lens) MW_PARKS;

@@ -185,7 +185,7 @@ static rc produce(struct cx *cx, void *arg)
             if (engine_enqueue(cx, w->engine, jobs, COUNT(jobs)) == OK)
                 w->produced += (int64_t)COUNT(jobs);
         }
-        try(fiber_sleep(cx, 10));
+        try(fiber_sleep(cx, 25));
     }
     w->producing--;
     return OK;

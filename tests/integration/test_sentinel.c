@@ -49,8 +49,8 @@ static void up_sentinel(int n)
             "sentinel sentinel-pass " WORLD_PASSWORD "\n"
             "sentinel monitor shop 127.0.0.1 %d 2\n"
             "sentinel auth-pass shop " WORLD_PASSWORD "\n"
-            "sentinel down-after-milliseconds shop 500\n"
-            "sentinel failover-timeout shop 3000\n",
+            "sentinel down-after-milliseconds shop 300\n"
+            "sentinel failover-timeout shop 800\n",
             world.port[0]);
     fclose(f);
     world_server(&world, n, more);
