@@ -250,6 +250,12 @@ static rc take_others(struct cx *cx, const char *queue, const redisReply *reply,
     return OK;
 }
 
+/* "OOM command not allowed when used memory > 'maxmemory'." */
+static bool is_full(const struct cx *cx, rc r)
+{
+    return r == E_REDIS && starts_with(cx_words(cx, r), "OOM ");
+}
+
 rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
                     size_t n, bool rebuild, size_t *ret_pushed)
 {
@@ -274,7 +280,9 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     call_now(&c);
     call_str(&c, rebuild ? "1" : "0");
     put_rows(&c, rows, n, &bodies, ends);
-    try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
+    rc r = call_run(cx, &c, REDIS_REPLY_ARRAY, &reply);
+    if (r != OK)
+        return is_full(cx, r) ? fail(cx, OVERLOADED, "Redis is full and takes no more jobs") : r;
     size_t others = 0;
     try(take_others(cx, queue, reply, rows, n, &others));
     *ret_pushed = n - others;

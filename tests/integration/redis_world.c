@@ -64,7 +64,7 @@ const char *world_ask(struct world *w, int n, const char *fmt, ...)
 void world_server(struct world *w, int n, const char *const *more)
 {
     char name[16], port[16], dir[96];
-    const char *argv[40] = {"redis-server"};
+    const char *argv[100] = {"redis-server"};
     size_t k = 1;
 
     if (!w->port[n])
