@@ -66,7 +66,7 @@ const struct option_row option_rows[] = {
      "of an order: pending, sending, sent, unconfirmed, review, completed, failed, cancelled; of a "
      "request: pending, assigned, sent, completed, failed, timeout, cancelled; of an agent: "
      "inactive, "
-     "pending_activation, active, cooldown"},
+     "pending_activation, active, cooldown; of a workflow: running, completed, failed, cancelled"},
     {"sure", "", "although several goods of the provider have this name"},
     {"task", "TASK", "of this task"},
     {"tenant", "NAME", "the shop; may be left out where there is only one"},

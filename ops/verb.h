@@ -77,3 +77,6 @@ rc opt_duration(struct cx *cx, const struct ops *o, const char *name, int64_t de
 /* The value, or what is in a file ("@PATH"; "@-": stdin) without the white space around it, so that
  * a secret need not stand on the command line. NULL if it was not given. In cx's arena. USAGE. */
 rc opt_text(struct cx *cx, const struct ops *o, const char *name, const char **ret);
+/* What a file holds ("-": stdin), trimmed; `what` is named in the error. USAGE when it cannot be read,
+ * has more than max bytes, or is not UTF-8. */
+rc text_of_file(struct cx *cx, const char *what, const char *path, size_t max, const char **ret);

@@ -137,6 +137,16 @@ const struct verb verbs[] = {
     {"job retry", 1, 1, STORES | CHANGES, "ID", "", "run a dead or cancelled job again",
      verb_job_retry},
 
+    {"flow add", 1, 1, STORES | CHANGES, "FILE|-", "tenant= wait=",
+     "begin the workflow that a file describes: a chain, a group, a chord", verb_flow_add},
+    {"flow ls", 0, 0, PG, "", "tenant= status= after= limit=", "workflows, newest first",
+     verb_flow_ls},
+    {"flow show", 1, 1, PG, "ID", "after= limit=", "a workflow with its steps", verb_flow_show},
+    {"flow cancel", 1, 1, STORES | CHANGES, "ID", "",
+     "take back the whole: what has not begun never will", verb_flow_cancel},
+    {"flow retry", 1, 1, STORES | CHANGES, "ID", "",
+     "run again what died or was cancelled; what is done stays", verb_flow_retry},
+
     {"dlq ls", 0, 0, PG, "", "queue= task= error= after= limit=", "dead letters, newest first",
      verb_dlq_ls},
     {"dlq show", 1, 1, PG, "ID", "", "one dead letter with each attempt's error", verb_dlq_show},

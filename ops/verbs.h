@@ -79,6 +79,12 @@ VERB(job_show);
 VERB(job_log);
 VERB(job_cancel);
 VERB(job_retry);
+/* flow.c */
+VERB(flow_add);
+VERB(flow_ls);
+VERB(flow_show);
+VERB(flow_cancel);
+VERB(flow_retry);
 VERB(dlq_ls);
 VERB(dlq_show);
 VERB(dlq_replay);

@@ -162,20 +162,15 @@ rc opt_duration(struct cx *cx, const struct ops *o, const char *name, int64_t de
     return OK;
 }
 
-rc opt_text(struct cx *cx, const struct ops *o, const char *name, const char **ret)
+rc text_of_file(struct cx *cx, const char *what, const char *path, size_t max, const char **ret)
 {
-    _cleanup_(buf_release) struct buf b = BUF(KiB(256));
-    const char *value = opt(o, name), *path = value ? value + 1 : "";
+    _cleanup_(buf_release) struct buf b = BUF(max);
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     char chunk[4096];
     size_t n;
-    FILE *f;
 
-    *ret = value;
-    if (!value || value[0] != '@')
-        return OK;
-    f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     if (!f)
-        return fail(cx, USAGE, "--%s: %s cannot be read: %s", name, path, strerror(errno));
+        return fail(cx, USAGE, "%s: %s cannot be read: %s", what, path, strerror(errno));
     while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
         buf_append(&b, chunk, n);
     explicit_bzero(chunk, sizeof chunk);
@@ -183,13 +178,23 @@ rc opt_text(struct cx *cx, const struct ops *o, const char *name, const char **r
     if (f != stdin)
         fclose(f);
     if (error)
-        return fail(cx, USAGE, "--%s: %s cannot be read: %s", name, path, strerror(error));
+        return fail(cx, USAGE, "%s: %s cannot be read: %s", what, path, strerror(error));
     if (!buf_ok(&b))
-        return fail(cx, USAGE, "--%s: %s is larger than 256 KiB", name, path);
+        return fail(cx, USAGE, "%s: %s is larger than %zu KiB", what, path, max / 1024);
     if (memchr(buf_str(&b), 0, b.len) || !utf8_valid(buf_str(&b), b.len))
-        return fail(cx, USAGE, "--%s: %s is not UTF-8 text", name, path);
+        return fail(cx, USAGE, "%s: %s is not UTF-8 text", what, path);
     *ret = arena_strdup(&cx->arena, str_trim(b.p ? b.p : (char[]){0}));
     if (b.p)
         explicit_bzero(b.p, b.len);
     return OK;
+}
+
+rc opt_text(struct cx *cx, const struct ops *o, const char *name, const char **ret)
+{
+    const char *value = opt(o, name);
+
+    *ret = value;
+    if (!value || value[0] != '@')
+        return OK;
+    return text_of_file(cx, arena_printf(&cx->arena, "--%s", name), value + 1, KiB(256), ret);
 }

@@ -9,6 +9,9 @@
  * their row. Parks. */
 rc answer_once(struct cx *cx, struct request *q,
                rc (*fn)(struct cx *cx, struct request *q, void *arg), void *arg) MW_PARKS;
+/* A UUID (version 8, RFC 9562) out of what names a thing: tenant, key, and what it is among those that
+ * the request makes. */
+void derived_id(const struct request *q, const char *key, const char *what, char out[ID_LEN + 1]);
 /* task_rule.c: FORBIDDEN for the tasks that the house starts itself (order.*, webhook.*,
  * provider.*, request.*): a caller could otherwise set them on another's order or request. */
 rc task_allowed(struct cx *cx, const char *task);
@@ -46,6 +49,12 @@ rc jobs_get(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_events(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_cancel(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_retry(struct cx *cx, struct request *q) MW_PARKS;
+/* workflows.c */
+rc workflows_post(struct cx *cx, struct request *q) MW_PARKS;
+rc workflows_list(struct cx *cx, struct request *q) MW_PARKS;
+rc workflows_get(struct cx *cx, struct request *q) MW_PARKS;
+rc workflows_cancel(struct cx *cx, struct request *q) MW_PARKS;
+rc workflows_retry(struct cx *cx, struct request *q) MW_PARKS;
 /* queues.c */
 rc queues_list(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_pause(struct cx *cx, struct request *q) MW_PARKS;

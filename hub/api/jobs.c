@@ -10,7 +10,6 @@
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "queue/job_read.h"
-#include "secure/digest.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -32,16 +31,6 @@ static rc read_job(struct cx *cx, const struct request *q, const cJSON *o, struc
     if (delay_ms)
         j->run_at_ms = clock_ms() + delay_ms;
     return job_new_check(cx, j);
-}
-
-/* A UUID (version 8, RFC 9562) out of what names the job: tenant, key, place in the request. */
-static void derive_id(const struct request *q, const char *key, size_t i, char out[ID_LEN + 1])
-{
-    char text[ID_LEN + 300], h[DIGEST_HEX_LEN + 1];
-    int n = snprintf(text, sizeof text, "%s|%s|%zu", q->who.tenant_id, key, i);
-
-    sha256_hex(text, (size_t)n, h);
-    snprintf(out, ID_LEN + 1, "%.8s-%.4s-8%.3s-8%.3s-%.12s", h, h + 8, h + 12, h + 15, h + 18);
 }
 
 static rc print_made(struct cx *cx, struct request *q, const struct job_new *j)
@@ -80,7 +69,7 @@ static rc enqueue(struct cx *cx, struct request *q, void *arg)
         }
         try(r);
         if (key)
-            derive_id(q, key, i, jobs[i].id);
+            derived_id(q, key, arena_printf(&cx->arena, "%zu", i), jobs[i].id);
     }
     try(engine_enqueue(cx, q->hub->engine, jobs, n));
     buf_puts(&q->out, many ? "[" : "");

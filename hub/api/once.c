@@ -5,14 +5,24 @@
  *   not seen                -> do it, then keep the answer
  *
  * Doing and keeping are two transactions. A crash in between is covered by what is made: a job's id
- * is derived from the key (jobs.c), a schedule's name and an agent's id are
+ * is derived from the key (derived_id), so is a workflow's, a schedule's name and an agent's id are
  * unique. A secret that is shown once is not kept (request.h, kept). */
 #include "domain/idempotency.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "hub/router.h"
 #include "secure/digest.h"
+#include <stdio.h>
 #include <string.h>
+
+void derived_id(const struct request *q, const char *key, const char *what, char out[ID_LEN + 1])
+{
+    char text[ID_LEN + 300], h[DIGEST_HEX_LEN + 1];
+    int n = snprintf(text, sizeof text, "%s|%s|%s", q->who.tenant_id, key, what);
+
+    sha256_hex(text, (size_t)n, h);
+    snprintf(out, ID_LEN + 1, "%.8s-%.4s-8%.3s-8%.3s-%.12s", h, h + 8, h + 12, h + 15, h + 18);
+}
 
 struct keeping {
     struct request *q;

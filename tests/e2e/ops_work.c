@@ -216,6 +216,44 @@ START_TEST(schedules)
 }
 END_TEST
 
+#define FLOW                                                                                       \
+    "{\"name\":\"print\",\"chain\":[{\"group\":[{\"task\":\"mihwar.noop\",\"queue\":\"quiet\"},"   \
+    "{\"task\":\"mihwar.noop\",\"queue\":\"quiet\"}],\"on_failure\":\"continue\"},"                \
+    "{\"task\":\"mihwar.echo\",\"queue\":\"quiet\"}]}"
+
+START_TEST(flows)
+{
+    AUTO(people) = CLI_WITH(&h, .in = FLOW, "flow", "add", "-");
+    _cleanup_(freep) char *id = xstrndup(people.out, 36);
+    AUTO(programs) = CLI_WITH(&h, .in = FLOW, "flow", "add", "-", "--json");
+    cli_fields(programs.json, "id:s jobs:n");
+    refused(CLI_WITH(&h, .in = "{\"chain\":[]}", "flow", "add", "-"), 1, "at least one");
+    refused(CLI_WITH(&h, .in = "{\"chain\":[{\"task\":\"x y\"}]}", "flow", "add", "-"), 1, "task");
+    refused(CLI(&h, "flow", "add", "/nowhere.json"), 2, "cannot be read");
+    refused(CLI_WITH(&h, .in = FLOW, "flow", "add", "-", "--wait", "200ms"), 1, "still running");
+
+    done(CLI_WITH(&h, .expect = "flow_show", "flow", "show", id));
+    AUTO(show) = CLI(&h, "flow", "show", id, "--json");
+    ck_assert_str_eq(cli_text(&show, "state"), "running");
+    ck_assert_str_eq(cli_text(&show, "name"), "print");
+    refused(CLI(&h, "flow", "show", "nothing"), 1, "there is no such workflow");
+    done(CLI(&h, "flow", "ls", "--status", "running"));
+    AUTO(list) = CLI(&h, "flow", "ls", "--json");
+    cli_fields(list.json->child,
+               "id:s name:s state:s jobs:n created_at:s finished_at:s? tenant_id:s?");
+
+    refused(CLI(&h, "flow", "retry", id), 1, "nothing to try again");
+    done(CLI(&h, "flow", "cancel", id));
+    AUTO(gone) = CLI(&h, "flow", "cancel", id, "--json");
+    ck_assert_str_eq(cli_text(&gone, "state"), "cancelled");
+    AUTO(back) = CLI(&h, "flow", "retry", id, "--json");
+    ck_assert_str_eq(cli_text(&back, "state"), "running");
+    done(CLI(&h, "flow", "cancel", id));
+    done(CLI(&h, "flow", "retry", id));
+    done(CLI(&h, "flow", "cancel", id));
+}
+END_TEST
+
 size_t work_tests(struct e2e_row *rows)
 {
     const struct e2e_row own[] = {
@@ -224,6 +262,7 @@ size_t work_tests(struct e2e_row *rows)
         {"dead letters", dead_letters},
         {"schedules", schedules},
         {"what a job told", what_a_job_told},
+        {"workflows", flows},
     };
 
     memcpy(rows, own, sizeof own);

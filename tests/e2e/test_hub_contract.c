@@ -12,7 +12,7 @@
 static struct house h;
 static struct web_reply doc;
 static char order[40], job[40], dead[40], dead_job[40], package[40], request[40], waiting[40],
-    token[40];
+    token[40], flow[40], long_flow[40];
 
 /* ------------------------------------------------------------------ a small judge of schemas */
 
@@ -119,7 +119,8 @@ static void judge(const char *where, const cJSON *v, const cJSON *schema)
 
 /* ------------------------------------------------------------------ the calls */
 
-/* Path of openapi.json; $O, $J, $D, $P: order, job, dead letter, package; $R, $W: a request that has
+/* Path of openapi.json; $O, $J, $D, $P: order, job, dead letter, package; $F, $G: a workflow that is
+ * completed, one that waits; $R, $W: a request that has
  * ended, one that waits; $K: a token of agent c-1. */
 static const struct {
     const char *method, *template, *path, *body;
@@ -142,6 +143,15 @@ static const struct {
     {"GET", "/v1/jobs/{id}/events", "/v1/jobs/$J/events?after=1", NULL, 422, 0},
     {"POST", "/v1/jobs/{id}/cancel", "/v1/jobs/$S/cancel", NULL, 200, 0},
     {"POST", "/v1/jobs/{id}/retry", "/v1/jobs/$S/retry", NULL, 200, 0},
+    {"POST", "/v1/workflows", "/v1/workflows",
+     "{\"name\":\"c\",\"chord\":{\"group\":[{\"task\":\"mihwar.noop\"},{\"task\":\"mihwar.echo\"}],"
+     "\"then\":{\"task\":\"mihwar.previous\"}}}",
+     201, 0},
+    {"POST", "/v1/workflows", "/v1/workflows", "{\"chain\":[{\"group\":[]}]}", 422, 0},
+    {"GET", "/v1/workflows", "/v1/workflows?state=completed", NULL, 200, true},
+    {"GET", "/v1/workflows/{id}", "/v1/workflows/$F?limit=3", NULL, 200, 0},
+    {"POST", "/v1/workflows/{id}/cancel", "/v1/workflows/$G/cancel", NULL, 200, 0},
+    {"POST", "/v1/workflows/{id}/retry", "/v1/workflows/$G/retry", NULL, 200, 0},
     {"GET", "/v1/queues", "/v1/queues", NULL, 200, true},
     {"POST", "/v1/queues/{q}/pause", "/v1/queues/contract/pause", NULL, 200, 0},
     {"POST", "/v1/queues/{q}/resume", "/v1/queues/contract/resume", NULL, 200, 0},
@@ -210,6 +220,8 @@ static char *fill(const char *text)
                         : p[1] == 'R' ? request
                         : p[1] == 'W' ? waiting
                         : p[1] == 'K' ? token
+                        : p[1] == 'F' ? flow
+                        : p[1] == 'G' ? long_flow
                                       : package;
         if (v)
             buf_puts(&b, v), p++;
@@ -259,6 +271,23 @@ static void make_requests(void)
             30000);
 }
 
+static void make_workflows(void)
+{
+    make("/v1/workflows",
+         "{\"chain\":[{\"group\":[{\"task\":\"mihwar.echo\",\"args\":{\"a\":1}},{\"task\":\"mihwar."
+         "echo\","
+         "\"args\":{\"fail\":\"invalid_field\"}}],\"on_failure\":\"continue\"},{\"task\":"
+         "\"mihwar.previous\"}]}",
+         201, "id", flow);
+    make("/v1/workflows",
+         "{\"group\":[{\"task\":\"mihwar.noop\",\"delay_ms\":600000,\"queue\":\"contract\"}]}", 201,
+         "id", long_flow);
+    ck_wait(pg_one_int(h.stores.database_url,
+                       "SELECT count(*) FROM workflows WHERE id = '%s' AND state = 'completed'",
+                       flow) == 1,
+            90000);
+}
+
 /* One order with a PIN, one finished job, one dead letter. */
 static void make_things(void)
 {
@@ -268,6 +297,7 @@ static void make_things(void)
            "dlq:read')",
            h.tenant);
     make_requests();
+    make_workflows();
     doc = house_get(&h, "/openapi.json");
     ck_assert(doc.status == 200 && doc.json);
     snprintf(package, sizeof package, "%s", house_package(&h, "60", NULL));

@@ -51,7 +51,7 @@ static const struct {
     {"agents:*", B(AGENTS_READ) | B(AGENTS_WRITE) | B(AGENTS_CONNECT)},
     {"*:read", B(ORDERS_READ) | B(JOBS_READ) | B(QUEUES_READ) | B(DLQ_READ) | B(SCHEDULES_READ) |
                    B(METRICS_READ) | B(REQUESTS_READ) | B(AGENTS_READ) | B(HISTORY_READ) |
-                   B(ACCESS_READ) | B(SECURITY_READ)},
+                   B(ACCESS_READ) | B(SECURITY_READ) | B(WORKFLOWS_READ)},
     {"orders:read", B(ORDERS_READ)},
     {"orders", 0},
     {"orders:", 0},

@@ -102,12 +102,24 @@ rc flow_load(struct cx *cx, struct pg *db, const char *id, const char *tenant_id
 
 /* ---------------------------------------------------------------- many */
 
+static bool state_known(const char *state)
+{
+    static const char *const states[] = {"running", "completed", "failed", "cancelled"};
+    bool known = !state;
+
+    for (size_t i = 0; i < COUNT(states); i++)
+        known |= str_eq(state, states[i]);
+    return known;
+}
+
 rc flow_list(struct cx *cx, struct pg *db, const struct flow_filter *f, struct flow_info **ret,
              size_t *ret_n)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
     char id[ID_LEN + 1];
 
+    if (!state_known(f->state))
+        return fail_at(cx, INVALID_FIELD, "/state", "say running, completed, failed or cancelled");
     if (f->after && !id_parse(f->after, id))
         return fail_at(cx, INVALID_FIELD, "/after", "that is no place in the list");
     if (f->tenant_id && !id_parse(f->tenant_id, id))
