@@ -5,7 +5,7 @@
  *     duties.c    sweeps, reconcile, retention, the epoch
  *
  * SIGTERM: duties are cancelled, the office is given up, so that another beat leads at once.
- * SIGHUP: time zones are read again. */
+ * SIGHUP: time zones, and the settings that may change, are read again. */
 #include "base/log.h"
 #include "base/program.h"
 #include "beat/beat.h"
@@ -93,11 +93,20 @@ static void on_stop(void *arg)
         fiber_spawn(&(struct fiber_opts){.name = "beat.stop", .timeout_ms = RESIGN_MS}, stop, arg));
 }
 
+/* What is read anew at each use. */
+static bool may_change(const char *name)
+{
+    return setting_in(name, (const char *const[]){"agent_cooldown", "agent_cooldown_after",
+                                                  "epoch_every", "log_format", "log_level",
+                                                  "retention_done", "sweep_min_age", NULL});
+}
+
 /* Zones are read again: the tz database may have been updated. Nobody holds one across a park. */
 static void on_reload(void *arg)
 {
     struct program *p = arg;
 
+    program_reread(&p->settings, may_change);
     tz_forget();
     firing_wake(&p->beat);
 }
@@ -108,7 +117,7 @@ static rc open_stores(struct cx *cx, struct program *p)
 
     b->settings = &p->settings;
     try(redis_new(cx, p->settings.redis_url, &b->redis));
-    try(pg_new(cx, p->settings.database_url, (int)p->settings.database_pool, &b->db));
+    try(pg_from_settings(cx, &p->settings, &b->db));
     b->engine = engine_new(b->redis, b->db);
     b->leader = leader_new(&(struct leader_opts){
         .db = b->db, .role = "beat", .lease_ms = p->settings.beat_lease, .lead = lead, .arg = b});
@@ -148,9 +157,7 @@ static int beat_main(int index, void *arg)
 
 static rc check(struct cx *cx, const struct settings *s)
 {
-    if (!*s->database_url)
-        return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
-    return OK;
+    return pg_check_settings(cx, s);
 }
 
 int main(int argc, char **argv)

@@ -3,7 +3,7 @@
  *
  *   parent: settings, metrics, addresses  --fork-->  child: loop, stores, doors, a fiber a request
  *
- * SIGHUP: the doors read their certificates anew (door.h).
+ * SIGHUP: the doors read their certificates anew (door.h), and the settings that may change are read again.
  * SIGTERM: no more connections, requests under way are answered, then the child ends
  * (shutdown_grace at the latest). */
 #include "base/clock.h"
@@ -32,6 +32,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define STUCK_MS    30000 /* a child whose loop does not come round for so long is ended */
 #define SOURCES_MAX 16384 /* addresses that were refused lately */
 #define CALLERS_MAX 16384 /* prefixes and identities */
 
@@ -106,10 +107,18 @@ static void on_stop(void *arg)
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "hub.drain"}, drain, arg));
 }
 
+/* What is read anew at each use; the rest is in the doors and memories that a child made at its start. */
+static bool may_change(const char *name)
+{
+    return setting_in(name, (const char *const[]){"agent_heartbeat", "log_format", "log_level",
+                                                  "request_timeout", "shutdown_grace", NULL});
+}
+
 static void on_reload(void *arg)
 {
     struct hub *hub = arg;
 
+    program_reread((struct settings *)(uintptr_t)hub->settings, may_change);
     server_reload(hub->server);
 }
 
@@ -119,7 +128,7 @@ static rc open_stores(struct cx *cx, struct hub *hub)
 
     try(seal_keys_load(cx, s->seal_keys, &hub->keys));
     try(redis_new(cx, s->redis_url, &hub->redis));
-    try(pg_new(cx, s->database_url, (int)s->database_pool, &hub->db));
+    try(pg_from_settings(cx, s, &hub->db));
     hub->engine = engine_new(hub->redis, hub->db);
     try(mask_new(cx, s->history_mask, &hub->mask));
     hub->end_rules = (struct end_rules){.mask = hub->mask,
@@ -201,8 +210,7 @@ static rc check_settings(struct cx *cx, const struct settings *s)
     struct seal_keys *keys = NULL;
     struct mask *mask;
 
-    if (!*s->database_url)
-        return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
+    try(pg_check_settings(cx, s));
     if (!*s->seal_keys)
         return fail(cx, CONFIG, "seal_keys is not set; it opens PINs and provider credentials");
     try(seal_keys_load(cx, s->seal_keys, &keys));
@@ -212,6 +220,16 @@ static rc check_settings(struct cx *cx, const struct settings *s)
     mask_free(mask);
     try(door_check(cx, s, DOOR_WEB));
     return door_check(cx, s, DOOR_MTLS);
+}
+
+/* The parent's own: how long it waits for a drain, and what it logs. */
+static enum reload on_parent_reload(void *arg)
+{
+    struct program *p = arg;
+
+    if (program_reread(&p->settings, may_change))
+        supervisor_retime(p->settings.shutdown_grace, STUCK_MS);
+    return RELOAD_PASS; /* certificates, in any case */
 }
 
 int main(int argc, char **argv)
@@ -234,8 +252,10 @@ int main(int argc, char **argv)
                 .name = "hub",
                 .children = (int)p.settings.hub_processes,
                 .grace_ms = p.settings.shutdown_grace,
+                .stuck_ms = STUCK_MS,
                 .child_main = child_main,
                 .arg = &p,
+                .on_reload = on_parent_reload,
             });
         } else {
             fprintf(stderr, "mihwar-hub: %s\n", cx_words(&cx, r));

@@ -3,6 +3,7 @@
  *
  *   parent: settings, tasks, shared memory for leases  --fork-->  child: loop, stores, pool
  *
+ * SIGHUP: settings are read again, and each child is replaced by one that has them.
  * SIGTERM: children stop claiming, finish, release the rest and end with 0 inside shutdown_grace.
  * A child that died gives its leases back at once (returner.h); one that is weary is replaced (recycle.h). */
 #include "base/log.h"
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STUCK_MIN_MS    1000
 #define CONCURRENCY_MAX 20000 /* of worker_concurrency */
 
 struct program {
@@ -72,6 +74,17 @@ static void on_exit_child(int index, const struct obituary *o, void *arg)
     returner_start(&p->settings, p->held, index, o);
 }
 
+/* Right, and yet not what anybody wants: said, not refused. */
+static void warn_of_settings(const struct settings *s)
+{
+    if (s->shutdown_grace * 8 / 10 < s->provider_place)
+        log_ev(LOG_WARN, "settings.doubtful", kv_str("name", "shutdown_grace"),
+               kv_int("let_run_ms", s->shutdown_grace * 8 / 10),
+               kv_int("provider_place_ms", s->provider_place),
+               kv_str("hint", "an order that is being placed at SIGTERM may be cut: it is asked "
+                              "about later, and waits for that"));
+}
+
 static rc check_settings(struct cx *cx, const struct settings *s)
 {
     _cleanup_(freep) const char **names = NULL;
@@ -80,14 +93,16 @@ static rc check_settings(struct cx *cx, const struct settings *s)
     struct mask *mask;
     size_t n;
 
-    if (!*s->database_url)
-        return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
+    try(pg_check_settings(cx, s));
     if (*s->seal_keys) {
         try(seal_keys_load(cx, s->seal_keys, &keys));
         seal_keys_free(keys);
     }
     try(mask_new(cx, s->history_mask, &mask));
     mask_free(mask);
+    if (s->worker_stuck_after > 0 && s->worker_stuck_after < STUCK_MIN_MS)
+        return fail(cx, CONFIG, "worker_stuck_after must be 0 or at least %dms", STUCK_MIN_MS);
+    warn_of_settings(s);
     return queues_parse(cx, s->worker_queues, &text, &names, &n);
 }
 
@@ -104,6 +119,26 @@ static rc know_tasks(struct cx *cx, const struct settings *s, const struct mw_ta
     return OK;
 }
 
+/* A queue, a limit or a key is another process's from its start: each child is replaced by one that knows them. What the parent itself
+ * holds, and what two generations of children must have alike, waits for a restart. */
+static bool may_change(const char *name)
+{
+    return !setting_in(name, (const char *const[]){"database_listen_url", "database_url",
+                                                   "redis_url", "worker_exec", "worker_load",
+                                                   "worker_processes", NULL});
+}
+
+static enum reload on_reload(void *arg)
+{
+    struct program *p = arg;
+
+    if (!program_reread(&p->settings, may_change))
+        return RELOAD_NOTHING;
+    registry_configure(&p->settings);
+    supervisor_retime(p->settings.shutdown_grace, p->settings.worker_stuck_after);
+    return RELOAD_REPLACE;
+}
+
 static int run_parent(struct program *p)
 {
     http_global_init();
@@ -117,6 +152,7 @@ static int run_parent(struct program *p)
         .child_main = child_main,
         .arg = p,
         .on_exit = on_exit_child,
+        .on_reload = on_reload,
     });
     p->held = held_free(p->held);
     return status;

@@ -562,7 +562,7 @@ static rc open_stores(struct cx *cx, struct pool *p)
                                           .cooldown_ms = s->agent_cooldown};
     try(redis_new(cx, s->redis_url, &p->redis));
     try(redis_new(cx, s->redis_url, &p->blocking));
-    try(pg_new(cx, s->database_url, (int)s->database_pool, &p->env.db));
+    try(pg_from_settings(cx, s, &p->env.db));
     p->env.redis = p->redis;
     p->env.timeline = timeline_new(p->env.db);
     p->env.engine = engine_new(p->redis, p->env.db);

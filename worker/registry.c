@@ -81,14 +81,20 @@ rc registry_add(struct cx *cx, const struct task *t)
     return OK;
 }
 
+void registry_configure(const struct settings *s)
+{
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (rows[i].configure)
+            rows[i].configure(rows[i].task, s);
+}
+
 void registry_init(const struct settings *s)
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("registry");
 
     registry_free();
+    registry_configure(s);
     for (size_t i = 0; i < COUNT(rows); i++) {
-        if (rows[i].configure)
-            rows[i].configure(rows[i].task, s);
         rc r = registry_add(&cx, rows[i].task);
         assert(r == OK);
         (void)r;

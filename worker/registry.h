@@ -17,6 +17,8 @@ void registry_init(const struct settings *s);
 /* One more, before the fork; *t stays the caller's and must live as long. CONFIG for a task that
  * cannot be carried out, and for a name that is taken. */
 rc registry_add(struct cx *cx, const struct task *t);
+/* What settings decide, once more: they have changed. */
+void registry_configure(const struct settings *s);
 void registry_free(void);
 /* NULL: nobody knows it here. */
 const struct task *registry_find(const char *name);

@@ -3,6 +3,7 @@
  * The command line is read twice: first for --config (the file is the lowest layer), then, over the
  * file and the environment, for the settings it names. */
 #include "base/program.h"
+#include "base/log.h"
 #include "base/text.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -87,25 +88,53 @@ static int read_options(struct cx *cx, int argc, char **argv, const struct optio
     return -1;
 }
 
+static struct {
+    int argc;
+    char **argv;
+    const char *name, *what;
+    rc (*check)(struct cx *cx, const struct settings *s);
+} begun;
+
+/* All layers. -1, or the exit status for --help, --version and mistakes of usage; *ret_rc for those in the values. */
+static int read_all(struct cx *cx, struct settings *s, bool *only_check, rc *ret_rc)
+{
+    char names[8192];
+    _cleanup_(freep) struct option *opts = options_make(names, sizeof names);
+    const char *file = NULL;
+    int status = read_options(cx, begun.argc, begun.argv, opts, begun.name, begun.what, &file,
+                              only_check, NULL);
+
+    *ret_rc = OK;
+    *s = (struct settings){0};
+    if (status >= 0)
+        return status;
+    *ret_rc = settings_load(cx, s, file);
+    if (*ret_rc == OK)
+        status = read_options(cx, begun.argc, begun.argv, opts, begun.name, begun.what, &file,
+                              only_check, s);
+    return status;
+}
+
+static const char *log_name(void)
+{
+    return starts_with(begun.name, "mihwar-") ? begun.name + 7 : begun.name;
+}
+
 int program_begin(int argc, char **argv, const char *name, const char *what, struct settings *s,
                   rc (*check)(struct cx *cx, const struct settings *s))
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN(name);
-    char names[4096];
-    _cleanup_(freep) struct option *opts = options_make(names, sizeof names);
-    const char *file = NULL;
     bool only_check = false;
-    int status = read_options(&cx, argc, argv, opts, name, what, &file, &only_check, NULL);
     rc r;
 
-    if (status >= 0)
-        return status;
-    *s = (struct settings){0};
-    r = settings_load(&cx, s, file);
-    if (r == OK)
-        status = read_options(&cx, argc, argv, opts, name, what, &file, &only_check, s);
+    begun.argc = argc;
+    begun.argv = argv;
+    begun.name = name;
+    begun.what = what;
+    begun.check = check;
+    int status = read_all(&cx, s, &only_check, &r);
     if (r == OK && status < 0)
-        r = settings_apply_log(&cx, s, starts_with(name, "mihwar-") ? name + 7 : name);
+        r = settings_apply_log(&cx, s, log_name());
     if (r == OK && status < 0 && check)
         r = check(&cx, s);
     if (r != OK) {
@@ -118,4 +147,33 @@ int program_begin(int argc, char **argv, const char *name, const char *what, str
     if (status >= 0)
         settings_release(s);
     return status;
+}
+
+bool setting_in(const char *name, const char *const *list)
+{
+    for (; *list; list++)
+        if (strcmp(name, *list) == 0)
+            return true;
+    return false;
+}
+
+bool program_reread(struct settings *live, bool (*may_change)(const char *name))
+{
+    _cleanup_(cx_release) struct cx cx = CX_PLAIN(begun.name);
+    _cleanup_(settings_release) struct settings fresh;
+    bool only_check;
+    rc r;
+
+    (void)read_all(&cx, &fresh, &only_check, &r);
+    if (r == OK && begun.check)
+        r = begun.check(&cx, &fresh);
+    if (r == OK)
+        r = settings_apply_log(&cx, &fresh, log_name());
+    if (r != OK) {
+        log_fail(LOG_ERROR, "settings.refused", &cx, r, kv_str("then", "the old ones stay"));
+        return false;
+    }
+    if (settings_adopt(live, &fresh, may_change) == 0)
+        log_ev(LOG_INFO, "settings.unchanged");
+    return true;
 }

@@ -13,5 +13,11 @@
  * setting (said on stderr). `check` (may be NULL) looks at what only this program knows. */
 int program_begin(int argc, char **argv, const char *name, const char *what, struct settings *s,
                   rc (*check)(struct cx *cx, const struct settings *s));
+/* At SIGHUP, after program_begin: the file, the environment and the command line are read once more, and what may change is
+ * taken over into live (settings_adopt), the log settings too. A mistake is logged with its words (settings.refused) and
+ * changes nothing: false. */
+bool program_reread(struct settings *live, bool (*may_change)(const char *name));
+/* Is name in the NULL-terminated list? */
+bool setting_in(const char *name, const char *const *list);
 /* "0.1.0" */
 const char *program_version(void);

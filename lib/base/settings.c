@@ -162,6 +162,49 @@ rc settings_apply_log(struct cx *cx, const struct settings *s, const char *prog)
     return OK;
 }
 
+static size_t value_size(const struct setting_row *r)
+{
+    return r->type == SETTING_STR    ? sizeof(char *)
+           : r->type == SETTING_BOOL ? sizeof(bool)
+                                     : sizeof(int64_t);
+}
+
+static bool value_same(struct settings *a, struct settings *b, const struct setting_row *r)
+{
+    if (r->type == SETTING_STR)
+        return strcmp(*(char **)slot(a, r), *(char **)slot(b, r)) == 0;
+    return memcmp(slot(a, r), slot(b, r), value_size(r)) == 0;
+}
+
+static void value_swap(struct settings *a, struct settings *b, const struct setting_row *r)
+{
+    char kept[sizeof(int64_t)];
+
+    memcpy(kept, slot(a, r), value_size(r));
+    memcpy(slot(a, r), slot(b, r), value_size(r));
+    memcpy(slot(b, r), kept, value_size(r));
+}
+
+int settings_adopt(struct settings *live, struct settings *fresh,
+                   bool (*may_change)(const char *name))
+{
+    int n = 0;
+
+    for (size_t i = 0; i < setting_count; i++) {
+        const struct setting_row *r = &setting_rows[i];
+        if (value_same(live, fresh, r))
+            continue;
+        if (may_change(r->name)) { /* the name only: values may be secrets */
+            value_swap(live, fresh, r);
+            log_ev(LOG_INFO, "settings.changed", kv_str("name", r->name));
+            n++;
+        } else {
+            log_ev(LOG_WARN, "settings.need_restart", kv_str("name", r->name));
+        }
+    }
+    return n;
+}
+
 void settings_release(struct settings *s)
 {
     for (size_t i = 0; i < setting_count; i++) {

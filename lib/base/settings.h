@@ -42,6 +42,10 @@ rc settings_set(struct cx *cx, struct settings *s, const char *name, const char 
                 const char *source);
 /* Applies log_level and log_format. */
 rc settings_apply_log(struct cx *cx, const struct settings *s, const char *prog);
+/* Takes over what differs and `may_change` allows: the values change places. Each is logged by its name
+ * (settings.changed, or settings.need_restart for the others). How many were taken. */
+int settings_adopt(struct settings *live, struct settings *fresh,
+                   bool (*may_change)(const char *name));
 void settings_release(struct settings *s);
 /* The table as text for --help. */
 void settings_print_help(FILE *out);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "pg/db.h"
+#include "pg/hosts.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
 #include <assert.h>
@@ -18,7 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ATTEMPT_MS 10000 /* one attempt to connect, per host of the connection string */
+#define ATTEMPT_MS 10000 /* one attempt to connect */
+#define HOST_MS    3000  /* the same, while there are other hosts to try */
 #define PARAMS_MAX 64
 
 const struct sql SQL_MW_BEGIN = {.name = "mw_begin", .text = "BEGIN"};
@@ -30,7 +32,7 @@ const struct sql SQL_MW_ROLLBACK = {.name = "mw_rollback", .text = "ROLLBACK"};
  * notice that we died in the middle of a statement. */
 static const struct sql SQL_MW_SESSION = {
     .name = "mw_session",
-    .text = "SELECT set_config('statement_timeout', '30s', false),"
+    .text = "SELECT pg_backend_pid(), set_config('statement_timeout', '30s', false),"
             " set_config('lock_timeout', '5s', false),"
             " set_config('idle_in_transaction_session_timeout', '30s', false),"
             " set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false),"
@@ -136,6 +138,8 @@ void request_put(struct pg_conn *c, struct request *rq, const struct sql *q,
     int lengths[PARAMS_MAX], formats[PARAMS_MAX];
 
     assert(q->nparams <= PARAMS_MAX);
+    if (c->by_text)
+        is = PREPARED_ASKED;
     if (rq->broken || (is == PREPARED_NOT && !send_prepare(c, rq, q))) {
         rq->broken = true;
         return;
@@ -252,6 +256,9 @@ static void answer(struct pg_conn *c, PGresult *res)
 
     if (!res) {
         answer_end(c, rq);
+    } else if (PQresultStatus(res) == PGRES_PIPELINE_SYNC && c->unsynced) {
+        PQclear(res);
+        conn_close(c, "a commit was not confirmed by the synchronous standby");
     } else if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
         PQclear(res);
         c->head = rq->next;
@@ -333,6 +340,8 @@ static void on_notice(void *arg, const PGresult *res)
     bool minor = str_eq(severity, "NOTICE") || str_eq(severity, "INFO") ||
                  str_eq(severity, "LOG") || str_eq(severity, "DEBUG");
 
+    /* Committed here, and gone if the standby is promoted: whoever waits for that commit hears of a doubt. */
+    c->unsynced |= text && starts_with(text, "canceling wait for synchronous replication");
     /* An error between two requests, or a neighbour's crash (a WARNING of class 57P): the end
      * follows. */
     if (str_eq(severity, "FATAL") || str_eq(severity, "PANIC") ||
@@ -367,14 +376,29 @@ static void became_ready(struct pg_conn *c)
     c->on_change(c);
 }
 
+/* The process that the protocol named is the one that answers, unless a pooler stands between: PgBouncer makes the number up. In
+ * transaction mode the next statement may meet another process, so names of statements are worth nothing. */
+static void look_for_pooler(struct pg_conn *c, const PGresult *session)
+{
+    struct pg *db = c->db;
+
+    c->pooled = atoi(PQgetvalue(session, 0, 0)) != PQbackendPID(c->pq);
+    c->by_text = db->prepare == PG_PREPARE_OFF || (db->prepare == PG_PREPARE_AUTO && c->pooled);
+    if (c->pooled && !db->pooler_seen)
+        log_ev(LOG_INFO, "pg.pooler", kv_bool("prepares", !c->by_text));
+    db->pooler_seen |= c->pooled;
+}
+
 static void session_done(struct pg_conn *c, struct request *rq)
 {
     if (rq->state == RQ_LOST)
         return;
-    if (rq->error)
+    if (rq->error) {
         conn_close(c, PQresultErrorField(rq->error, PG_DIAG_MESSAGE_PRIMARY));
-    else
-        became_ready(c);
+        return;
+    }
+    look_for_pooler(c, rq->items[0].result);
+    became_ready(c);
 }
 
 static void begin_session(struct pg_conn *c)
@@ -389,10 +413,23 @@ static void begin_session(struct pg_conn *c)
         conn_close(c, PQerrorMessage(c->pq));
         return;
     }
+    c->by_text = true; /* a name could be taken, behind a pooler */
     rq = request_begin(NULL, 1);
     rq->done = session_done;
     request_put(c, rq, &SQL_MW_SESSION, NULL);
     request_end(c, rq);
+}
+
+/* Each host has its own time: one that answers nothing must not use up that of the others. libpq's strings tell them apart. */
+static void give_time(struct pg_conn *c)
+{
+    const struct timeval limit = {(c->db->nhosts > 1 ? HOST_MS : ATTEMPT_MS) / 1000, 0};
+    const char *at = PQhost(c->pq);
+
+    if (at == c->at_host)
+        return;
+    c->at_host = at;
+    event_add(c->timer, &limit);
 }
 
 static void poll_connect(struct pg_conn *c, PostgresPollingStatusType next);
@@ -417,51 +454,57 @@ static void poll_connect(struct pg_conn *c, PostgresPollingStatusType next)
         c->io = event_new(loop_base(), PQsocket(c->pq),
                           next == PGRES_POLLING_READING ? EV_READ : EV_WRITE, on_poll, c);
         event_add(c->io, NULL);
+        give_time(c);
     }
-}
-
-static int hosts_in(const char *conninfo)
-{
-    int n = 1;
-
-    for (; *conninfo; conninfo++)
-        n += *conninfo == ',';
-    return n;
 }
 
 /* On the loop's stack. What stands before dbname the connection string may overrule, what stands
  * behind it not. */
 static void open_now(struct pg_conn *c)
 {
-    const char *const keys[] = {
+    struct pg *db = c->db;
+    struct hosts h = {0};
+    const char *keys[12] = {
         "fallback_application_name", "tcp_user_timeout", "keepalives_idle", "keepalives_interval",
-        "keepalives_count",          "dbname",           "client_encoding", NULL};
-    const char *const values[] = {
-        program_invocation_short_name, "8000", "20", "5", "3", c->db->conninfo, "UTF8", NULL};
-    int64_t limit_ms = (int64_t)ATTEMPT_MS * hosts_in(c->db->conninfo);
-    struct timeval limit = {limit_ms / 1000, 0};
+        "keepalives_count",          "dbname",           "client_encoding"};
+    const char *values[12] = {program_invocation_short_name,
+                              "8000",
+                              "20",
+                              "5",
+                              "3",
+                              c->conninfo ? c->conninfo : db->conninfo,
+                              "UTF8"};
 
+    if (!c->conninfo && db->first_host > 0)
+        hosts_from(db->conninfo, db->first_host, &h, keys + 7, values + 7);
     c->state = CONN_OPENING;
-    c->stale = c->dying = false;
+    c->stale = c->dying = c->unsynced = c->pooled = false;
+    c->at_host = NULL;
     c->pq = PQconnectStartParams(keys, values, /* expand_dbname= */ 1);
+    hosts_release(&h);
     if (!c->pq)
         abort(); /* out of memory */
     PQsetNoticeReceiver(c->pq, on_notice, c);
-    event_add(c->timer, &limit);
+    give_time(c);
     poll_connect(c,
                  PQstatus(c->pq) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING);
 }
 
+/* libpq moves on from a host that refuses, by itself; from one that says nothing we move on: the next attempt begins behind
+ * it. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct pg_conn *c = arg;
 
     (void)fd;
     (void)what;
-    if (c->state == CONN_CLOSED)
+    if (c->state == CONN_CLOSED) {
         open_now(c);
-    else
-        conn_close(c, "no answer to the attempt to connect");
+        return;
+    }
+    if (!c->conninfo && c->db->nhosts > 1)
+        c->db->first_host = (c->db->first_host + 1) % c->db->nhosts;
+    conn_close(c, "no answer to the attempt to connect");
 }
 
 void conn_want(struct pg_conn *c)

@@ -68,10 +68,15 @@ struct pg_conn {
     struct request *head, **tail;
     size_t inflight; /* requests */
     struct names names;
-    bool stale;        /* takes no new requests; closed when the last answer is in */
-    bool dying;        /* the server has said that it ends this connection */
-    bool taken;        /* by a transaction */
-    unsigned failures; /* since the last READY */
+    bool stale;           /* takes no new requests; closed when the last answer is in */
+    bool dying;           /* the server has said that it ends this connection */
+    bool unsynced;        /* a commit was not confirmed by the standby that it has to wait for */
+    bool pooled;          /* there is a pooler between us and the server */
+    bool by_text;         /* statements have no names on it */
+    bool taken;           /* by a transaction */
+    const char *conninfo; /* another server than db's; NULL: db's */
+    const char *at_host;  /* libpq's, of the host that is being tried */
+    unsigned failures;    /* since the last READY */
     int64_t retry_at_mono_ms;
     struct waitq ready;
     void (*on_change)(struct pg_conn *c); /* became READY or CLOSED, or has room; must not call back

@@ -25,6 +25,10 @@ struct lane_of {
 
 struct pg {
     char *conninfo;
+    char *listen_conninfo;  /* NULL: the same */
+    int nhosts, first_host; /* of the connection string; the one that an attempt begins with */
+    enum pg_prepare prepare;
+    bool pooler_seen, deaf_told;
     struct lane_of lanes[LANES];
     struct pg_conn *pool;
     struct gate gate; /* limit: connections in pool */

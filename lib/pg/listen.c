@@ -4,6 +4,7 @@
  *     ^---- lost: opened again at once, with the back-off ----'
  *
  * on_gap: what came before was not heard; look for yourself. */
+#include "base/log.h"
 #include "pg/db.h"
 #include "rt/loop.h"
 #include <assert.h>
@@ -33,7 +34,14 @@ static void listening(struct pg_conn *c, struct request *rq)
         conn_close(c, PQresultErrorField(rq->error, PG_DIAG_MESSAGE_PRIMARY));
         return;
     }
-    l->heard = true;
+    /* Behind a pooler another client may have that session by now, and hear in our place. */
+    l->heard = !c->by_text || !c->pooled;
+    if (!l->heard && !c->db->deaf_told) {
+        c->db->deaf_told = true;
+        log_ev(LOG_WARN, "pg.deaf",
+               kv_str("hint", "LISTEN does not work through a pooler in transaction mode: "
+                              "set database_listen_url, or database_prepare = on in session mode"));
+    }
     if (l->on_gap) {
         l->busy = true;
         l->on_gap(l->arg);
@@ -81,6 +89,7 @@ struct pg_listen *pg_listen(struct pg *db, const char *channel,
     conn_init(&l->c, db, changed);
     l->c.owner = l;
     l->c.on_notify = notified;
+    l->c.conninfo = db->listen_conninfo;
     l->text = xasprintf("LISTEN %s", channel);
     l->listen = (struct sql){.name = "mw_listen", .text = l->text};
     l->fn = fn;

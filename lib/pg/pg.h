@@ -9,13 +9,16 @@
  * Statements are named queries of .sql files (struct sql, made by the build), prepared once per
  * connection. Parameters and results are text. What may have happened is never called a failure: a
  * connection lost, or a caller that gave up, after a write was sent (or at COMMIT) is STORE_DOUBT,
- * and the caller must look. Works through PgBouncer in session mode. */
+ * and the caller must look. Works through PgBouncer (README.md, "A pooler"). */
 #pragma once
 #include "base/cx.h"
 
 struct pg;
 struct pg_result; /* rows; free with pg_result_freep */
 struct pg_tx;
+
+/* Statements get names on their connection: always, never, or unless a pooler stands before the server. */
+enum pg_prepare { PG_PREPARE_AUTO, PG_PREPARE_ON, PG_PREPARE_OFF };
 
 struct sql {
     const char *name; /* order_get */
@@ -45,6 +48,11 @@ struct pg_arg pg_bytes(const void *p, size_t n);
  * for transactions; up to six more carry what stands alone. Opens nothing yet: connections are
  * made when somebody needs them, after the fork. Errors: CONFIG. */
 rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret);
+/* The same with what the settings say: database_url, database_pool, database_listen_url, database_prepare. CONFIG. */
+struct settings;
+rc pg_from_settings(struct cx *cx, const struct settings *s, struct pg **ret);
+/* Is what the settings say of connections right? CONFIG. */
+rc pg_check_settings(struct cx *cx, const struct settings *s);
 /* Nobody may be waiting any more; before loop_free. */
 struct pg *pg_free(struct pg *db);
 

@@ -1,8 +1,10 @@
 /* pool.c - which connection serves whom (drawn in db.h), and what happens while there is none. */
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/settings.h"
 #include "base/text.h"
 #include "pg/db.h"
+#include "pg/hosts.h"
 #include <assert.h>
 #include <stdlib.h>
 
@@ -39,23 +41,62 @@ static void pool_changed(struct pg_conn *c)
     (void)c; /* who waits for it waits in c->ready */
 }
 
-rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret)
+static rc check_url(struct cx *cx, const char *name, const char *conninfo)
 {
     char *words = NULL;
-    PQconninfoOption *parsed;
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, &words);
 
-    if (str_empty(conninfo))
-        return fail(cx, CONFIG, "database_url is not set");
-    parsed = PQconninfoParse(conninfo, &words);
     PQfreemem(words); /* they may quote a password */
     if (!parsed)
-        return fail(cx, CONFIG,
-                    "database_url is neither a postgresql:// URI nor keyword=value pairs");
+        return fail(cx, CONFIG, "%s is neither a postgresql:// URI nor keyword=value pairs", name);
     PQconninfoFree(parsed);
+    return OK;
+}
+
+static rc prepare_from(struct cx *cx, const char *word, enum pg_prepare *ret)
+{
+    static const char *const words[] = {
+        [PG_PREPARE_AUTO] = "auto", [PG_PREPARE_ON] = "on", [PG_PREPARE_OFF] = "off"};
+
+    for (size_t i = 0; i < COUNT(words); i++)
+        if (str_eq(word, words[i])) {
+            *ret = (enum pg_prepare)i;
+            return OK;
+        }
+    return fail(cx, CONFIG, "database_prepare must be auto, on or off");
+}
+
+rc pg_check_settings(struct cx *cx, const struct settings *s)
+{
+    enum pg_prepare prepare;
+
+    if (str_empty(s->database_url))
+        return fail(cx, CONFIG, "database_url is not set; set it or MIHWAR_DATABASE_URL");
+    try(check_url(cx, "database_url", s->database_url));
+    if (*s->database_listen_url)
+        try(check_url(cx, "database_listen_url", s->database_listen_url));
+    return prepare_from(cx, s->database_prepare, &prepare);
+}
+
+rc pg_from_settings(struct cx *cx, const struct settings *s, struct pg **ret)
+{
+    try(pg_check_settings(cx, s));
+    try(pg_new(cx, s->database_url, (int)s->database_pool, ret));
+    if (*s->database_listen_url)
+        (*ret)->listen_conninfo = xstrdup(s->database_listen_url);
+    return prepare_from(cx, s->database_prepare, &(*ret)->prepare);
+}
+
+rc pg_new(struct cx *cx, const char *conninfo, int pool, struct pg **ret)
+{
+    if (str_empty(conninfo))
+        return fail(cx, CONFIG, "database_url is not set");
+    try(check_url(cx, "database_url", conninfo));
     assert(pool > 0);
 
     struct pg *db = xcalloc(1, sizeof *db);
     db->conninfo = xstrdup(conninfo);
+    db->nhosts = hosts_count(conninfo);
     db->gate.limit = (size_t)pool;
     db->pool = xcalloc((size_t)pool, sizeof *db->pool);
     for (int i = 0; i < pool; i++)
@@ -77,6 +118,7 @@ struct pg *pg_free(struct pg *db)
         conn_release(&db->pool[i]);
     }
     free(db->pool);
+    free(db->listen_conninfo);
     free(db->conninfo);
     free(db);
     return NULL;

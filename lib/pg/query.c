@@ -11,6 +11,7 @@
  *   connection lost                         again           STORE_DOUBT
  *   the caller gave up                      its own code    STORE_DOUBT */
 #include "base/inject.h"
+#include "base/text.h"
 #include "pg/db.h"
 #include <assert.h>
 
@@ -33,6 +34,14 @@ static bool all_read(const struct pg_step *steps, size_t n)
             return false;
     }
     return true;
+}
+
+/* A pooler's own FATAL (class 08: the server is gone) does not tell what became of the statement. */
+static bool said_by_server(const PGresult *error)
+{
+    const char *state = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+
+    return state && !starts_with(state, "08");
 }
 
 /* One try. *ret_again: nothing was kept, so the same may be sent once more. */
@@ -60,7 +69,7 @@ static rc run_once(struct cx *cx, struct pg_conn *c, struct pg_step *steps, size
                             steps[0].q->name, error_info(r)->code);
     }
     if (rq->state == RQ_LOST) {
-        *ret_again = reads || (rq->error && rq->error_q);
+        *ret_again = reads || (rq->error && rq->error_q && said_by_server(rq->error));
         r = *ret_again ? fail(cx, STORE_DOWN, "%s: the connection to PostgreSQL was lost",
                               steps[0].q->name)
                        : fail(cx, STORE_DOUBT,

@@ -145,8 +145,9 @@ static void tell_each(struct cx *cx, struct batch_item **items, size_t n,
         const struct lease *l = &((struct ending *)items[i])->job.lease;
         if (items[i]->done)
             continue;
-        rc stale = fail(cx, STALE_ATTEMPT, "job %s has ended or belongs to another attempt than %d.%d",
-                        l->id, l->generation, l->claim);
+        rc stale =
+            fail(cx, STALE_ATTEMPT, "job %s has ended or belongs to another attempt than %d.%d",
+                 l->id, l->generation, l->claim);
         batch_done(items[i], stale, &cx->err);
     }
 }

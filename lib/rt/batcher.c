@@ -79,7 +79,6 @@ static size_t take_items(struct batcher *b, struct batch_item **items)
     return n;
 }
 
-
 void batch_on_its_way_back(struct batcher *b)
 {
     b->out--;
@@ -115,9 +114,8 @@ static void start_if_worth(struct batcher *b)
     b->starting = true;
     b->out++;
     b->alive++;
-    fiber_detach(
-        fiber_spawn(&(struct fiber_opts){.name = b->o.name, .timeout_ms = b->o.timeout_ms},
-                    run_batch, b));
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = b->o.name, .timeout_ms = b->o.timeout_ms},
+                             run_batch, b));
 }
 
 void batcher_stop(struct cx *cx, struct batcher *b, rc why)

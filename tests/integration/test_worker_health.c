@@ -22,6 +22,20 @@ static int times_said(const struct bench *b, const char *words)
     return n;
 }
 
+/* Nothing that the file says is said by the command line, which would win. */
+static void start_with_file(struct bench *b, const char *path)
+{
+    char database[256], redis[192];
+    const char *const argv[] = {built("worker/mihwar-worker"), "--config", path, NULL};
+    const char *const env[] = {database, redis, NULL};
+
+    snprintf(database, sizeof database, "MIHWAR_DATABASE_URL=%s", b->url);
+    snprintf(redis, sizeof redis, "MIHWAR_REDIS_URL=%s", stores.redis_url);
+    b->worker = living =
+        proc_start(&(struct proc_opts){.name = "worker_file", .argv = argv, .env = env});
+    ck_wait(atoi(redis_one(stores.redis_url, "EXISTS mw:{t}:epoch")) == 1, 10000);
+}
+
 static int64_t stat_of(const char *field)
 {
     return atol(redis_one(stores.redis_url, "HGET mw:{t}:stats %s", field) ?: "0");
@@ -147,6 +161,49 @@ START_TEST(a_well_worker_is_left_alone)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- other settings */
+
+static void write_settings(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* A bad file changes nothing; a good one has each child replaced, with the queues and limits of now; what cannot change is
+ * named. Work goes on meanwhile. */
+START_TEST(settings_are_read_again)
+{
+    struct bench b = new_bench();
+    char path[96];
+    struct job_new other = job('b', "mihwar.noop", NULL);
+
+    snprintf(path, sizeof path, "%s/worker.ini", support_dir());
+    write_settings(path, "worker_concurrency = 2\nworker_queues = t\nworker_processes = 1\n");
+    start_with_file(&b, path);
+    push_many(&b, 100, "mihwar.sleep", "{\"ms\": 20}", true);
+
+    write_settings(path, "worker_concurrency = many\n");
+    proc_signal(b.worker, SIGHUP);
+    ck_wait(said(&b, "ev=settings.refused") && said(&b, "worker_concurrency"), 10000);
+    ck_assert(!said(&b, "ev=child.replaced"));
+
+    write_settings(path, "worker_concurrency = 5000\nworker_queues = u,t\nworker_processes = 3\n");
+    proc_signal(b.worker, SIGHUP);
+    ck_wait(said(&b, "queues=u,t concurrency=5000"), 20000);
+    ck_assert(said(&b, "ev=settings.changed") && said(&b, "name=worker_queues"));
+    ck_assert(said(&b, "ev=settings.need_restart") && said(&b, "name=worker_processes"));
+    other.queue = "u";
+    enqueue1(&b, other);
+    ck_wait(state_is(&b, 'b', "completed"), 20000);
+    ck_wait(completed(&b) == 101, 30000);
+    ck_assert_int_eq(times_said(&b, "ev=child.died"), 0);
+    stop_worker(&b);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("worker_health");
@@ -159,6 +216,7 @@ static Suite *suite(void)
     tcase_add_test(tc, recycled_after_so_much_memory);
     tcase_add_test(tc, a_worker_that_takes_no_work_is_replaced);
     tcase_add_test(tc, a_well_worker_is_left_alone);
+    tcase_add_test(tc, settings_are_read_again);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -76,7 +76,8 @@ static rc send(struct cx *cx, void *arg)
 
 static struct fiber *spawn(int number)
 {
-    struct fiber *f = fiber_spawn(&(struct fiber_opts){.name = "send"}, send, (void *)(intptr_t)number);
+    struct fiber *f =
+        fiber_spawn(&(struct fiber_opts){.name = "send"}, send, (void *)(intptr_t)number);
 
     the.waiting++;
     fiber_detach(f);
