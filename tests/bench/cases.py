@@ -9,21 +9,24 @@ import re
 import statistics
 import time
 
-from house import PGBIN, Failed, children, cpu_ns, memory_kib, shared_out_kib, wait_for
+from house import PGBIN, ROOT, Failed, children, cpu_ns, memory_kib, shared_out_kib, wait_for
 
 BATCH = 256  # as many as a worker claims at once
 
 
 class Size:
-    """How much: whole, or --quick."""
+    """How much: whole, --quick, or with five rounds (--all)."""
 
-    def __init__(self, quick):
-        self.rounds = 1 if quick else 3
+    def __init__(self, quick, rounds=3):
+        self.rounds = 1 if quick else rounds
         self.jobs = 100_000 if quick else 400_000
         self.probes = 300 if quick else 2000
         self.post_s = 3 if quick else 8
         self.idle_s = 5 if quick else 12
-        self.in_flight = 1000 if quick else 5000
+        self.durable = 10_000 if quick else 60_000
+        self.scheduled = (1000, 100_000) if quick else (10_000, 10_000_000)
+        self.pending = 20_000 if quick else 1_000_000
+        self.in_flight = 1000 if quick else 10_000
         self.fleet = 100 if quick else 1000
         self.commands = 200 if quick else 1500
         self.agents = 1000 if quick else 10_000
@@ -54,6 +57,46 @@ def engine(h, size, probes):
         "latency_p50": rows["latency_p50"]["value"],
         "latency_p99": rows["latency_p99"]["value"],
     }
+
+
+def durable(h, size):
+    """Row, push, claim, fenced end with its record, ack (tests/bench/durable.c says how)."""
+    (r,) = h.program("bench_durable", "--jobs", size.durable, "--batch", BATCH)
+    return {"rate": r["value"], "redis_us": r["redis_us_per_job"], "ours_us": r["ours_us_per_job"]}
+
+
+def drain_beside(h, size, scheduled):
+    """The drain with so many jobs for tomorrow in the same queue."""
+    rows = {r["case"]: r for r in h.program("bench_queue", "--jobs", size.jobs, "--batch", BATCH, "--probes", 0,
+                                            "--scheduled", scheduled)}
+    return {"drain": rows["drain"]["value"]}
+
+
+# ---------------------------------------------------------------- the sweep over pending orders
+
+PENDING = """
+INSERT INTO product_orders (tenant_id, package_id, user_identifier, created_at)
+SELECT p.tenant_id, p.id, 'bench-' || n, now() - interval '20 hours' + n * interval '60 ms'
+  FROM generate_series(1, {n}) AS n, (SELECT id, tenant_id FROM packages LIMIT 1) AS p;
+ANALYZE product_orders"""
+
+
+def sweep_sql():
+    with open(ROOT + "/lib/domain/orders/order_sweep.sql") as f:
+        text = f.read()
+    return text[text.index("SELECT"):].split(";")[0]
+
+
+def pending_orders(h, n):
+    h.sql(PENDING.format(n=n))
+
+
+def sweep(h, depth):
+    """EXPLAIN ANALYZE of the sweep's own statement, after the order at this share of the table: ms, and the plan."""
+    after = h.sql(f"SELECT id FROM product_orders ORDER BY id OFFSET {depth} LIMIT 1").strip() if depth else ""
+    values = SWEEP_ARGS(after)
+    out = h.sql("PREPARE sweep AS " + sweep_sql() + f"; EXPLAIN (ANALYZE, BUFFERS) EXECUTE sweep({values})")
+    return float(re.search(r"Execution Time: ([\d.]+) ms", out).group(1)), out
 
 
 # ---------------------------------------------------------------- POST /v1/orders

@@ -1,10 +1,11 @@
 /* queue.c - what the engine and the worker reach with jobs that do nothing.
  *
- *   bench_queue [--jobs 300000] [--clients 2] [--batch 128] [--probes 2000] [--concurrency 1000]
+ *   bench_queue [--jobs 300000] [--clients 2] [--batch 128] [--probes 2000] [--concurrency 1000] [--scheduled 0]
  *
  *   enqueue   `clients` processes push broker jobs of 200 bytes in batches through engine_push
  *   drain     a real mihwar-worker with two processes carries them out (mihwar.noop); the queue
  *             was paused until it was ready
+ *   scheduled jobs for tomorrow wait in the same queue meanwhile
  *   latency   one idle worker process; jobs come one by one; the task's first instruction reads
  *             the clock
  *
@@ -29,7 +30,7 @@
 #define Q "bench"
 
 static struct stores stores;
-static int jobs = 300000, probes = 2000, clients = 2, batch = 128, concurrency = 1000;
+static int jobs = 300000, probes = 2000, clients = 2, batch = 128, concurrency = 1000, scheduled;
 static char args_200[201];
 
 static double redis_cpu_us(void)
@@ -46,9 +47,15 @@ static long counter(const char *name)
 
 /* ---------------------------------------------------------------- enqueue */
 
+struct share {
+    int n;
+    int64_t run_at_ms; /* 0: now */
+};
+
 static rc push_all(struct cx *cx, void *arg)
 {
-    int n = *(int *)arg;
+    const struct share *share = arg;
+    int n = share->n;
     struct redis *redis;
     struct job_new *j = xcalloc((size_t)batch, sizeof *j);
     rc r = redis_new(cx, stores.redis_url, &redis);
@@ -57,8 +64,12 @@ static rc push_all(struct cx *cx, void *arg)
     cx->deadline_mono_ms = 0;
     for (int done = 0; r == OK && done < n; done += batch) {
         for (int i = 0; i < batch; i++)
-            j[i] = (struct job_new){
-                .queue = Q, .task = "mihwar.noop", .args = args_200, .priority = JOB_PRIORITY};
+            j[i] =
+                (struct job_new){.queue = Q,
+                                 .task = "mihwar.noop",
+                                 .args = args_200,
+                                 .priority = JOB_PRIORITY,
+                                 .run_at_ms = share->run_at_ms ? share->run_at_ms + done + i : 0};
         r = engine_push(cx, e, j, (size_t)MIN(batch, n - done));
     }
     free(j);
@@ -67,18 +78,24 @@ static rc push_all(struct cx *cx, void *arg)
     return r;
 }
 
+static void push_by_clients(int n, int64_t run_at_ms, const char *what)
+{
+    struct share share = {n / clients, run_at_ms};
+
+    for (int i = 0; i < clients; i++)
+        if (fork() == 0)
+            _exit(on_fiber(push_all, &share) == OK ? 0 : 1);
+    clients_end(clients, what);
+}
+
 static void bench_enqueue(void)
 {
     double redis = redis_cpu_us(), mine = children_cpu_us();
     int64_t start = clock_mono_us();
-    int each = jobs / clients;
 
-    for (int i = 0; i < clients; i++)
-        if (fork() == 0)
-            _exit(on_fiber(push_all, &each) == OK ? 0 : 1);
-    clients_end(clients, "enqueue");
+    jobs -= jobs % clients;
+    push_by_clients(jobs, 0, "enqueue");
     double took = (double)(clock_mono_us() - start) / 1e6;
-    jobs = each * clients;
     printf("{\"case\":\"enqueue\",\"value\":%.0f,\"unit\":\"jobs/"
            "s\",\"batch\":%d,\"redis_us_per_job\":%.2f,"
            "\"client_us_per_job\":%.2f}\n",
@@ -225,8 +242,9 @@ static const struct option_row options[] = {
     {"jobs", .number = &jobs, .least = 1, .most = 100000000},
     {"clients", .number = &clients, .least = 1, .most = 64},
     {"batch", .number = &batch, .least = 1, .most = QUEUE_BATCH},
-    {"probes", .number = &probes, .least = 1, .most = 1000000},
+    {"probes", .number = &probes, .least = 0, .most = 1000000},
     {"concurrency", .number = &concurrency, .least = 1, .most = 100000},
+    {"scheduled", .number = &scheduled, .least = 0, .most = 100000000},
 };
 
 int main(int argc, char **argv)
@@ -239,9 +257,12 @@ int main(int argc, char **argv)
     setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
     stores_migrate(stores.database_url);
     redis_one(stores.redis_url, "SET mw:{" Q "}:gate p");
+    if (scheduled > 0)
+        push_by_clients(scheduled, clock_ms() + 86400000, "scheduled");
     bench_enqueue();
     bench_drain();
-    bench_latency();
+    if (probes > 0)
+        bench_latency();
     stores_stop(&stores);
     return support_end(0);
 }

@@ -290,16 +290,17 @@ static void a_waiting_dispatch_is_no_check(struct world *w)
 {
     struct order_unchecked *u;
     struct placement p;
+    char after[ID_LEN + 1] = "";
     size_t n;
 
     begin(w, 1, &p);
     DO(w, PLACED, &p);
     DO(w, LEFT, NULL); /* the second unit: a dispatch */
     ck_assert_int_eq(jobs(ORDER_DISPATCH_TASK), 1);
-    ck_ok(orders_unchecked(w->cx, w->db, LATER, NULL, &u, &n));
+    ck_ok(orders_unchecked(w->cx, w->db, LATER, after, &u, &n));
     ck_assert_uint_eq(n, 0);
     SIDE("UPDATE jobs SET state = 'completed', finished_at = now() WHERE task = 'order.check'");
-    ck_ok(orders_unchecked(w->cx, w->db, LATER, NULL, &u, &n));
+    ck_ok(orders_unchecked(w->cx, w->db, LATER, after, &u, &n));
     ck_assert_uint_eq(n, 1);
     ck_assert_str_eq(u[0].task, ORDER_CHECK_TASK);
 }

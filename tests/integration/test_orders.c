@@ -415,6 +415,7 @@ DB_TEST(bad_filters_are_named)
 DB_TEST(the_sweep_sees_who_is_alone)
 {
     struct order_unchecked *u;
+    char after[ID_LEN + 1] = "";
     size_t n;
 
     SWEPT("01", "pending", "", "");
@@ -441,7 +442,8 @@ DB_TEST(the_sweep_sees_who_is_alone)
         " ('01900000-0000-7000-8000-000000000109', '" TENANT "', '" PRODUCT "', '" PACKAGE
         "', '1')"); /* too young */
 
-    ck_ok(orders_unchecked(cx, db, clock_ms() - 60000, NULL, &u, &n));
+    ck_ok(orders_unchecked(cx, db, clock_ms() - 60000, after, &u, &n));
+    ck_assert_str_eq(after, ""); /* that was all */
     static const struct {
         const char *id, *task;
     } want[] = {{"01", "order.dispatch"},
@@ -455,7 +457,8 @@ DB_TEST(the_sweep_sees_who_is_alone)
         ck_assert_str_eq(u[i].task, want[i].task);
         ck_assert_str_eq(u[i].tenant_id, TENANT);
     }
-    ck_ok(orders_unchecked(cx, db, clock_ms() - 60000, u[2].id, &u, &n));
+    strcpy(after, u[2].id);
+    ck_ok(orders_unchecked(cx, db, clock_ms() - 60000, after, &u, &n));
     ck_assert_uint_eq(n, 2);
     return OK;
 }
@@ -463,6 +466,7 @@ DB_TEST(the_sweep_sees_who_is_alone)
 DB_TEST(the_sweep_walks_in_batches)
 {
     struct order_unchecked *u;
+    char after[ID_LEN + 1] = "";
     size_t n;
 
     SIDE("INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, "
@@ -470,11 +474,17 @@ DB_TEST(the_sweep_walks_in_batches)
          " SELECT gen_random_uuid(), '" TENANT "', '" PRODUCT "', '" PACKAGE
          "', '1', now() - interval '2 days'"
          " FROM generate_series(1, %d)",
-         ORDER_SWEEP_BATCH + 7);
-    ck_ok(orders_unchecked(cx, db, clock_ms(), NULL, &u, &n));
-    ck_assert_uint_eq(n, ORDER_SWEEP_BATCH);
-    ck_ok(orders_unchecked(cx, db, clock_ms(), u[n - 1].id, &u, &n));
+         ORDER_SWEEP_PAGE + 7);
+    /* All of the first page are looked after: the next one is looked at all the same. */
+    SIDE("INSERT INTO jobs (id, queue, task, subject) SELECT gen_random_uuid(), 'orders', "
+         "'order.check', id FROM (SELECT id FROM product_orders ORDER BY id LIMIT %d) o",
+         ORDER_SWEEP_PAGE);
+    ck_ok(orders_unchecked(cx, db, clock_ms(), after, &u, &n));
+    ck_assert_uint_eq(n, 0);
+    ck_assert_uint_eq(strlen(after), ID_LEN);
+    ck_ok(orders_unchecked(cx, db, clock_ms(), after, &u, &n));
     ck_assert_uint_eq(n, 7);
+    ck_assert_str_eq(after, "");
     return OK;
 }
 
@@ -535,14 +545,14 @@ static rc sweep_twice(struct cx *cx, struct pg *db)
          " SELECT gen_random_uuid(), '" TENANT "', '" PRODUCT "', '" PACKAGE
          "', '1', now() - interval '2 days'"
          " FROM generate_series(1, %d)",
-         2 * ORDER_SWEEP_BATCH + 3);
+         2 * ORDER_SWEEP_PAGE + 3);
     ck_ok(orders_sweep(cx, db, engine, 60000, &made));
-    ck_assert_int_eq(made, 2 * ORDER_SWEEP_BATCH + 3);
+    ck_assert_int_eq(made, 2 * ORDER_SWEEP_PAGE + 3);
     ck_ok(orders_sweep(cx, db, engine, 60000, &made));
     ck_assert_int_eq(made, 0);
     ck_assert_int_eq(
         SIDE_INT("SELECT count(DISTINCT subject) FROM jobs WHERE task = 'order.dispatch' AND live"),
-        2 * ORDER_SWEEP_BATCH + 3);
+        2 * ORDER_SWEEP_PAGE + 3);
     return OK;
 }
 
