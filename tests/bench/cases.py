@@ -34,7 +34,8 @@ class Size:
 
 def median(rows):
     """Of each number by itself; of numbers that every row has."""
-    return {k: statistics.median(r[k] for r in rows) for k in rows[0] if all(k in r for r in rows)}
+    return {k: statistics.median(r[k] for r in rows) for k in rows[0]
+            if all(k in r and not isinstance(r[k], str) for r in rows)}
 
 
 # ---------------------------------------------------------------- jobs that do nothing
@@ -75,28 +76,28 @@ def drain_beside(h, size, scheduled):
 # ---------------------------------------------------------------- the sweep over pending orders
 
 PENDING = """
-INSERT INTO product_orders (tenant_id, package_id, user_identifier, created_at)
-SELECT p.tenant_id, p.id, 'bench-' || n, now() - interval '20 hours' + n * interval '60 ms'
-  FROM generate_series(1, {n}) AS n, (SELECT id, tenant_id FROM packages LIMIT 1) AS p;
-ANALYZE product_orders"""
-
-
-def sweep_sql():
-    with open(ROOT + "/lib/domain/orders/order_sweep.sql") as f:
-        text = f.read()
-    return text[text.index("SELECT"):].split(";")[0]
+INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, created_at)
+SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, p.tenant_id, p.product_id, p.id, 'bench', now() - interval '1 hour'
+  FROM generate_series(1, {n}) AS n, (SELECT id, tenant_id, product_id FROM packages LIMIT 1) AS p;
+INSERT INTO jobs (id, queue, task, subject, run_at)
+SELECT gen_random_uuid(), 'orders', 'order.dispatch', id, now() + interval '1 hour' FROM product_orders"""
+PAGE = 500  # ORDER_SWEEP_PAGE
 
 
 def pending_orders(h, n):
+    """All of them looked after by a live job, as they should be: the sweep must look at each."""
     h.sql(PENDING.format(n=n))
+    h.sql("VACUUM ANALYZE product_orders")
+    h.sql("VACUUM ANALYZE jobs")
 
 
-def sweep(h, depth):
-    """EXPLAIN ANALYZE of the sweep's own statement, after the order at this share of the table: ms, and the plan."""
-    after = h.sql(f"SELECT id FROM product_orders ORDER BY id OFFSET {depth} LIMIT 1").strip() if depth else ""
-    values = SWEEP_ARGS(after)
-    out = h.sql("PREPARE sweep AS " + sweep_sql() + f"; EXPLAIN (ANALYZE, BUFFERS) EXECUTE sweep({values})")
-    return float(re.search(r"Execution Time: ([\d.]+) ms", out).group(1)), out
+def sweep(h, n, share):
+    """The sweep's own statement, for the page behind this share of the orders: ms, and its plan."""
+    with open(ROOT + "/lib/domain/orders/order_sweep.sql") as f:
+        statement = f.read().split(";")[0]
+    after = f"'01900000-0000-7000-8000-{int(n * share):012x}'" if share else "NULL"
+    out = h.sql(f"PREPARE sweep AS {statement}; EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) EXECUTE sweep (now(), {after}, {PAGE})")
+    return {"ms": float(re.search(r"Execution Time: ([\d.]+) ms", out).group(1)), "plan": out}
 
 
 # ---------------------------------------------------------------- POST /v1/orders

@@ -38,12 +38,17 @@ QUEUES = {
     "celery": ("celery", "prefork,solo", lambda: modules("celery", "redis")),
     "beanstalkd": ("beanstalkd", "c8,pipelined", lambda: programs("beanstalkd", "gcc")),
 }
-DJANGO = "django-gunicorn-sync,django-gunicorn-gthread"
+FRONT_ENDS = {
+    "django": ("django-gunicorn-sync,django-gunicorn-gthread",
+               lambda: programs("gunicorn", "wrk") or modules("django", "celery", "psycopg2", "redis")),
+    "fastify": ("fastify-bullmq-x1,fastify-bullmq-x2", lambda: programs("wrk") or bullmq_missing()),
+}
 
 
 class Peers:
-    def __init__(self, directory, home, quick):
+    def __init__(self, directory, home, quick, reps=3):
         self.dir, self.results, self.quick = os.path.abspath(directory), home + "/peers.jsonl", quick
+        self.reps = 1 if quick else reps
         if not os.path.isdir(self.dir + "/lib"):
             raise Failed(f"{directory} holds no peers (lib/driver.py is not there)")
 
@@ -55,7 +60,7 @@ class Peers:
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                              start_new_session=True)
         try:
-            out, _ = p.communicate(timeout=900)
+            out, _ = p.communicate(timeout=1800)
         except BaseException:
             p.send_signal(signal.SIGINT)
             p.wait(30)
@@ -73,19 +78,23 @@ class Peers:
             raise Failed("; ".join(r.get("note", "") for r in rows if r["case"] == case)[:300] or f"no row for {case}")
         return max(rates)
 
-    def queue(self, peer):
-        """{"drain": jobs/s, "enqueue": jobs/s}, or Failed with the reason why not."""
+    def queue(self, peer, latency=False):
+        """{"drain": jobs/s, "enqueue": jobs/s, "latency_p50": ms, …}, or Failed with the reason why not."""
         part, variants, missing = QUEUES[peer]
         if missing():
             raise Failed("skipped: " + missing())
-        rows = self.run(part, "--cases", "drain", "--variants", variants, "--reps", "1" if self.quick else "3",
+        rows = self.run(part, "--cases", "drain,lat" if latency else "drain", "--variants", variants, "--reps", str(self.reps),
                         "--scale", "0.1" if self.quick else "0.5")
-        return {"drain": self.best(rows, "drain"), "enqueue": self.best(rows, "enqueue_bulk")}
+        out = {"drain": self.best(rows, "drain"), "enqueue": self.best(rows, "enqueue_bulk")}
+        quickest = min((r for r in rows if r["case"] == "latency" and r.get("p50_ms")), key=lambda r: r["p50_ms"], default=None)
+        if quickest:
+            out["latency_p50"], out["latency_p99"] = quickest["p50_ms"], quickest["p99_ms"]
+        return out
 
-    def django(self):
-        """{"order_post": requests/s} of Django with a Celery delay() behind gunicorn, 64 connections."""
-        missing = programs("gunicorn", "wrk") or modules("django", "celery", "psycopg2", "redis")
-        if missing:
-            raise Failed("skipped: " + missing)
-        rows = self.run("http", "--only", DJANGO, "--reps", "1" if self.quick else "3", "--secs", "3" if self.quick else "8")
+    def front_end(self, peer):
+        """{"order_post": requests/s}: an order's row, a job, 201; 64 connections."""
+        variants, missing = FRONT_ENDS[peer]
+        if missing():
+            raise Failed("skipped: " + missing())
+        rows = self.run("http", "--only", variants, "--reps", str(self.reps), "--secs", "3" if self.quick else "8")
         return {"order_post": self.best(rows, "POST order")}
