@@ -52,7 +52,7 @@ void job_progress(struct job *job, const char *json)
 {
     _cleanup_(cx_release) struct cx cx =
         CX_PLAIN("progress"); /* forgotten at once: a job may tell for hours */
-    const char *body;
+    const char *body = NULL;
     rc r = mask_progress(&cx, job, json, &body);
 
     if (r == OK)

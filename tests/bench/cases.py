@@ -94,7 +94,7 @@ def pending_orders(h, n):
 def sweep(h, n, share):
     """The sweep's own statement, for the page behind this share of the orders: ms, and its plan."""
     with open(ROOT + "/lib/domain/orders/order_sweep.sql") as f:
-        statement = f.read().split(";")[0]
+        statement = "".join(line for line in f if not line.startswith("--")).split(";")[0]
     after = f"'01900000-0000-7000-8000-{int(n * share):012x}'" if share else "NULL"
     out = h.sql(f"PREPARE sweep AS {statement}; EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) EXECUTE sweep (now(), {after}, {PAGE})")
     return {"ms": float(re.search(r"Execution Time: ([\d.]+) ms", out).group(1)), "plan": out}
