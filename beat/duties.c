@@ -249,10 +249,22 @@ void duties_cancel(void)
             fiber_cancel(TAKE_PTR(duties[i].fiber));
 }
 
+/* A Redis that was away may be a replica that took over, and lack what was pushed last: looked for as
+ * soon as that is old enough to be missed, not only with the next round. */
+static void heed_reconnection(struct beat *b, uint64_t *seen)
+{
+    uint64_t now = redis_generation(b->redis);
+
+    if (*seen && now != *seen && leader_holds(b->leader))
+        duty_start(b, "beat.reconcile", RECONCILE_AGE_MS);
+    *seen = now;
+}
+
 rc epoch_run(struct cx *cx, void *arg)
 {
     struct beat *b = arg;
     bool ill = false;
+    uint64_t seen = 0;
 
     for (;;) {
         rc r;
@@ -270,6 +282,8 @@ rc epoch_run(struct cx *cx, void *arg)
         else if (r == OK && ill)
             log_ev(LOG_INFO, "epoch.advances_again");
         ill = r != OK;
+        if (r == OK)
+            heed_reconnection(b, &seen);
         try(fiber_sleep(cx, b->settings->epoch_every));
     }
 }

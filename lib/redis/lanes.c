@@ -5,7 +5,8 @@
  *   idle --somebody waits--> waiting --a member came--> taken --the next who waits--> idle
  *                               `--nobody waits any more (looked at every LANE_MS)--> idle
  *
- * A lane that fails rests and tries again; the others go on. */
+ * A lane that fails rests and tries again; the others go on. What a lane took while nobody waits any
+ * more (a worker that is full) is put back: another process may be waiting for it. */
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
@@ -42,21 +43,37 @@ rc lane_wire(struct cx *cx, struct lane *l, struct node *n, struct wire **ret)
     return OK;
 }
 
+/* {key, member, score} */
+static rc put_back(struct cx *cx, struct lane *l, const redisReply *taken)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(freep) char *text = NULL;
+    int len = redisFormatCommand(&text, "ZADD %s %s %s", l->key, taken->element[2]->str,
+                                 taken->element[1]->str);
+
+    if (len < 0)
+        return fail(cx, INTERNAL, "a Redis command cannot be formatted");
+    return cluster_call_by(cx, l->cluster, l, text, (size_t)len, 1, &reply, /* patience= */ false);
+}
+
 static rc ask(struct cx *cx, struct lane *l, bool *ret_taken)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
         cx_deadline_within(cx, LANE_MS + ANSWER_MS);
-    char *text = NULL;
+    _cleanup_(freep) char *text = NULL;
     int len = redisFormatCommand(&text, "BZPOPMIN %s " LANE_S, l->key);
-    _cleanup_(freep) char *mine = text;
 
     if (len < 0)
         return fail(cx, INTERNAL, "a Redis command cannot be formatted");
     try(cluster_call_by(cx, l->cluster, l, text, (size_t)len, 1, &reply, /* patience= */ false));
     if (reply->type == REDIS_REPLY_ERROR)
         return fail(cx, REDIS, "%s", reply->str);
-    *ret_taken = reply->type == REDIS_REPLY_ARRAY && reply->elements > 0;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3)
+        return OK;
+    if (l->cluster->ntakers == 0 && put_back(cx, l, reply) == OK)
+        return OK;
+    *ret_taken = true;
     return OK;
 }
 

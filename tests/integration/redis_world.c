@@ -61,16 +61,15 @@ const char *world_ask(struct world *w, int n, const char *fmt, ...)
     return text;
 }
 
-void world_server(struct world *w, int n, const char *const *more)
+/* False when it died instead of answering. */
+static bool start_server(struct world *w, int n, const char *name, const char *const *more)
 {
-    char name[16], port[16], dir[96];
+    char port[16], bus[16], dir[96];
     const char *argv[100] = {"redis-server"};
     size_t k = 1;
 
-    if (!w->port[n])
-        w->port[n] = free_port();
-    snprintf(name, sizeof name, "redis-%d", n);
     snprintf(port, sizeof port, "%d", w->port[n]);
+    snprintf(bus, sizeof bus, "%d", w->bus[n]);
     snprintf(dir, sizeof dir, "%s/%s", support_dir(), name);
     mkdir(dir, 0700);
     if (more && more[0] && more[0][0] == '/') /* a file of settings comes first */
@@ -78,16 +77,41 @@ void world_server(struct world *w, int n, const char *const *more)
     const char *own[] = {"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", ""};
     for (size_t i = 0; i < COUNT(own); i++)
         argv[k++] = own[i];
+    if (w->cluster) { /* the usual bus, 10000 above the port, may not exist */
+        argv[k++] = "--cluster-port";
+        argv[k++] = bus;
+    }
     for (; more && *more; more++)
         argv[k++] = *more;
     proc_free(w->server[n]);
     w->server[n] = proc_start(&(struct proc_opts){.name = name, .argv = argv});
     int64_t end = support_now_ms() + START_MS;
     while (strcmp(world_ask(w, n, "PING"), "PONG") != 0) {
-        if (!proc_alive(w->server[n]) || support_now_ms() > end)
+        if (!proc_alive(w->server[n]))
+            return false;
+        if (support_now_ms() > end)
             support_die("%s does not answer: %s", name, world_ask(w, n, "PING"));
         support_nap(10);
     }
+    return true;
+}
+
+void world_server(struct world *w, int n, const char *const *more)
+{
+    char name[16];
+    bool again = w->port[n] != 0;
+
+    snprintf(name, sizeof name, "redis-%d", n);
+    for (int tries = 0; tries < 20; tries++) {
+        if (!again)
+            w->port[n] = free_port();
+        if (!again && w->cluster)
+            w->bus[n] = free_port();
+        if (start_server(w, n, name, more))
+            return;
+        support_nap(again ? 100 : 0);
+    }
+    support_die("%s cannot be started", name);
 }
 
 /* ---------------------------------------------------------------- programs */
@@ -195,6 +219,14 @@ void world_produce(struct world *w)
 {
     for (w->producing = 0; w->producing < PRODUCERS; w->producing++)
         fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "producer"}, produce, w));
+}
+
+int world_rounds(void)
+{
+    const char *text = getenv("MIHWAR_CHAOS_ROUNDS");
+    int rounds = text ? atoi(text) : 1;
+
+    return MAX(rounds, 1);
 }
 
 int64_t world_done(struct world *w)

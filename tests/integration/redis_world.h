@@ -16,8 +16,9 @@
 struct world {
     struct stores stores; /* PostgreSQL only, migrated */
     struct proc *server[WORLD_SERVERS];
-    int port[WORLD_SERVERS];
-    char url[512]; /* for the programs */
+    int port[WORLD_SERVERS], bus[WORLD_SERVERS]; /* bus: of a cluster's nodes */
+    bool cluster;                                /* servers are nodes of one */
+    char url[512];                               /* for the programs */
     struct proc *worker, *beat;
     struct redis *redis; /* the producer's; made by world_run */
     struct pg *db;
@@ -30,7 +31,8 @@ struct world {
 /* PostgreSQL, and nothing else yet. */
 void world_open(struct world *w);
 /* redis-server number n on its port (a free one the first time), with more options ("--name",
- * "value", …, NULL). Files in DIR/redis-n. Waits until it answers. */
+ * "value", …, NULL). Files in DIR/redis-n. Waits until it answers. A port that somebody else took
+ * meanwhile is changed for another one, unless the server was there before. */
 void world_server(struct world *w, int n, const char *const *more);
 /* As redis_one, to server n; "" when it does not answer. password may be NULL. */
 const char *world_ask(struct world *w, int n, const char *fmt, ...) _printf_(3, 4);
@@ -58,6 +60,8 @@ int64_t world_done(struct world *w); /* jobs that came to their end */
             ck_ok(fiber_sleep((cx), 20));                                                          \
         }                                                                                          \
     } while (0)
+/* How often the trouble comes: MIHWAR_CHAOS_ROUNDS, or once. */
+int world_rounds(void);
 /* Jobs go on being finished: 50 more than now. Prints how long it took after `what`. */
 void world_goes_on(struct cx *cx, struct world *w, const char *what);
 /* Stops the producer, sweeps until everything has ended, and compares the books. */

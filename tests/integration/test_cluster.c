@@ -13,7 +13,6 @@
 enum { MASTERS = 3, REPLICA = 3, SERVERS = 4 };
 
 static struct world world;
-static int bus[SERVERS];
 static const char *const queues[] = {"alpha", "beta", "gamma", "default"};
 
 static void up(int n)
@@ -35,19 +34,9 @@ static void up(int n)
                                        "--appendonly",
                                        "yes",
                                        NULL};
-    char port[40];
-    const char *argv[COUNT(more) + 2];
 
-    if (!world.port[n])
-        world.port[n] = free_port();
-    if (!bus[n]) /* the usual one, 10000 above the port, may not exist */
-        bus[n] = free_port();
-    snprintf(port, sizeof port, "%d", bus[n]);
-    memcpy(argv, more, sizeof more);
-    argv[COUNT(more) - 1] = "--cluster-port";
-    argv[COUNT(more)] = port;
-    argv[COUNT(more) + 1] = NULL;
-    world_server(&world, n, argv);
+    world.cluster = true;
+    world_server(&world, n, more);
 }
 
 static void cli(const char *const *words)
@@ -234,13 +223,14 @@ static rc moving(struct cx *cx, struct world *w)
 {
     world_produce(w);
     world_goes_on(cx, w, "three masters");
-    for (size_t i = 0; i < COUNT(queues); i++)
-        for (int hop = 0; hop < 2; hop++) {
-            int from = owner(w, queues[i]);
-            move_slot(cx, w, slot_of_key(queues[i], strlen(queues[i])), from, (from + 1) % MASTERS,
-                      50);
+    for (int round = 0; round < world_rounds(); round++) {
+        for (size_t i = 0; i < 2 * COUNT(queues); i++) {
+            const char *queue = queues[i % COUNT(queues)];
+            int from = owner(w, queue);
+            move_slot(cx, w, slot_of_key(queue, strlen(queue)), from, (from + 1) % MASTERS, 50);
         }
-    world_goes_on(cx, w, "slots of all queues moved twice");
+        world_goes_on(cx, w, "slots of all queues moved twice");
+    }
     return OK;
 }
 

@@ -91,13 +91,11 @@ static void set_up(void)
 
 /* ---------------------------------------------------------------- cases */
 
-static rc under_load(struct cx *cx, struct world *w)
+static void fail_over(struct cx *cx, struct world *w)
 {
     int master = master_port(FIRST_SENTINEL) == w->port[0] ? 0 : 1;
-
-    world_produce(w);
-    world_goes_on(cx, w, "a master and a replica");
     int64_t began = support_now_ms();
+
     proc_kill9(w->server[master]);
     world_wait(cx, master_port(FIRST_SENTINEL) == w->port[1 - master], 60000);
     printf("the sentinels chose another master after %d ms\n", (int)(support_now_ms() - began));
@@ -106,6 +104,15 @@ static rc under_load(struct cx *cx, struct world *w)
     up_redis(master, 1 - master);
     world_wait(cx, strstr(world_ask(w, master, "INFO replication"), "master_link_status:up"),
                60000);
+    world_wait(cx, all_see_each_other(), 60000);
+}
+
+static rc under_load(struct cx *cx, struct world *w)
+{
+    world_produce(w);
+    world_goes_on(cx, w, "a master and a replica");
+    for (int i = 0; i < world_rounds(); i++)
+        fail_over(cx, w);
     world_books(cx, w);
     return OK;
 }
