@@ -5,6 +5,7 @@
 #include "redis/redis.h"
 #include "redis/slots.h"
 #include "tests/integration/redis_world.h"
+#include "tests/support/web.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,9 +279,50 @@ static rc dying(struct cx *cx, struct world *w)
     return OK;
 }
 
+static bool says_ready(const char *url)
+{
+    _cleanup_(freep) char *ready = xasprintf("%s/readyz", url);
+    _cleanup_(web_reply_release) struct web_reply r = web(.url = ready);
+
+    return r.status == 200;
+}
+
+/* Hub and command line see all queues, whichever node has them. */
+static void looked_at(struct cx *cx, struct world *w)
+{
+    char redis[600], database[256], listen[64], url[64];
+    int port = free_port();
+    const char *env[] = {redis,
+                         database,
+                         listen,
+                         "MIHWAR_HUB_PROCESSES=1",
+                         "MIHWAR_SEAL_KEYS=a:000102030405060708090a0b0c0d0e0f"
+                         "101112131415161718191a1b1c1d1e1f",
+                         NULL};
+    const char *hub_argv[] = {built("hub/mihwar-hub"), NULL};
+    const char *argv[] = {built("ops/mihwar"), "queue", "ls", "--json", NULL};
+    char *out = NULL;
+
+    snprintf(redis, sizeof redis, "MIHWAR_REDIS_URL=%s", w->url);
+    snprintf(database, sizeof database, "MIHWAR_DATABASE_URL=%s", w->stores.database_url);
+    snprintf(listen, sizeof listen, "MIHWAR_HUB_LISTEN=127.0.0.1:%d", port);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", port);
+    struct proc *hub = proc_start(&(struct proc_opts){.name = "hub", .argv = hub_argv, .env = env});
+    ck_assert_int_eq(proc_run(&(struct proc_opts){.name = "mihwar", .argv = argv, .env = env}, NULL,
+                              20000, &out, NULL),
+                     0);
+    for (size_t i = 0; i < COUNT(queues); i++)
+        ck_assert_msg(strstr(out, queues[i]), "%s is not in %s", queues[i], out);
+    free(out);
+    world_wait(cx, says_ready(url), 30000);
+    ck_assert_int_eq(proc_stop(hub, 20000), 0);
+    proc_free(hub);
+}
+
 static rc moving_and_dying(struct cx *cx, struct world *w)
 {
     ck_ok(moving(cx, w));
+    looked_at(cx, w);
     ck_ok(dying(cx, w));
     world_books(cx, w);
     return OK;
