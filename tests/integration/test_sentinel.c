@@ -157,18 +157,24 @@ struct in_vain {
     const char *words;
 };
 
+/* The first tries may end before anybody answered. */
 static rc with_url(struct cx *cx, void *arg)
 {
     const struct in_vain *v = arg;
+    int64_t end = support_now_ms() + 30000;
     struct redis *r;
+    bool heard = false;
 
     ck_ok(redis_new(cx, v->url, &r));
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 700);
-    rc result = redis_cmd(cx, r, NULL, "PING");
+    while (!heard) {
+        _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 200);
+        rc result = redis_cmd(cx, r, NULL, "PING");
+        ck_rc(result, E_STORE_DOWN);
+        ck_assert_ptr_null(strstr(cx_words(cx, result), WORLD_PASSWORD));
+        heard = strstr(cx_words(cx, result), v->words) != NULL;
+        ck_assert_msg(heard || support_now_ms() < end, "%s", cx_words(cx, result));
+    }
     redis_free(r);
-    ck_rc(result, E_STORE_DOWN);
-    ck_assert_ptr_null(strstr(cx_words(cx, result), WORLD_PASSWORD));
-    ck_assert_msg(strstr(cx_words(cx, result), v->words), "%s", cx_words(cx, result));
     return OK;
 }
 
