@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_CONFIG = 1000, OPT_CHECK, OPT_VERSION, OPT_HELP };
+/* Above every character: getopt says '?' (63) for what it does not know. */
+enum { OPT_CONFIG = 1000, OPT_CHECK, OPT_VERSION, OPT_HELP, OPT_SETTING };
 
 const char *program_version(void)
 {
@@ -28,7 +29,7 @@ static struct option *options_make(char *names, size_t size)
             if (*c == '_')
                 *c = '-';
         }
-        o[n++] = (struct option){p, required_argument, NULL, (int)i + 1};
+        o[n++] = (struct option){p, required_argument, NULL, OPT_SETTING + (int)i};
         p += len + 1;
     }
     o[n++] = (struct option){"config", required_argument, NULL, OPT_CONFIG};
@@ -68,10 +69,11 @@ static int read_options(struct cx *cx, int argc, char **argv, const struct optio
         } else if (c == OPT_HELP) {
             print_help(name, what);
             return 0;
-        } else if (c >= 1 && (size_t)c <= setting_count) {
+        } else if (c >= OPT_SETTING) {
             char source[96];
-            snprintf(source, sizeof source, "--%s", opts[c - 1].name);
-            rc r = into ? settings_set(cx, into, setting_rows[c - 1].name, optarg, source) : OK;
+            size_t i = (size_t)(c - OPT_SETTING);
+            snprintf(source, sizeof source, "--%s", opts[i].name);
+            rc r = into ? settings_set(cx, into, setting_rows[i].name, optarg, source) : OK;
             if (r != OK) {
                 fprintf(stderr, "%s: %s\n", name, cx_words(cx, r));
                 return 2;
