@@ -153,6 +153,9 @@ rc celery_url(struct cx *cx, const char *url, const char **ret, int *ret_db)
         url = text;
     }
     rc r = redis_url_parse(cx, url, &u);
+    if (r == OK && u.kind == REDIS_CLUSTER)
+        r = fail(cx, CONFIG,
+                 "Celery's transport takes no Redis Cluster: its steps need keys of several slots");
     *ret_db = u.db;
     redis_url_release(&u);
     *ret = arena_strdup(&cx->arena, url);

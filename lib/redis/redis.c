@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "redis/cluster.h"
 #include "redis/wire.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -168,5 +169,6 @@ void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg)
 
 void redis_on_push(struct redis *r, void (*fn)(void *, const redisReply *), void *arg)
 {
+    assert(r->wire); /* a subscription belongs to one connection */
     wire_on_push(r->wire, fn, arg);
 }

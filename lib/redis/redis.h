@@ -65,7 +65,7 @@ void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg);
 
 /* What subscriptions bring ("message", "pmessage"), from the loop's stack; the reply is freed afterwards. The connection
  * is then for SUBSCRIBE, PSUBSCRIBE (each with one channel) and PING; subscribe again when it was made anew
- * (redis_on_connect). */
+ * (redis_on_connect). Not on a cluster. */
 void redis_on_push(struct redis *r, void (*fn)(void *, const redisReply *), void *arg);
 
 /* A Lua script: made by the build from NAME.lua (SCRIPT_NAME). KEYS count is in the file's first
