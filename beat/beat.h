@@ -16,8 +16,10 @@ struct beat {
     struct pg *db;
     struct engine *engine;
     struct leader *leader;
-    struct fiber *clock; /* of firing_run, while it sleeps */
-    bool changed;        /* a schedule may be due earlier than was believed */
+    struct fiber *clock;  /* of firing_run, while it sleeps */
+    bool changed;         /* a schedule may be due earlier than was believed */
+    struct fiber *pusher; /* of pusher_run */
+    bool outbox;          /* there may be something in it */
 };
 
 /* firing.c: fires schedules when they are due, until cancelled. Only the leader runs it. Parks. */
@@ -35,6 +37,10 @@ struct firing_plan {
 };
 void firing_plan(const struct due_rule *r, const char *misfire, int64_t due_ms, int64_t now_ms,
                  struct firing_plan *ret);
+
+/* pusher.c: tells Redis at once what PostgreSQL has committed, until cancelled. Parks. */
+rc pusher_run(struct cx *cx, void *beat) MW_PARKS;
+void pusher_wake(struct beat *b);
 
 /* duties.c: what beat does itself. */
 #define DUTY_PREFIX "beat."

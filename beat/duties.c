@@ -13,6 +13,7 @@
  *   beat.balances    a job provider.balance for each enabled integration
  *   beat.catalogues  a job provider.catalogue for each
  *   beat.requests    requests whose time is over and that no job ended are timed out
+ *   beat.results     results and windows of uniqueness whose time is over are forgotten
  *   beat.retention   what is old and over is deleted
  *
  * The epoch is advanced more often than a schedule should fire: it has a fiber of its own. */
@@ -111,6 +112,19 @@ static rc for_each_provider(struct cx *cx, struct beat *b, const char *task)
     return OK;
 }
 
+static rc forget(struct cx *cx, struct beat *b)
+{
+    int64_t windows, results;
+
+    do {
+        try(engine_forget(cx, b->engine, &windows, &results));
+        if (windows || results)
+            log_ev(LOG_INFO, "results.forgotten", kv_int("results", results),
+                   kv_int("windows", windows));
+    } while (windows == 1000 || results == 1000);
+    return OK;
+}
+
 static rc ask_balances(struct cx *cx, struct beat *b)
 {
     return for_each_provider(cx, b, "provider.balance");
@@ -168,6 +182,7 @@ static struct duty {
     {"beat.orders", "order-sweep", sweep_orders, 5 * MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.reconcile", "reconcile", reconcile, MINUTE / 2, NULL, 5 * MINUTE, NULL},
     {"beat.requests", "request-sweep", sweep_requests, MINUTE, NULL, 5 * MINUTE, NULL},
+    {"beat.results", "results", forget, MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.retention", "retention", prune, 0, "40 * * * *", 60 * MINUTE, NULL},
 };
 

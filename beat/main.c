@@ -1,6 +1,7 @@
 /* main.c - mihwar-beat: starts by the clock what must be started, and mends what was left lying.
  *
  *   leader.c    one of several beats leads
+ *     pusher.c    tells Redis what was committed by SQL
  *     firing.c    fires schedules when they are due      misfire.c   what is made up for
  *     duties.c    sweeps, reconcile, retention, the epoch
  *
@@ -35,6 +36,17 @@ static void on_gap(void *arg)
     firing_wake(arg);
 }
 
+static void on_outbox(const char *payload, void *arg)
+{
+    (void)payload;
+    pusher_wake(arg);
+}
+
+static void on_outbox_gap(void *arg)
+{
+    pusher_wake(arg);
+}
+
 static rc ensure(struct cx *cx, struct beat *b)
 {
     rc r;
@@ -51,12 +63,17 @@ static rc lead(struct cx *cx, void *arg)
 {
     struct beat *b = arg;
     struct fiber *epoch = fiber_spawn(&(struct fiber_opts){.name = "beat.epoch"}, epoch_run, b);
+    struct fiber *pusher = fiber_spawn(&(struct fiber_opts){.name = "beat.pusher"}, pusher_run, b);
     struct pg_listen *listen = pg_listen(b->db, "mihwar_schedules", on_schedules, on_gap, b);
+    struct pg_listen *outbox = pg_listen(b->db, "mihwar_outbox", on_outbox, on_outbox_gap, b);
     rc r = ensure(cx, b);
 
     if (r == OK)
         r = firing_run(cx, b);
     pg_listen_free(listen);
+    pg_listen_free(outbox);
+    fiber_cancel(pusher);
+    fiber_detach(pusher);
     fiber_cancel(epoch);
     fiber_detach(epoch);
     duties_cancel();

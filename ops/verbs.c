@@ -147,6 +147,10 @@ const struct verb verbs[] = {
     {"flow retry", 1, 1, STORES | CHANGES, "ID", "",
      "run again what died or was cancelled; what is done stays", verb_flow_retry},
 
+    {"celery send", 1, 1, 0, "TASK", "args= kwargs= queue= eta= countdown= expires= wait=",
+     "call a task of a Celery worker; with --wait its result", verb_celery_send},
+    {"celery result", 1, 1, 0, "ID", "wait=", "what came of a Celery task", verb_celery_result},
+
     {"dlq ls", 0, 0, PG, "", "queue= task= error= after= limit=", "dead letters, newest first",
      verb_dlq_ls},
     {"dlq show", 1, 1, PG, "ID", "", "one dead letter with each attempt's error", verb_dlq_show},

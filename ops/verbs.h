@@ -85,6 +85,8 @@ VERB(flow_ls);
 VERB(flow_show);
 VERB(flow_cancel);
 VERB(flow_retry);
+VERB(celery_send);
+VERB(celery_result);
 VERB(dlq_ls);
 VERB(dlq_show);
 VERB(dlq_replay);

@@ -1,6 +1,7 @@
 /* registry.c - one row a task of ours, and beside them those that were added; all found by name. */
 #include "worker/registry.h"
 #include "queue/keys.h"
+#include "worker/celery/send.h"
 #include "worker/tasks/builtin.h"
 #include "worker/tasks/order_check.h"
 #include "worker/tasks/order_dispatch.h"
@@ -12,6 +13,7 @@
 #include <string.h>
 
 static const struct task_row rows[] = {
+    {&task_celery_send, NULL},
     {&task_echo, NULL},
     {&task_fail, NULL},
     {&task_noop, NULL},

@@ -29,6 +29,8 @@
 #include "queue/end.h"
 #include "queue/flow/flow.h"
 #include "queue/flow/reached.h"
+#include "queue/results.h"
+#include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +67,8 @@ void run_release(struct job_run *run)
     free(run->error_code);
     free(run->error);
     free(run->token);
+    if (run->soft)
+        event_free(TAKE_PTR(run->soft));
     free(run->enqueued);
     pg_result_freep(&run->reached);
 }
@@ -182,7 +186,7 @@ static void decide(struct cx *cx, struct job_run *run, rc r)
         return;
     e->error_code = run->error_code ? run->error_code : error_info(r)->code;
     e->error = run->error ? run->error : arena_strdup(&cx->arena, cx_words(cx, r));
-    if (run->wished_away) {
+    if (run->wished_away || run->expired) {
         e->outcome = JOB_CANCELLED;
         log_ev(LOG_INFO, "job.cancelled", kv_str("job", run->job.lease.id),
                kv_str("task", run->job.task));
@@ -223,18 +227,47 @@ static void give_back(struct cx *cx, struct job_run *run)
              kv_str("task", run->job.task));
 }
 
+/* This very attempt may have ended the job itself, in SQL (mw_complete): then all is well. */
+static bool ended_in_sql(struct cx *cx, struct job_run *run)
+{
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 5000);
+    bool own = false;
+
+    if (!run->job.durable || run->lost || run->doubtful ||
+        engine_ended_by(cx, run->pool->env.engine, &run->job, &own) != OK || !own)
+        return false; /* a store that is away: as any stale one, which is acked, too */
+    log_ev(LOG_INFO, "job.ended_in_sql", kv_str("job", run->job.lease.id),
+           kv_str("task", run->job.task), kv_int("attempt", run->job.attempt));
+    pool_ack(run->pool, run);
+    return true;
+}
+
 static void finish_stale(struct cx *cx, struct job_run *run)
 {
+    if (ended_in_sql(cx, run))
+        return;
     if (run->doubtful && !run->lost)
         give_back(cx, run);
     else
         end_stale(run);
 }
 
+/* Of broker jobs that asked for it. */
+static void keep_result(struct cx *cx, struct job_run *run)
+{
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 10000);
+    rc r = engine_keep_result(cx, run->pool->env.engine, &run->job, &run->end);
+
+    if (r != OK)
+        log_fail(LOG_WARN, "job.result_not_kept", cx, r, kv_str("job", run->job.lease.id));
+}
+
 static void end_as(struct cx *cx, struct job_run *run, rc r)
 {
     decide(cx, run, r);
     rc stored = end_durably(cx, run);
+    if (stored == OK && run->job.options)
+        keep_result(cx, run);
     if (stored == OK)
         tell_redis(cx, run);
     else if (stored == E_STALE_ATTEMPT)
@@ -299,7 +332,8 @@ static rc carry_out(struct cx *cx, struct job_run *run)
         return fail(cx, STALE_ATTEMPT, "its lease was lost before it ran");
     if (run->wished_away || run->released)
         return fail(cx, CANCELLED, "cancelled before it ran");
-    return run->task->run(cx, &run->job);
+    try(attempt_begin(cx, run));
+    return attempt_end(cx, run, run->task->run(cx, &run->job));
 }
 
 /* The trace id out of a W3C traceparent: version-traceid-parent-flags. */
@@ -367,7 +401,7 @@ void job_hold(struct job *job, bool hold)
     struct job_run *run = job->run;
 
     run->held = hold;
-    if (!hold && (run->lost || run->wished_away))
+    if (!hold && (run->lost || run->wished_away || run->soft_over))
         fiber_cancel(run->fiber);
 }
 

@@ -13,17 +13,20 @@ struct job_run {
     struct claim_check check;
     size_t slot; /* in pool->held */
     int64_t started_ms;
-    bool lost;        /* the lease is another's, or expired */
-    bool wished_away; /* its cancel was asked for */
-    bool released;    /* the drain gives it back */
-    bool waiting;     /* a worker crashed over it: it is begun when the one before it has ended */
-    bool crowded;     /* too many wait: back in a while */
-    bool poisonous;   /* it crashed too many workers */
-    bool held;        /* job_hold: a lost lease or a wish waits until it is let go */
-    bool finishing;   /* the task has returned: nothing is cancelled any more */
-    bool foreign;     /* another broker's: no row, no lease of the engine (worker/celery) */
-    bool ended;       /* job_complete or job_snooze committed `end` */
-    bool doubtful;    /* their commit may have happened */
+    bool lost;          /* the lease is another's, or expired */
+    bool wished_away;   /* its cancel was asked for */
+    bool released;      /* the drain gives it back */
+    bool waiting;       /* a worker crashed over it: it is begun when the one before it has ended */
+    bool crowded;       /* too many wait: back in a while */
+    bool poisonous;     /* it crashed too many workers */
+    bool soft_over;     /* its soft limit: it may only clean up */
+    bool expired;       /* its time was over before it began */
+    struct event *soft; /* NULL: no soft limit */
+    bool held;          /* job_hold: a lost lease or a wish waits until it is let go */
+    bool finishing;     /* the task has returned: nothing is cancelled any more */
+    bool foreign;       /* another broker's: no row, no lease of the engine (worker/celery) */
+    bool ended;         /* job_complete or job_snooze committed `end` */
+    bool doubtful;      /* their commit may have happened */
     struct job_end end;
     char *result;              /* of job_result */
     char *error_code, *error;  /* of job_fail; NULL: those of cx */
@@ -42,3 +45,10 @@ struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job);
 void run_begin(struct job_run *run);
 struct job_run *run_free(struct job_run *run);
 void run_release(struct job_run *run); /* what it holds, without itself */
+
+/* attempt.c: between the claim and the task's function, and what its limits make of its return. */
+/* May it begin? EXPIRED when its time was over. Frees a key that is unique until the start; starts the soft limit.
+ * Parks only for jobs that ask for such a key. */
+rc attempt_begin(struct cx *cx, struct job_run *run) MW_PARKS;
+/* The soft limit is over with the task: what its cancellation is called from then on. */
+rc attempt_end(struct cx *cx, struct job_run *run, rc r);

@@ -61,6 +61,10 @@ rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *
 /* While a job is held, a lost lease and a wish to cancel do not cut its waits short; they do as soon as it is let go. For the
  * moments in which the answer is dear. The deadline and the end of a drain's grace hold all the same. */
 void job_hold(struct job *job, bool hold);
+/* Was it cancelled because its soft limit is over? What it returns then counts as `deadline`, and is tried again. */
+bool job_soft_over(const struct job *job);
+/* After CANCELLED: waits work again until the attempt's deadline, so that a clean-up may park. */
+void job_cleaning(struct cx *cx);
 /* What GET /v1/jobs/{id} shows as the result: JSON text, written with the job's end. Copied. */
 void job_result(struct job *job, const char *json);
 /* What stood before this job in its workflow gave (flow_previous): JSON text in cx's arena, *ret NULL:

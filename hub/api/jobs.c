@@ -39,8 +39,13 @@ static rc print_made(struct cx *cx, struct request *q, const struct job_new *j)
 
     if (j->existed) {
         struct job_info info;
-        try(job_load(cx, q->hub->engine, j->id, q->who.tenant_id, &info));
-        state = info.state;
+        rc r = job_load(cx, q->hub->engine, j->id, q->who.tenant_id, &info);
+        if (r == E_NOT_FOUND && j->durable)
+            return fail_at(cx, ALREADY_EXISTS, "/id", "another job has this id");
+        if (r != OK && r != E_NOT_FOUND)
+            return r;
+        state =
+            r == OK ? info.state : "ended"; /* a broker job that has ended: nothing else is left */
     }
     buf_printf(&q->out, "{\"id\":\"%s\",\"state\":\"%s\",\"existed\":%s}", j->id, state,
                j->existed ? "true" : "false");
@@ -68,8 +73,10 @@ static rc enqueue(struct cx *cx, struct request *q, void *arg)
             snprintf(cx->err.pointer, sizeof cx->err.pointer, "/%zu%.50s", i, inner);
         }
         try(r);
-        if (key)
+        if (key && !jobs[i].id[0]) {
             derived_id(q, key, arena_printf(&cx->arena, "%zu", i), jobs[i].id);
+            jobs[i].remembered = true;
+        }
     }
     try(engine_enqueue(cx, q->hub->engine, jobs, n));
     buf_puts(&q->out, many ? "[" : "");

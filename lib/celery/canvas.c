@@ -366,9 +366,9 @@ static rc set_parts(struct cx *cx, struct celery *c, const char *group, size_t p
     const char *key = celery_group_key(cx, group, ".s");
 
     if (c->result_ttl_ms > 0)
-        return redis_cmd(cx, c->results, NULL, "SET %s %zu PX %lld", key, parts,
+        return redis_cmd(cx, c->results, NULL, "SET %s %lld PX %lld", key, (long long)parts,
                          (long long)c->result_ttl_ms);
-    return redis_cmd(cx, c->results, NULL, "SET %s %zu", key, parts);
+    return redis_cmd(cx, c->results, NULL, "SET %s %lld", key, (long long)parts);
 }
 
 /* The messages of a header, or of a plain group (chord.n = 0). */

@@ -46,7 +46,8 @@ rc celery_request_read(struct cx *cx, const char *text, size_t n, const char *no
     ret->reply_key = raw_str(cx, raw_get(reply, "routing_key"));
     raw_int(raw_get(headers, "clock"), 0, 1LL << 52, &ret->clock);
     ret->mine = is_for(cx, body, node);
-    if (raw_num(raw_get(headers, "expires"), &expires) && expires * 1000 < (double)clock_ms())
+    if (raw_num(raw_get(headers, "expires"), &expires) && expires > 0 &&
+        expires * 1000 < (double)clock_ms())
         ret->mine = false;
     return OK;
 }

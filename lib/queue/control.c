@@ -4,13 +4,16 @@
  * claim it) or notes the wish for a leased one. PostgreSQL is told after that. A crash in between
  * leaves a live row that Redis does not know, and the sweep brings the job back: the cancel did
  * not happen, and whoever asked for it was not told that it had. */
+#include "base/log.h"
 #include "pg/pg_array.h"
 #include "queue/control.sql.h"
 #include "queue/flow/reached.h"
 #include "queue/internal.h"
 #include "queue/names.h"
+#include "queue/outbox.h"
 #include "queue/retry.h"
 #include "queue/rows.h"
+#include "queue/view.sql.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,10 +48,27 @@ static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *fir
         enum taken t;
         try(take_out(cx, e, q.name[i], first, &t));
         *ret_running = t == LEASED;
+        if (t == TAKEN_OUT && e->db) /* whoever waits for it hears that nothing will come */
+            return pg_do(cx, e->db, SQL_END_TELL, NULL, pg_s(first->id));
         if (t != NOT_KNOWN)
             return OK;
     }
     return fail(cx, NOT_FOUND, "job %s does not exist, or has ended", first->id);
+}
+
+/* Redis cannot be asked: the wish is stored, and whoever empties the outbox carries it out as soon as it can be. */
+static rc wish_only(struct cx *cx, struct engine *e, const char *id, rc why, bool *ret_running)
+{
+    _cleanup_(pg_result_freep) struct pg_result *moved = NULL;
+    struct job_new job = {.durable = true};
+
+    log_fail(LOG_WARN, "cancel.postponed", cx, why, kv_str("job", id));
+    try(pg_do(cx, e->db, SQL_JOB_CANCEL_WISH, &moved, pg_s(id)));
+    if (pg_rows(moved) == 0)
+        return fail(cx, CONFLICT, "job %s has ended", id);
+    memcpy(job.id, id, sizeof job.id);
+    *ret_running = true;
+    return outbox_note(cx, e, &job, 1);
 }
 
 rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_running)
@@ -69,7 +89,10 @@ rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_
     probably.generation = (int)pg_int(res, 0, 3);
     probably.claim = (int)pg_int(res, 0, 4) + 1;
     probably.snoozes = (int)pg_int(res, 0, 5);
-    try(take_out(cx, e, pg_text(res, 0, 0), &probably, &t));
+    rc r = take_out(cx, e, pg_text(res, 0, 0), &probably, &t);
+    if (r == E_STORE_DOWN || r == E_STORE_DOUBT)
+        return wish_only(cx, e, probably.id, r, ret_running);
+    try(r);
     if (t == LEASED)
         try(pg_do(cx, e->db, SQL_JOB_CANCEL_WISH, &moved, pg_s(probably.id)));
     else

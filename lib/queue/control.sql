@@ -19,6 +19,7 @@ WITH revived AS (
     UPDATE jobs SET state = CASE WHEN $2::bigint > extract(epoch FROM now()) * 1000 THEN 'scheduled' ELSE 'ready' END,
            run_at = CASE WHEN $2::bigint > 0 THEN to_timestamp($2::bigint / 1000.0) ELSE now() END,
            generation = generation + 1, attempt = 0, snoozes = 0, finished_at = NULL, cancel_requested = false,
+           key_free = coalesce(options ->> 'unique' = 'window', false), result_until = NULL, awaited = false,
            updated_at = now()
      WHERE id = $1::uuid AND state IN ('dead', 'cancelled') RETURNING *),
 replayed AS (

@@ -145,6 +145,16 @@ rc end_alone(struct cx *cx, struct engine *e, const struct job *j, const struct 
     return look(cx, j, res);
 }
 
+rc engine_ended_by(struct cx *cx, struct engine *e, const struct job *j, bool *ret)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    try(pg_do(cx, engine_db(e), SQL_JOB_ENDED_BY, &res, pg_s(j->lease.id),
+              pg_i(j->lease.generation), pg_i(j->lease.claim)));
+    *ret = pg_rows(res) == 1;
+    return OK;
+}
+
 rc engine_fence_tx(struct cx *cx, struct pg_tx *tx, const struct job *j)
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;

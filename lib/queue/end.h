@@ -8,6 +8,8 @@ const char *job_outcome_word(enum job_outcome o);
 /* As engine_end_tx, as one statement of its own. STORE_DOUBT: it may have ended. Parks. */
 rc engine_end(struct cx *cx, struct engine *e, const struct job *j,
               const struct job_end *end) MW_PARKS;
+/* *ret: this very attempt ended the job, and it was not engine_end: SQL did (mw_complete). Parks. */
+rc engine_ended_by(struct cx *cx, struct engine *e, const struct job *j, bool *ret) MW_PARKS;
 /* STALE_ATTEMPT unless the job is still this attempt's; its row stays locked until the
  * transaction's end. Parks. */
 rc engine_fence_tx(struct cx *cx, struct pg_tx *tx, const struct job *j) MW_PARKS;

@@ -8,10 +8,24 @@
 
 #define YEAR_MS INT64_C(31536000000)
 
-static const char *const names[] = {
-    "task",          "args",         "queue",         "priority",  "run_at",     "delay_ms",
-    "unique_key",    "max_attempts", "timeout_ms",    "durable",   "expires_at", "soft_timeout_ms",
-    "result_ttl_ms", "unique_until", "unique_for_ms", "limit_key", NULL};
+static const char *const names[] = {"id",
+                                    "task",
+                                    "args",
+                                    "queue",
+                                    "priority",
+                                    "run_at",
+                                    "delay_ms",
+                                    "unique_key",
+                                    "max_attempts",
+                                    "timeout_ms",
+                                    "durable",
+                                    "expires_at",
+                                    "soft_timeout_ms",
+                                    "result_ttl_ms",
+                                    "unique_until",
+                                    "unique_for_ms",
+                                    "limit_key",
+                                    NULL};
 
 static rc read_time(struct cx *cx, const cJSON *o, int64_t *ret_ms, int64_t *ret_delay_ms)
 {
@@ -84,6 +98,10 @@ rc job_new_read(struct cx *cx, const cJSON *o, struct job_new *ret, int64_t *ret
     if (!cJSON_IsObject(o))
         return fail(cx, INVALID_FIELD, "a job must be a JSON object");
     try(json_only(cx, o, names));
+    if (cJSON_GetObjectItemCaseSensitive(o, "id")) {
+        try(json_id(cx, o, "id", j.id));
+        j.remembered = true;
+    }
     try(json_str(cx, o, "task", TASK_NAME_MAX, &j.task));
     try(json_str_opt(cx, o, "queue", QUEUE_NAME_MAX, &j.queue));
     try(json_str_opt(cx, o, "unique_key", JOB_KEY_TEXT_MAX, &j.unique_key));
@@ -97,6 +115,9 @@ rc job_new_read(struct cx *cx, const cJSON *o, struct job_new *ret, int64_t *ret
     try(read_options(cx, o, j.unique_key, &j.options));
     j.priority = (int)priority;
     j.max_attempts = (int)attempts;
+    if (j.remembered && !j.durable && j.unique_key)
+        return fail_at(cx, INVALID_FIELD, "/unique_key",
+                       "a broker job has an id of its own or a unique key, not both");
     *ret = j;
     return OK;
 }

@@ -1,6 +1,8 @@
 /* jobs.c - a job as it is shown; see jobs.h. PostgreSQL tells of durable jobs, Redis adds whether
  * one is leased just now; of broker jobs only Redis and the dead letters know. */
 #include "queue/jobs.h"
+#include "base/clock.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "queue/dlq.h"
 #include "queue/envelope.h"
@@ -16,7 +18,7 @@
 /* ---------------------------------------------------------------- Redis */
 
 struct found {
-    enum { UNKNOWN, READY, LEASED, SCHEDULED } where;
+    enum { UNKNOWN, READY, LEASED, SCHEDULED, KEPT } where;
     int64_t due_ms;
     struct job job; /* valid while reply lives */
     redisReply *reply;
@@ -43,6 +45,8 @@ static rc look_up(struct cx *cx, struct engine *e, const char *queue, const stru
     call_bytes(&c, probably->id, ID_LEN);
     call_token(&c, probably);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &f->reply));
+    if (reply_has(f->reply, 2) && reply_int(f->reply, 0) == KEPT)
+        f->where = KEPT;
     if (!reply_has(f->reply, 3))
         return OK;
     const redisReply *body = f->reply->element[1];
@@ -59,6 +63,43 @@ static const char *copy(struct cx *cx, const char *s)
     return arena_strdup(&cx->arena, s);
 }
 
+/* What came of a broker job that asked for it (results.c wrote it). */
+static rc read_kept(struct cx *cx, const char *queue, const char *text, size_t len,
+                    const char *tenant_id, struct job_info *j)
+{
+    const char *created, *finished;
+    cJSON *o;
+    int64_t attempts = 0, max_attempts = 0, priority = 0;
+
+    try(json_parse(cx, text, len, MiB(32), &o));
+    try(json_str_opt(cx, o, "tenant_id", ID_LEN, &j->tenant_id));
+    if (tenant_id && !str_eq(tenant_id, j->tenant_id))
+        return fail(cx, NOT_FOUND, "there is no such job");
+    try(json_str(cx, o, "state", 16, &j->state));
+    try(json_str(cx, o, "task", TASK_NAME_MAX, &j->task));
+    try(json_str_opt(cx, o, "subject", 128, &j->subject));
+    try(json_str_opt(cx, o, "trace", 128, &j->trace));
+    try(json_str_opt(cx, o, "error_code", 64, &j->last_error_code));
+    j->last_error = json_text(cx, cJSON_GetObjectItemCaseSensitive(o, "error"));
+    try(json_str_opt(cx, o, "created_at", 64, &created));
+    try(json_str_opt(cx, o, "finished_at", 64, &finished));
+    try(json_int_opt(cx, o, "attempts", 0, INT32_MAX, &attempts));
+    try(json_int_opt(cx, o, "max_attempts", 0, INT32_MAX, &max_attempts));
+    try(json_int_opt(cx, o, "priority", 0, 9, &priority));
+    if (created && finished &&
+        (!clock_parse(created, &j->created_ms) || !clock_parse(finished, &j->finished_ms)))
+        return fail(cx, REDIS, "what was kept of job %s cannot be read", j->id);
+    j->run_at_ms = j->created_ms;
+    j->attempts_used = (int)attempts;
+    j->max_attempts = (int)max_attempts;
+    j->priority = (int)priority;
+    j->queue = copy(cx, queue);
+    j->args = json_print(cx, cJSON_GetObjectItemCaseSensitive(o, "args"));
+    cJSON *result = cJSON_GetObjectItemCaseSensitive(o, "result");
+    j->result = cJSON_IsNull(result) ? NULL : json_print(cx, result);
+    return OK;
+}
+
 static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, struct job_info *ret)
 {
     _cleanup_(found_release) struct found f = {0};
@@ -71,6 +112,9 @@ static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, st
     try(names_of_queues(cx, e, &q));
     for (size_t i = 0; i < q.n; i++) {
         try(look_up(cx, e, q.name[i], &first, &f));
+        if (f.where == KEPT)
+            return read_kept(cx, q.name[i], f.reply->element[1]->str, f.reply->element[1]->len,
+                             tenant_id, ret);
         if (f.where == UNKNOWN || (tenant_id && !str_eq(tenant_id, f.job.tenant_id)))
             continue;
         ret->queue = copy(cx, q.name[i]);

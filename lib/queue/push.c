@@ -15,8 +15,10 @@
 #include "queue/envelope.h"
 #include "queue/internal.h"
 #include "queue/options.h"
+#include "queue/outbox.h"
 #include "queue/policy.h"
 #include "queue/queue.sql.h"
+#include "queue/unique.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -177,6 +179,7 @@ rc engine_insert(struct cx *cx, struct pg_tx *tx, struct job_new *jobs, size_t n
             id_new(jobs[i].id);
         rest[i] = &jobs[i];
     }
+    try(windows_take(cx, tx, rest, &n));
     for (int round = 0; n > 0; round++) {
         _cleanup_(pg_result_freep) struct pg_result *res = NULL;
         if (round == 5)
@@ -209,7 +212,7 @@ static rc list_queue(struct cx *cx, struct engine *e, const char *queue)
 }
 
 /* Six arguments of push.lua a row; row i's envelope ends at ends[i] of bodies. */
-static void put_rows(struct call *c, const struct push_row *rows, size_t n,
+static void put_rows(struct cx *cx, struct call *c, const struct push_row *rows, size_t n,
                      const struct buf *bodies, const size_t *ends)
 {
     for (size_t i = 0; i < n; i++) {
@@ -220,14 +223,14 @@ static void put_rows(struct call *c, const struct push_row *rows, size_t n,
         call_int(c, j->priority);
         call_int(c, j->run_at_ms);
         /* The unique key of a durable job is PostgreSQL's business. */
-        call_str(c, rows[i].next.generation == 0 && j->unique_key ? j->unique_key : "");
+        call_str(c, rows[i].next.generation == 0 ? unique_word(cx, j) : "");
         call_bytes(c, bodies->p + from, ends[i] - from);
     }
 }
 
 /* What is not new: the place of each, and the id that stands for it ('': there is no epoch, the
  * rebuild will bring the job). */
-static rc take_others(struct cx *cx, const char *queue, const redisReply *reply,
+static rc take_others(struct cx *cx, struct engine *e, const char *queue, const redisReply *reply,
                       const struct push_row *rows, size_t n, size_t *ret_others)
 {
     size_t others = reply->elements / 2;
@@ -244,6 +247,8 @@ static rc take_others(struct cx *cx, const char *queue, const redisReply *reply,
         if (id->len == ID_LEN) {
             rows[at].job->existed = true;
             memcpy(rows[at].job->id, id->str, ID_LEN);
+        } else {
+            e->refusals++;
         }
     }
     *ret_others = others;
@@ -279,12 +284,12 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
     call_begin(&c, e, &SCRIPT_PUSH, k, KEYS_OF(PUSH_KEYS), true, 2 + 6 * n);
     call_now(&c);
     call_str(&c, rebuild ? "1" : "0");
-    put_rows(&c, rows, n, &bodies, ends);
+    put_rows(cx, &c, rows, n, &bodies, ends);
     rc r = call_run(cx, &c, REDIS_REPLY_ARRAY, &reply);
     if (r != OK)
         return is_full(cx, r) ? fail(cx, OVERLOADED, "Redis is full and takes no more jobs") : r;
     size_t others = 0;
-    try(take_others(cx, queue, reply, rows, n, &others));
+    try(take_others(cx, e, queue, reply, rows, n, &others));
     *ret_pushed = n - others;
     if (n > others && reply_int(reply, 0) == (int64_t)(n - others))
         try(list_queue(cx, e, queue));
@@ -313,7 +318,7 @@ static size_t gather(struct job_new *jobs, size_t n, size_t at, bool *done, stru
     return k;
 }
 
-rc engine_push(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n)
+static rc push_all(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n)
 {
     _cleanup_(freep) bool *done = xcalloc(n + 1, sizeof *done);
     _cleanup_(freep) struct push_row *rows = xcalloc(MIN(n, (size_t)QUEUE_BATCH) + 1, sizeof *rows);
@@ -329,6 +334,22 @@ rc engine_push(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n)
         try(engine_push_rows(cx, e, queue_of(&jobs[i]), rows, k, /* rebuild= */ false, &pushed));
     }
     return OK;
+}
+
+/* What Redis did not take, or has no epoch for, is noted: whoever empties the outbox sees to it at once. If that
+ * fails too the sweep finds the jobs. */
+rc engine_push(struct cx *cx, struct engine *e, struct job_new *jobs, size_t n)
+{
+    int64_t refusals = e->refusals;
+    rc r = push_all(cx, e, jobs, n);
+    if (r == OK && e->refusals == refusals)
+        return OK;
+    struct err first = cx->err;
+    rc noted = outbox_note(cx, e, jobs, n);
+    if (noted != OK && noted != E_CANCELLED)
+        log_fail(LOG_WARN, "outbox.not_noted", cx, noted, kv_int("jobs", (int64_t)n));
+    cx->err = first;
+    return r;
 }
 
 /* ---------------------------------------------------------------- both */

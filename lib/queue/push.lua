@@ -57,7 +57,15 @@ for i = 1, count do
     local id, numbers, p, run_at, key, body =
         ids[i], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5]
     local broker = string.sub(numbers, 1, 2) == '0.'
-    local first = key ~= '' and redis.call('HGET', unique, key)
+    -- "\1MS:NAME": taken for so long, in a key of its own that expires. No other key has a control character.
+    local window, first
+    if string.byte(key) == 1 then
+        local ms, name = string.match(key, '^.(%d+):(.*)$')
+        window = {string.gsub(unique, 'unique$', 'window:') .. name, ms}
+        first = redis.call('GET', window[1])
+    elseif key ~= '' then
+        first = redis.call('HGET', unique, key)
+    end
 
     if closed and not broker then
         refused = true
@@ -67,7 +75,9 @@ for i = 1, count do
     elseif first then
         stands_for(i, first)
     else
-        if key ~= '' then
+        if window then
+            redis.call('SET', window[1], id, 'PX', window[2])
+        elseif key ~= '' then
             redis.call('HSET', unique, key, id)
             redis.call('HSET', unique_of, id, key)
         end

@@ -79,7 +79,9 @@ struct job_new {
     const char *tenant_id;  /* NULL: none */
     const char *trace;      /* traceparent, NULL: none */
     const struct job_options *options; /* NULL: none */
-    bool existed; /* out: unique_key or id was there already; id is the first job's */
+    bool
+        remembered; /* broker: the id is the caller's own, and known for a day after the end, too */
+    bool existed;   /* out: unique_key or id was there already; id is the first job's */
 };
 #define JOB_PRIORITY 5
 
@@ -197,6 +199,12 @@ struct job_end {
  * everything rolls back. Parks. */
 rc engine_end_tx(struct cx *cx, struct pg_tx *tx, const struct job *j,
                  const struct job_end *end) MW_PARKS;
+
+/* A job whose key was to be unique until its start begins: the key is free. Parks. */
+rc engine_started(struct cx *cx, struct engine *e, const struct job *j) MW_PARKS;
+/* Windows of uniqueness that are over, results whose time to live is: at most a thousand of each. Parks. */
+rc engine_forget(struct cx *cx, struct engine *e, int64_t *ret_windows,
+                 int64_t *ret_results) MW_PARKS;
 
 /* ---------------------------------------------------------------- control */
 

@@ -3,11 +3,12 @@
 -- name: job_insert
 -- New durable jobs, in arrays. Answers with the ids that were new; the others met a live unique_key or their own id.
 INSERT INTO jobs (id, queue, task, args, state, run_at, priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace,
-                  options)
+                  options, key_free)
 SELECT id, queue, task, args,
        CASE WHEN run_at_ms > extract(epoch FROM now()) * 1000 THEN 'scheduled' ELSE 'ready' END,
        CASE WHEN run_at_ms > 0 THEN to_timestamp(run_at_ms / 1000.0) ELSE now() END,
-       priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace, options
+       priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace, options,
+       coalesce(options ->> 'unique' = 'window', false)
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::bigint[], $6::smallint[], $7::integer[], $8::bigint[],
               $9::text[], $10::text[], $11::uuid[], $12::text[], $13::json[])
        AS n (id, queue, task, args, run_at_ms, priority, max_attempts, timeout_ms, unique_key, subject, tenant_id, trace, options)
@@ -19,7 +20,7 @@ RETURNING id;
 -- of a race is seen here.
 SELECT n.ord, j.id
   FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS n (id, unique_key, ord)
-  JOIN jobs j ON j.id = n.id OR (j.live AND j.unique_key = n.unique_key)
+  JOIN jobs j ON j.id = n.id OR (j.live AND NOT j.key_free AND j.unique_key = n.unique_key)
  ORDER BY n.ord, j.id = n.id DESC;
 
 -- name: job_end
@@ -31,7 +32,9 @@ WITH ended AS (
            run_at = coalesce($7::timestamptz, run_at),
            finished_at = CASE WHEN $6::text IN ('ready', 'scheduled') THEN NULL ELSE now() END,
            last_error_code = coalesce($8::text, last_error_code), last_error = coalesce($9::text, last_error),
-           result = coalesce($10::json, result), updated_at = now()
+           result = coalesce($10::json, result), updated_at = now(),
+           result_until = CASE WHEN options IS NOT NULL AND $6::text NOT IN ('ready', 'scheduled')
+                               THEN now() + (options ->> 'result_ttl_ms')::bigint * interval '1 millisecond' END
      WHERE id = $1::uuid AND generation = $2::integer AND attempt < $3::integer AND live
     RETURNING *),
 tried AS (
@@ -62,7 +65,9 @@ ended AS (
     UPDATE jobs j SET state = n.state, attempt = n.claim, snoozes = n.snoozes, run_at = coalesce(n.run_at, j.run_at),
            finished_at = CASE WHEN n.state IN ('ready', 'scheduled') THEN NULL ELSE now() END,
            last_error_code = coalesce(n.error_code, j.last_error_code), last_error = coalesce(n.error, j.last_error),
-           result = coalesce(n.result, j.result), updated_at = now()
+           result = coalesce(n.result, j.result), updated_at = now(),
+           result_until = CASE WHEN j.options IS NOT NULL AND n.state NOT IN ('ready', 'scheduled')
+                               THEN now() + (j.options ->> 'result_ttl_ms')::bigint * interval '1 millisecond' END
       FROM ends n
      WHERE j.id = n.id AND j.generation = n.generation AND j.attempt < n.claim AND j.live
     RETURNING j.id, j.generation, j.attempt)
@@ -70,6 +75,10 @@ INSERT INTO job_attempts (job_id, generation, attempt, outcome, error_code, erro
 SELECT n.id, n.generation, n.claim, n.outcome, n.error_code, n.error, n.worker, n.started_at
   FROM ended e JOIN ends n ON n.id = e.id AND n.generation = e.generation AND n.claim = e.attempt
 RETURNING job_id, attempt;
+
+-- name: job_ended_by
+-- Was it this very attempt that ended the job? Then it did so itself, in SQL (mw_complete).
+SELECT state FROM jobs WHERE id = $1::uuid AND generation = $2::integer AND attempt = $3::integer AND NOT live;
 
 -- name: job_fence
 -- Is this still the attempt that may write? The row is held until the end of the transaction.

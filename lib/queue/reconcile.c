@@ -19,6 +19,8 @@
 #include "pg/pg_array.h"
 #include "queue/internal.h"
 #include "queue/names.h"
+#include "queue/outbox.h"
+#include "queue/outbox.sql.h"
 #include "queue/policy.h"
 #include "queue/reconcile.sql.h"
 #include "queue/rows.h"
@@ -26,10 +28,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_ID   "00000000-0000-0000-0000-000000000000"
-#define PAGE       500
-#define SCAN_PAGES 40
-#define CLOCK_SLIP (60 * 1000) /* hubs' clocks may differ by this much */
+#define FIRST_ID    "00000000-0000-0000-0000-000000000000"
+#define PAGE        500
+#define SCAN_PAGES  40
+#define YOUNG_PAGES 4
+#define CLOCK_SLIP  (60 * 1000) /* hubs' clocks may differ by this much */
 
 /* ---------------------------------------------------------------- the epoch */
 
@@ -296,6 +299,26 @@ static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const c
         try(sweep_page(cx, e, page, ret_pushed));
         memcpy(after, pg_text(page, n - 1, 0), ID_LEN);
     }
+}
+
+rc engine_sweep_young(struct cx *cx, struct engine *e, int64_t from_ms, int64_t min_age_ms,
+                      int64_t *ret_pushed)
+{
+    char after[ID_LEN + 1], until[ID_LEN + 1];
+
+    *ret_pushed = 0;
+    id_at(from_ms, after);
+    id_at(clock_ms() - min_age_ms, until);
+    for (int pages = 0; pages < YOUNG_PAGES; pages++) {
+        _cleanup_(pg_result_freep) struct pg_result *page = NULL;
+        try(pg_do(cx, e->db, SQL_YOUNG_PAGE, &page, pg_s(after), pg_s(until), pg_i(min_age_ms)));
+        int n = pg_rows(page);
+        if (n == 0)
+            return OK;
+        try(sweep_page(cx, e, page, ret_pushed));
+        memcpy(after, pg_text(page, n - 1, 0), ID_LEN);
+    }
+    return OK;
 }
 
 rc engine_drop_ended(struct cx *cx, struct engine *e, const char *queue, const char *const *ids,

@@ -45,3 +45,14 @@ WITH asked AS (SELECT DISTINCT id FROM unnest($1::uuid[]) AS a (id)),
 there AS (SELECT count(*) AS n FROM dead_letters WHERE id IN (SELECT id FROM asked))
 DELETE FROM dead_letters WHERE id IN (SELECT id FROM asked)
    AND (SELECT n FROM there) = (SELECT count(*) FROM asked) RETURNING id;
+
+-- name: end_tell
+-- A broker job that somebody waits for has ended; durable ones tell by a trigger.
+SELECT pg_notify('mihwar_ended', $1);
+
+-- name: job_await
+-- Whoever ends it tells, in the same commit (trigger jobs_awaited).
+UPDATE jobs SET awaited = true WHERE id = $1::uuid AND live AND NOT awaited RETURNING id;
+
+-- name: job_lives
+SELECT live FROM jobs WHERE id = $1::uuid;

@@ -86,6 +86,27 @@ static int ready_in_quiet(void)
     return 0;
 }
 
+/* Nobody works on them here: sent, and not there yet. */
+START_TEST(celery)
+{
+    _cleanup_(freep) char *broker =
+        xasprintf("MIHWAR_CELERY_BROKER_URL=%s/9", h.stores.redis_tcp_url);
+    const char *const env[] = {broker, NULL};
+
+    AUTO(sent) = CLI_WITH(&h, .env = env, "celery", "send", "shop.add", "--args", "[1]", "--kwargs",
+                          "{\"y\":2}", "--json");
+    cli_fields(sent.json, "id:s");
+    const char *id = cJSON_GetObjectItem(sent.json, "id")->valuestring;
+    AUTO(result) = CLI_WITH(&h, .env = env, "celery", "result", id, "--json");
+    ck_assert_str_eq(cJSON_GetObjectItem(result.json, "status")->valuestring, "PENDING");
+    done(CLI_WITH(&h, .env = env, "celery", "send", "shop.add", "--countdown", "1m"));
+    done(CLI_WITH(&h, .env = env, "celery", "result", id));
+    refused(CLI_WITH(&h, .env = env, "celery", "send", "shop.add", "--args", "{}"), 2,
+            "--args must be");
+    refused(CLI(&h, "celery", "send", "shop.add"), 2, "celery_broker_url is not set");
+}
+END_TEST
+
 /* Nobody ever claimed from this queue: beat is the first to see that it has no epoch yet. */
 START_TEST(queues)
 {
@@ -257,11 +278,9 @@ END_TEST
 size_t work_tests(struct e2e_row *rows)
 {
     const struct e2e_row own[] = {
-        {"jobs", jobs},
-        {"queues", queues},
-        {"dead letters", dead_letters},
-        {"schedules", schedules},
-        {"what a job told", what_a_job_told},
+        {"jobs", jobs},           {"celery", celery},
+        {"queues", queues},       {"dead letters", dead_letters},
+        {"schedules", schedules}, {"what a job told", what_a_job_told},
         {"workflows", flows},
     };
 

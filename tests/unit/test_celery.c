@@ -114,7 +114,7 @@ static const struct {
     {"no list at all", "[]", E_INVALID_FIELD, NULL, NULL},
     {"no tag",
      "{" TYPE "\"headers\": {\"task\": \"a\", \"id\": \"1\"}, \"properties\": {}, \"body\": \"[[], "
-              "{}, {}]\"}",
+     "{}, {}]\"}",
      E_INVALID_FIELD, NULL, NULL},
     {"another type",
      "{\"content-type\": \"application/x-yaml\", \"headers\": {\"task\": \"a\", \"id\": "

@@ -36,6 +36,12 @@ static bool store_is_away(rc r)
     return r == E_STORE_DOWN || r == E_STORE_DOUBT || r == E_PG_RETRY || r == E_REDIS_LOST;
 }
 
+/* What waiting may mend. */
+static bool may_wait(rc r)
+{
+    return store_is_away(r) || r == E_REDIS || r == E_DEADLINE || r == E_OS;
+}
+
 static double now_s(void)
 {
     return (double)clock_ms() / 1000;
@@ -208,7 +214,7 @@ static bool tell(struct cx *cx, struct celery_run *r, struct verdict *v)
         r->leaving = false;
         if (r->run.lost || code == E_CANCELLED)
             return false;
-        if (code == E_BUFFER_FULL || code == E_INVALID_FIELD) {
+        if (!may_wait(code)) {
             if (v->end == END_ASIDE)
                 return false;
             untellable(cx, r, v, code, words);
