@@ -12,6 +12,8 @@
 /* Above every character: getopt says '?' (63) for what it does not know. */
 enum { OPT_CONFIG = 1000, OPT_CHECK, OPT_VERSION, OPT_HELP, OPT_SETTING };
 
+#define NAMES_MAX KiB(8) /* of all options */
+
 const char *program_version(void)
 {
     return MIHWAR_VERSION;
@@ -100,8 +102,8 @@ static struct {
 /* All layers. -1, or the exit status for --help, --version and mistakes of usage; *ret_rc for those in the values. */
 static int read_all(struct cx *cx, struct settings *s, bool *only_check, rc *ret_rc)
 {
-    char names[8192];
-    _cleanup_(freep) struct option *opts = options_make(names, sizeof names);
+    _cleanup_(freep) char *names = xmalloc(NAMES_MAX);
+    _cleanup_(freep) struct option *opts = options_make(names, NAMES_MAX);
     const char *file = NULL;
     int status = read_options(cx, begun.argc, begun.argv, opts, begun.name, begun.what, &file,
                               only_check, NULL);
