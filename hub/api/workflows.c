@@ -69,7 +69,7 @@ static rc reply_workflow(struct cx *cx, struct request *q, const char *id, int a
 rc workflows_get(struct cx *cx, struct request *q)
 {
     char id[ID_LEN + 1];
-    int after, limit;
+    int after = 0, limit;
 
     try(request_param_id(cx, q, 0, "workflow", id));
     try(read_after(cx, q, &after));
