@@ -153,13 +153,15 @@ static rc prune(struct cx *cx, struct beat *b)
         sum.keys += c.keys;
         sum.requests += c.requests;
         sum.refusals += c.refusals;
+        sum.workflows += c.workflows;
         if (more)
             try(fiber_sleep(cx, PRUNE_NAP_MS));
     }
     log_ev(LOG_INFO, "retention.pruned", kv_int("jobs", sum.jobs), kv_int("attempts", sum.attempts),
            kv_int("dead_letters", sum.dead_letters), kv_int("events", sum.events),
            kv_int("firings", sum.firings), kv_int("keys", sum.keys),
-           kv_int("requests", sum.requests), kv_int("refusals", sum.refusals));
+           kv_int("requests", sum.requests), kv_int("refusals", sum.refusals),
+           kv_int("workflows", sum.workflows));
     return OK;
 }
 

@@ -1,12 +1,12 @@
 /* retention.h - what is old and over is deleted, a batch at a time: ended jobs and their attempts, what jobs told,
- * replayed dead letters, schedule firings, idempotency keys, ended requests with their timelines,
+ * workflows with their steps, replayed dead letters, schedule firings, idempotency keys, ended requests with their timelines,
  * refusals (security_events). Orders
  * and their timelines, the command history and the audit log stay. */
 #pragma once
 #include "pg/pg.h"
 
 struct retention_counts {
-    int64_t jobs, attempts, dead_letters, events, firings, keys, requests, refusals;
+    int64_t jobs, attempts, dead_letters, events, firings, keys, requests, refusals, workflows;
 };
 /* Everything that ended before before_ms; idempotency keys never younger than 24 h. One batch of at
  * most `batch` rows a table; *ret_more when another call would find more. Parks. */

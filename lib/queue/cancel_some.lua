@@ -6,6 +6,8 @@
 -- returns a digit for each: 0 not known here, 1 taken out, 2 leased
 --   Taken out means without an envelope. Their tokens stay where they are: claim drops them.
 -- include: token
+-- include: options
+-- include: tally
 -- include: gone
 local leased = {}
 for _, token in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
