@@ -151,11 +151,11 @@ rc verb_flow_ls(struct cx *cx, struct ops *o)
     filter.limit = (int)limit;
     try(tenant_if_named(cx, o, &filter.tenant_id));
     try(flow_list(cx, o->db, &filter, &f, &n));
-    struct table *t = table_new("id", "name", "state", "jobs#", "created_at", "finished_at",
-                                "tenant_id+", NULL);
+    struct table *t =
+        table_new("id", "name", "state", "jobs#", "created_at", "finished_at", "tenant_id+", NULL);
     for (size_t i = 0; i < n; i++)
-        table_row(t, f[i].id, f[i].name, f[i].state, number(cx, f[i].jobs), when(cx, f[i].created_ms),
-                  when(cx, f[i].finished_ms), f[i].tenant_id);
+        table_row(t, f[i].id, f[i].name, f[i].state, number(cx, f[i].jobs),
+                  when(cx, f[i].created_ms), when(cx, f[i].finished_ms), f[i].tenant_id);
     table_print(t, o->json);
     if (n == (size_t)limit)
         hint("more: --after %s", f[n - 1].id);
