@@ -139,7 +139,9 @@ mw_job_token(const struct mw_job *job); /* this attempt's: a stale one is refuse
 const char *mw_job_tenant(const struct mw_job *job);      /* NULL: none */
 const char *mw_job_subject(const struct mw_job *job);     /* NULL: none */
 const char *mw_job_traceparent(const struct mw_job *job); /* NULL: none */
-int64_t mw_job_left_ms(const struct mw_job *job);         /* until the hard limit; at least 0 */
+/* In a workflow: what stood before it gave, JSON (docs/workflows.md). NULL: nothing does. */
+const char *mw_job_previous(const struct mw_job *job);
+int64_t mw_job_left_ms(const struct mw_job *job); /* until the hard limit; at least 0 */
 /* 1 when it should end: soft limit, somebody's wish, a lost lease, a worker that is told to stop. On a
  * fiber every wait fails then too. Any thread. */
 int mw_job_cancelled(const struct mw_job *job);

@@ -29,6 +29,7 @@ void face_init(struct mw_job *ret, const struct job *j, int64_t deadline_mono_ms
         .tenant = j->tenant_id,
         .subject = j->subject,
         .trace = j->trace,
+        .previous = j->previous,
         .attempt = j->attempt,
         .max_attempts = j->max_attempts,
         .deadline_mono_ms = deadline_mono_ms,
@@ -119,6 +120,11 @@ const char *mw_job_subject(const struct mw_job *f)
 const char *mw_job_traceparent(const struct mw_job *f)
 {
     return f->trace;
+}
+
+const char *mw_job_previous(const struct mw_job *f)
+{
+    return f->previous;
 }
 
 int64_t mw_job_left_ms(const struct mw_job *f)

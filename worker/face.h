@@ -29,8 +29,9 @@ struct face_wish {
 
 struct mw_job {
     const struct face_ways *ways;
-    void *arg;                                                       /* of the ways */
-    const char *id, *task, *queue, *args, *tenant, *subject, *trace; /* outlive the attempt */
+    void *arg; /* of the ways */
+    const char *id, *task, *queue, *args, *tenant, *subject, *trace,
+        *previous; /* outlive the attempt */
     char token[TOKEN_MAX];
     int attempt, max_attempts;
     int64_t deadline_mono_ms; /* 0: none */

@@ -152,6 +152,7 @@ static rc add_one(struct cx *cx, const struct mw_task *spec)
                              .factor = 2,
                              .jitter = JITTER_EQUAL},
                  .durable = !spec->broker,
+                 .wants_previous = true,
                  .stack_bytes = spec->kind == MW_FIBER ? spec->stack_bytes : 0}};
     g->task.backoff.cap_ms = MAX(g->task.backoff.cap_ms, g->task.backoff.base_ms);
     rc r = registry_add(cx, &g->task);

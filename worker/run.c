@@ -332,6 +332,8 @@ static rc carry_out(struct cx *cx, struct job_run *run)
         return fail(cx, STALE_ATTEMPT, "its lease was lost before it ran");
     if (run->wished_away || run->released)
         return fail(cx, CANCELLED, "cancelled before it ran");
+    if (run->task->wants_previous && in_workflow(&run->job))
+        try(job_previous(cx, &run->job, &run->job.previous));
     try(attempt_begin(cx, run));
     return attempt_end(cx, run, run->task->run(cx, &run->job));
 }

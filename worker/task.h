@@ -25,7 +25,8 @@ struct task {
     int64_t soft_ms;    /* cancelled then, and may clean up until timeout_ms; 0: none */
     struct backoff backoff;
     bool durable;
-    size_t stack_bytes; /* of its fiber; 0: FIBER_STACK */
+    size_t stack_bytes;  /* of its fiber; 0: FIBER_STACK */
+    bool wants_previous; /* job.previous is filled before it runs, for those that cannot ask */
 };
 
 /* What every task may use; made once per worker process. */

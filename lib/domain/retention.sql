@@ -11,11 +11,11 @@ SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM attempts);
 
 -- name: retention_workflows
 -- With their steps; $2 counts jobs, and one workflow is always taken.
-WITH some AS (
+WITH oldest AS (
     SELECT id, sum(jobs) OVER (ORDER BY finished_at, id) - jobs AS jobs_before
       FROM (SELECT id, finished_at, jobs FROM workflows WHERE finished_at < $1::timestamptz ORDER BY finished_at, id LIMIT $2::int) w),
 old AS (
-    SELECT f.id FROM workflows f JOIN some s ON s.id = f.id WHERE s.jobs_before < $2::int AND f.finished_at IS NOT NULL FOR UPDATE OF f SKIP LOCKED),
+    SELECT f.id FROM workflows f JOIN oldest s ON s.id = f.id WHERE s.jobs_before < $2::int AND f.finished_at IS NOT NULL FOR UPDATE OF f SKIP LOCKED),
 steps AS (
     DELETE FROM workflow_steps s USING old WHERE s.workflow_id = old.id),
 buckets AS (

@@ -115,8 +115,10 @@ struct job {
     int64_t timeout_ms, enqueued_ms;
     const char *subject, *tenant_id, *trace; /* NULL: none */
     const struct job_options *options;       /* NULL: none; freed with storage */
-    struct job_run *run;                     /* the worker's own (worker/run.h), NULL outside */
-    void *storage; /* what the texts point into; one job's own (job_release) */
+    const char *
+        previous; /* JSON; what stood before it in its workflow, where its task wants it (worker) */
+    struct job_run *run; /* the worker's own (worker/run.h), NULL outside */
+    void *storage;       /* what the texts point into; one job's own (job_release) */
 };
 /* Frees the storage of a job that was copied out of a claim_result (which then must not have it
  * any more). */

@@ -13,16 +13,17 @@ static struct house h;
 
 /* chain: echo, a group of four (one of them a chain), what is called back with their results */
 #define JOB(task, args) "{\"task\":\"mihwar." task "\",\"args\":" args ",\"max_attempts\":100}"
-#define TREE                                                                                                      \
-    "{\"chain\":[" JOB("echo", "{\"n\":1}") ",{\"group\":[" JOB("sleep", "{\"ms\":300}") "," JOB(                 \
-        "echo",                                                                                                   \
-        "{\"n\":2}") ",{\"chain\":[" JOB("sleep",                                                                 \
-                                         "{\"ms\":100}") "," JOB("echo",                                          \
-                                                                 "{\"n\":3}") "]}," JOB("previou"                 \
-                                                                                        "s",                      \
-                                                                                        "{}") "]}"                \
-                                                                                              "," JOB("previous", \
-                                                                                                      "{}") "]}"
+#define TREE                                                                                                  \
+    "{\"chain\":[" JOB("echo", "{\"n\":1}") ",{\"group\":[" JOB("sleep", "{\"ms\":300}") "," JOB(             \
+        "echo",                                                                                               \
+        "{\"n\":2}") ",{\"chain\":[" JOB("sleep",                                                             \
+                                         "{\"ms\":100}") "," JOB("echo",                                      \
+                                                                 "{\"n\":3}") "]}," JOB("previou"             \
+                                                                                        "s",                  \
+                                                                                        "{}") "]}"            \
+                                                                                              "," JOB(        \
+                                                                                                  "previous", \
+                                                                                                  "{}") "]}"
 #define RESULT "[null, {\"n\":2}, {\"n\":3}, {\"n\":1}]"
 #define JOBS   7
 

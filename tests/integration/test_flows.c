@@ -12,6 +12,7 @@
  * Between two words every job that is ready is claimed. At the end nothing may be left anywhere that
  * the last states do not tell of. */
 #include "base/clock.h"
+#include "domain/retention.h"
 #include "queue/control.sql.h"
 #include "queue/dlq.h"
 #include "queue/end.h"
@@ -24,6 +25,8 @@
 #include <string.h>
 
 #define LEASE_MS 30000
+
+static struct engine *ender; /* of fibers that end a job */
 
 struct story {
     struct qtest *t;
@@ -359,12 +362,88 @@ QTEST(cases_of_workflows, true)
     return OK;
 }
 
+/* What ended goes as a whole; what runs stays, however old. */
+QTEST(retention_takes_what_has_ended, true)
+{
+    struct story old = {.t = t, .title = "old"}, live = {.t = t, .title = "live"};
+    struct retention_counts c;
+    bool more;
+
+    engine_set_clock(t->e, 0);
+    start(cx, &old, spelled("{'group':[$a,$b]}"));
+    tell(cx, &old, "a=1 b=2 [completed dd]");
+    start(cx, &live, spelled("{'chain':[{'group':[$c,$d]},$e]}"));
+    tell(cx, &live, "c=1 [running dr.]");
+    ck_ok(retention_prune(cx, t->db, clock_ms() + 1000, 1, &c, &more));
+    ck_assert_int_eq(c.workflows, 1); /* although it has two jobs: one is always taken */
+    ck_ok(retention_prune(cx, t->db, clock_ms() + 1000, 1000, &c, &more));
+    ck_assert_int_eq(c.workflows, 0);
+    ck_assert_int_eq(pg_one_int(t->database_url,
+                                "SELECT count(*) FROM workflow_steps WHERE workflow_id = '%s'",
+                                old.id),
+                     0);
+    ck_assert_int_eq(pg_one_int(t->database_url,
+                                "SELECT count(*) FROM workflow_buckets WHERE workflow_id = '%s'",
+                                old.id),
+                     0);
+    /* Its first job's row is gone as well; what is behind it sees its result all the same. */
+    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM jobs WHERE task = 'c'"), 0);
+    tell(cx, &live, "d! [failed df.]");
+    ck_ok(retention_prune(cx, t->db, clock_ms() - 3600000, 1000, &c, &more));
+    pg_one(t->database_url, "DELETE FROM jobs WHERE task = 'd'");
+    tell(cx, &live, "RETRY d=2 e?[1,_2] e=3 [completed ddd]");
+    return OK;
+}
+
+static rc story_fiber(struct cx *cx, void *arg)
+{
+    struct job *j = arg;
+
+    return engine_end(cx, ender, j, &(struct job_end){.outcome = JOB_COMPLETED, .result = "1"});
+}
+
+/* Many members end at the same moment: one of them is the last. */
+QTEST(ends_that_meet_are_counted_once, true)
+{
+    struct story s = {.t = t, .title = "many"};
+    struct fiber *f[40];
+    struct flow *flow = flow_new(cx);
+    struct flow_node *all = flow_chain(flow, NULL), *group = flow_group(flow, all, FLOW_FAIL);
+    rc result;
+
+    engine_set_clock(t->e, 0);
+    for (size_t i = 0; i < COUNT(f); i++)
+        flow_job(flow, group, &(struct job_new){.queue = Q, .task = "m"});
+    flow_job(flow, all, &(struct job_new){.queue = Q, .task = "z"});
+    ck_ok(flow_start(cx, t->e, flow));
+    memcpy(s.id, flow->id, sizeof s.id);
+    claim_all(cx, &s);
+    ck_assert_uint_eq(s.n, COUNT(f));
+    ender = t->e;
+    for (size_t i = 0; i < COUNT(f); i++)
+        f[i] = fiber_spawn(&(struct fiber_opts){.name = "end", .inherit = cx}, story_fiber,
+                           &s.held[i]);
+    for (size_t i = 0; i < COUNT(f); i++) {
+        ck_ok(fiber_join(cx, f[i], &result));
+        ck_ok(result);
+    }
+    while (s.n > 0)
+        let_go(cx, &s, &s.held[0]);
+    claim_all(cx, &s);
+    ck_assert_uint_eq(s.n, 1);
+    end(cx, &s, 'z', "0");
+    nothing_is_left(&s);
+    return OK;
+}
+
 static Suite *make(void)
 {
     Suite *s = suite_create("flows");
     TCase *tc = tcase_create("flows");
 
     tcase_add_test(tc, cases_of_workflows);
+    tcase_add_test(tc, retention_takes_what_has_ended);
+    tcase_add_test(tc, ends_that_meet_are_counted_once);
     suite_add_tcase(s, tc);
     return s;
 }

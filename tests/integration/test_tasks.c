@@ -1,4 +1,5 @@
 /* test_tasks.c - tasks of others in a real worker: plug-ins, and what their functions may do. */
+#include "queue/flow/flow.h"
 #include "tests/integration/worker_bench.h"
 #include <check.h>
 
@@ -68,6 +69,42 @@ START_TEST(a_plug_in_runs)
 }
 END_TEST
 
+static rc begin_flow(struct cx *cx, void *arg)
+{
+    struct bench *b = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, b->url, 2, &db));
+    struct engine *e = engine_new(redis, db);
+    struct flow *f = flow_new(cx);
+    struct flow_node *all = flow_chain(f, NULL), *both = flow_group(f, all, FLOW_FAIL);
+    flow_job(f, both, &(struct job_new){.queue = Q, .task = "plug.heir"});
+    flow_job(f, both, &(struct job_new){.queue = Q, .task = "plug.greet"});
+    flow_job(f, all, &(struct job_new){.queue = Q, .task = "plug.heir"});
+    rc r = flow_start(cx, e, f);
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return r;
+}
+
+START_TEST(a_task_sees_what_stood_before_it)
+{
+    struct bench b = new_bench();
+
+    START_ON(&b, Q, "--load", plug("tests/integration/plug/libplug.so"));
+    ck_ok(on_fiber(begin_flow, &b));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM workflows WHERE state = 'completed'") == 1,
+            30000);
+    ck_assert_str_eq(pg_one(b.url, "SELECT (result ->> 0) || (result -> 1 ->> 'args') FROM "
+                                   "workflow_steps WHERE step = 5"),
+                     "nothing{}");
+    stop_worker(&b);
+}
+END_TEST
+
 /* A worker that is expected to refuse what it is given; its stderr. */
 static char *refused(int status, const char *option, const char *value)
 {
@@ -106,6 +143,7 @@ static Suite *suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_plug_in_runs);
+    tcase_add_test(tc, a_task_sees_what_stood_before_it);
     tcase_add_test(tc, what_is_no_plug_in_is_refused);
     suite_add_tcase(s, tc);
     return s;

@@ -51,6 +51,11 @@ static int mother(struct mw_job *job)
     return mw_job_attempt(job) == 1 ? mw_fail(job, "again", "not yet") : 0;
 }
 
+static int heir(struct mw_job *job)
+{
+    return mw_result(job, mw_job_previous(job) ? mw_job_previous(job) : "\"nothing\"");
+}
+
 static int nap(struct mw_job *job)
 {
     return mw_sleep(job, 60000);
@@ -63,6 +68,7 @@ static const struct mw_task tasks[] = {
      .backoff_ms = 10,
      .backoff_cap_ms = 10,
      .max_attempts = 2},
+    {.name = "plug.heir", .run = heir},
     {.name = "plug.later", .run = later},
     {.name = "plug.mother", .run = mother, .backoff_ms = 10, .backoff_cap_ms = 10},
     {.name = "plug.nap", .run = nap, .timeout_ms = 300, .max_attempts = 1},
