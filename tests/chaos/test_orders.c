@@ -14,6 +14,7 @@
  *
  * MIHWAR_CHAOS_SEED repeats a run's choices (not its races); MIHWAR_CHAOS_ORDERS changes the
  * number. */
+#include "tests/chaos/books.h"
 #include "tests/chaos/poster.h"
 #include "tests/chaos/trouble.h"
 #include <stdio.h>
@@ -75,98 +76,6 @@ static void round_of_troubles(void)
     trouble_kill_child(&troubles, WORKER);
 }
 
-/* ---------------------------------------------------------------- the books */
-
-static int64_t unsettled(void)
-{
-    return pg_one_int(
-        h.stores.database_url,
-        "SELECT (SELECT count(*) FROM product_orders WHERE status NOT IN ('completed', 'failed', "
-        "'cancelled', 'review')) + (SELECT count(*) FROM jobs WHERE live AND task LIKE "
-        "'order.%%')");
-}
-
-static char *timelines(const char *where)
-{
-    return pg_table(
-        h.stores.database_url,
-        "SELECT o.user_identifier, o.status, to_char(o.created_at, 'MI:SS.MS') || ' posted, ' || "
-        "string_agg(to_char(e.at, "
-        "'MI:SS.MS') || "
-        "' ' || e.kind || coalesce(' (' || e.detail || ')', ''), ', ' ORDER BY e.id) FROM "
-        "product_orders o "
-        "LEFT JOIN order_events e ON e.order_id = o.id WHERE %s GROUP BY o.id ORDER BY o.id",
-        where);
-}
-
-static int delivered(const cJSON *deliveries, const char *referans_list)
-{
-    const cJSON *d;
-    int n = 0;
-    cJSON_ArrayForEach(d, deliveries)
-    {
-        const char *ref = cJSON_GetStringValue(cJSON_GetObjectItem(d, "reference"));
-        n += ref && strstr(referans_list, ref) != NULL;
-    }
-    return n;
-}
-
-static void compare_books(int tries)
-{
-    const char *db = h.stores.database_url;
-    _cleanup_(web_reply_release) struct web_reply ledger = house_sim(&h, "/_sim/ledger");
-    const cJSON *deliveries = cJSON_GetObjectItem(ledger.json, "deliveries");
-    int completed_n = 0, review_n = 0, in_ledger = 0, wrong = 0;
-
-    ck_assert_msg(deliveries != NULL, "%d %s", ledger.status, ledger.body);
-    for (int i = 0; i < poster.n; i++) {
-        const char *id = poster.posted[i].id, *status = house_status(&h, id);
-        const char *refs = pg_one(db,
-                                  "SELECT coalesce(string_agg(referans, ' '), '') FROM "
-                                  "order_placements WHERE order_id = '%s'",
-                                  id);
-        int n = delivered(deliveries, refs);
-        bool done = strcmp(status, "completed") == 0, review = strcmp(status, "review") == 0;
-        bool cut =
-            pg_one_int(
-                db,
-                "SELECT count(*) FROM order_placements WHERE order_id = '%s' AND status = 'review'",
-                id) == 1;
-        completed_n += done;
-        review_n += review;
-        in_ledger += n;
-        if ((done && n == 1) || (review && n <= 1 && cut))
-            continue;
-        wrong++;
-        printf("chaos: WRONG: chaos-%d (%s) is %s and in the ledger %d times\n", i, id,
-               *status ? status : "LOST", n);
-    }
-    _cleanup_(freep) char *reviews = timelines("o.status = 'review'");
-    _cleanup_(freep) char *slow =
-        timelines("o.id IN (SELECT id FROM product_orders WHERE status = 'completed' ORDER BY "
-                  "completed_at - created_at DESC LIMIT 3)");
-    if (review_n)
-        printf("chaos: in review, with a stored reference and a cut call:\n%s", reviews);
-    printf("chaos: slowest from POST to PIN:\n%s", slow);
-    printf("chaos: %d accepted (%d POSTs), %d completed, %d review, %d in the ledger, %d wrong; "
-           "longest wait for the next end: %d ms after %s\n",
-           poster.n, tries, completed_n, review_n, in_ledger, wrong, troubles.longest_ms,
-           troubles.longest_after);
-    fflush(stdout);
-    if (wrong) {
-        _cleanup_(freep) char *all = timelines("o.status NOT IN ('completed', 'review') OR (SELECT "
-                                               "count(*) FROM order_placements p WHERE "
-                                               "p.order_id = o.id AND p.status <> 'failed') <> 1");
-        printf("%s", all);
-    }
-    ck_assert_int_eq(wrong, 0);
-    ck_assert_int_eq(pg_one_int(db, "SELECT count(*) FROM product_orders"), poster.n);
-    ck_assert_int_eq(cJSON_GetArraySize(deliveries), in_ledger);
-    ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(ledger.json, "doubles")), 0);
-    ck_assert_int_eq(pg_one_int(db, "SELECT count(*) FROM dead_letters WHERE task LIKE 'order.%%'"),
-                     0);
-}
-
 START_TEST(two_hundred_orders)
 {
     const char *n = getenv("MIHWAR_CHAOS_ORDERS");
@@ -185,16 +94,18 @@ START_TEST(two_hundred_orders)
         round_of_troubles();
     int tries = poster_join(&poster);
 
-    if (!wait_until(unsettled() == 0, SETTLE_MS)) {
+    if (!wait_until(books_unsettled(&h) == 0, SETTLE_MS)) {
         _cleanup_(freep) char *open =
-            timelines("o.status NOT IN ('completed', 'failed', 'cancelled', 'review')");
+            books_timelines(&h, "o.status NOT IN ('completed', 'failed', 'cancelled', 'review')");
         _cleanup_(freep) char *jobs = pg_table(
             h.stores.database_url,
             "SELECT id, task, state, generation, attempt, run_at, last_error, subject FROM "
             "jobs WHERE live AND task LIKE 'order.%%'");
         printf("chaos: not settled after %d s:\n%s%s", SETTLE_MS / 1000, open, jobs);
     }
-    compare_books(tries);
+    printf("chaos: longest wait for the next end: %d ms after %s\n", troubles.longest_ms,
+           troubles.longest_after);
+    books_compare(&h, &poster, tries);
 }
 END_TEST
 

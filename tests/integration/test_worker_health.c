@@ -146,13 +146,13 @@ START_TEST(a_well_worker_is_left_alone)
 {
     struct bench b = new_bench();
 
-    START(&b, "--worker-stuck-after", "3s", "--worker-concurrency", "1");
+    START(&b, "--worker-stuck-after", "2s", "--worker-concurrency", "1");
     ck_wait(said(&b, "ev=worker.ready"), 10000);
-    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 4000}"));
+    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 2500}"));
     ck_wait(state_is(&b, 'a', "completed"), 15000);
     stores_kill_redis(&stores);
     ck_wait(said(&b, "ev=claim.failed") || said(&b, "ev=wait.failed"), 15000);
-    support_nap(3500);
+    support_nap(2500);
     stores_up_redis(&stores);
     enqueue1(&b, job('b', "mihwar.noop", NULL));
     ck_wait(state_is(&b, 'b', "completed"), 30000);

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PG_BIN "/usr/lib/postgresql/15/bin/"
+#define PG_BIN STORES_PG_BIN
 #define TEMPLATE                                                                                   \
     "/tmp/mihwar-test-pg15-v1" /* -UID; raise the number when init_template changes                \
                                 */
@@ -48,6 +48,19 @@ static void run(const char *what, struct account a, const char *in, const char *
     if (status != 0)
         support_die("%s ended with %d: %s", what, status, err);
     free(err);
+}
+
+void stores_pg_user(uid_t *ret_uid, gid_t *ret_gid)
+{
+    struct account a = pg_account();
+
+    *ret_uid = a.uid;
+    *ret_gid = a.gid;
+}
+
+void stores_run_pg(const char *what, const char *const *argv)
+{
+    run(what, pg_account(), NULL, argv);
 }
 
 static void make_dir(const char *path, mode_t mode, struct account a)

@@ -21,6 +21,8 @@
 #include "tests/support/proc.h"
 #include <check.h> /* last: it has a macro fail() of its own, silently */
 
+#define STORES_PG_BIN "/usr/lib/postgresql/15/bin/"
+
 struct stores_opts {
     bool durable;  /* fsync on (PostgreSQL), append-only file (Redis): a killed server keeps what it
                       promised */
@@ -55,6 +57,10 @@ void stores_kill_redis(struct stores *s);
 void stores_kill_pg(struct stores *s);
 void stores_up_redis(struct stores *s);
 void stores_up_pg(struct stores *s);
+
+/* Whom PostgreSQL's programs run as; 0: ourselves. Runs one of them to its end, which must be good. */
+void stores_pg_user(uid_t *ret_uid, gid_t *ret_gid);
+void stores_run_pg(const char *what, const char *const *argv);
 
 /* CREATE DATABASE name (a copy of database `template`, NULL: an empty one); url holds 192 bytes;
  * returns url. */
