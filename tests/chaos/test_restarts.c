@@ -61,7 +61,17 @@ static struct {
     pthread_t thread;
     _Atomic int pushed; /* of each kind */
     _Atomic bool stop, broken;
+    bool runs;
 } flow;
+
+/* Also after a test that failed: its thread has a loop of its own. */
+static void stop_flow(void)
+{
+    flow.stop = true;
+    if (flow.runs)
+        pthread_join(flow.thread, NULL);
+    flow.runs = false;
+}
 
 static rc push_some(struct cx *cx, void *arg)
 {
@@ -145,11 +155,11 @@ START_TEST(nothing_is_lost_through_restarts)
     open_hosts();
     db = hosts[0].url;
     ck_assert_int_eq(pthread_create(&flow.thread, NULL, produce, NULL), 0);
+    flow.runs = true;
     ck_wait(flow.pushed > 50 || flow.broken, 20000);
     for (int i = 0; i < restarts && !flow.broken; i++)
         restart(i);
-    flow.stop = true;
-    pthread_join(flow.thread, NULL);
+    stop_flow();
     ck_assert(!flow.broken);
     ck_wait(ended() == flow.pushed && atoi(redis_one(stores.redis_url, "HLEN mw:{t}:jobs")) == 0, 60000);
     printf("chaos: %d restarts, %d durable and %d broker jobs: %d lost; %d expired leases, %d given back, %d stale acks "
@@ -282,6 +292,7 @@ int main(void)
     Suite *s = suite_create("chaos_restarts");
     TCase *tc = tcase_create("restarts");
 
+    tcase_add_checked_fixture(tc, NULL, stop_flow);
     tcase_add_test(tc, nothing_is_lost_through_restarts);
     tcase_add_test(tc, jobs_of_a_killed_child_run_elsewhere_at_once);
     tcase_add_test(tc, jobs_of_a_killed_host_run_elsewhere_when_the_lease_is_over);

@@ -204,7 +204,7 @@ int main(void)
 {
     stores_start(&stores, &(struct stores_opts){.no_redis = true, .pg_tcp = true});
     prepare(&stores);
-    int failed = suite_run(suite());
+    int failed = suite_run_unforked(suite());
     pooler_stop(&pooler);
     stores_stop(&stores);
     return support_end(failed);
