@@ -70,9 +70,9 @@ void books_compare(struct house *h, const struct poster *p, int tries)
                *status ? status : "LOST", n);
     }
     _cleanup_(freep) char *reviews = books_timelines(h, "o.status = 'review'");
-    _cleanup_(freep) char *slow =
-        books_timelines(h, "o.id IN (SELECT id FROM product_orders WHERE status = 'completed' ORDER BY "
-                  "completed_at - created_at DESC LIMIT 3)");
+    _cleanup_(freep) char *slow = books_timelines(
+        h, "o.id IN (SELECT id FROM product_orders WHERE status = 'completed' ORDER BY "
+           "completed_at - created_at DESC LIMIT 3)");
     if (review_n)
         printf("chaos: in review, with a stored reference and a cut call:\n%s", reviews);
     printf("chaos: slowest from POST to PIN:\n%s", slow);
@@ -80,9 +80,10 @@ void books_compare(struct house *h, const struct poster *p, int tries)
            p->n, tries, completed_n, review_n, in_ledger, wrong);
     fflush(stdout);
     if (wrong) {
-        _cleanup_(freep) char *all = books_timelines(h, "o.status NOT IN ('completed', 'review') OR (SELECT "
-                                               "count(*) FROM order_placements p WHERE "
-                                               "p.order_id = o.id AND p.status <> 'failed') <> 1");
+        _cleanup_(freep) char *all =
+            books_timelines(h, "o.status NOT IN ('completed', 'review') OR (SELECT "
+                               "count(*) FROM order_placements p WHERE "
+                               "p.order_id = o.id AND p.status <> 'failed') <> 1");
         printf("%s", all);
     }
     ck_assert_int_eq(wrong, 0);

@@ -25,8 +25,11 @@ static void order_body(int i, char *ret, size_t size)
     snprintf(ret, size, "{\"package_id\":\"%s\",\"user_identifier\":\"chaos-%d\"}", package, i);
 }
 
-static struct poster poster = {
-    .path = "/v1/orders", .id_field = "id", .accepted_status = 201, .body = order_body, .pace_ms = 40};
+static struct poster poster = {.path = "/v1/orders",
+                               .id_field = "id",
+                               .accepted_status = 201,
+                               .body = order_body,
+                               .pace_ms = 40};
 
 static void start_posting(void)
 {
@@ -45,13 +48,15 @@ static void settle_and_compare(void)
     int tries = poster_join(&poster);
 
     if (!wait_until(books_unsettled(&h) == 0, SETTLE_MS)) {
-        _cleanup_(freep) char *open = books_timelines(&h, "o.status NOT IN ('completed', 'review')");
+        _cleanup_(freep) char *open =
+            books_timelines(&h, "o.status NOT IN ('completed', 'review')");
         printf("chaos: not settled:\n%s", open);
     }
     books_compare(&h, &poster, tries);
-    ck_assert_int_eq(pg_one_int(h.stores.database_url, "SELECT count(*) FROM (SELECT job_id FROM job_attempts WHERE "
-                                                       "outcome = 'completed' GROUP BY job_id, generation HAVING "
-                                                       "count(*) > 1) AS twice"),
+    ck_assert_int_eq(pg_one_int(h.stores.database_url,
+                                "SELECT count(*) FROM (SELECT job_id FROM job_attempts WHERE "
+                                "outcome = 'completed' GROUP BY job_id, generation HAVING "
+                                "count(*) > 1) AS twice"),
                      0);
 }
 

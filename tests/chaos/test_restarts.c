@@ -22,8 +22,8 @@ static struct bench hosts[HOSTS];
 
 static void up(int host)
 {
-    START_ON(&hosts[host], Q, "--worker-processes", "2", "--worker-concurrency", "50", "--lease", LEASE, "--shutdown-grace",
-             "10s");
+    START_ON(&hosts[host], Q, "--worker-processes", "2", "--worker-concurrency", "50", "--lease",
+             LEASE, "--shutdown-grace", "10s");
 }
 
 static void open_hosts(void)
@@ -161,16 +161,22 @@ START_TEST(nothing_is_lost_through_restarts)
         restart(i);
     stop_flow();
     ck_assert(!flow.broken);
-    ck_wait(ended() == flow.pushed && atoi(redis_one(stores.redis_url, "HLEN mw:{t}:jobs")) == 0, 60000);
-    printf("chaos: %d restarts, %d durable and %d broker jobs: %d lost; %d expired leases, %d given back, %d stale acks "
+    ck_wait(ended() == flow.pushed && atoi(redis_one(stores.redis_url, "HLEN mw:{t}:jobs")) == 0,
+            60000);
+    printf("chaos: %d restarts, %d durable and %d broker jobs: %d lost; %d expired leases, %d "
+           "given back, %d stale acks "
            "refused\n",
-           restarts, flow.pushed, flow.pushed, (int)(flow.pushed - ended()), (int)stat_of("expired"),
-           (int)stat_of("released"), (int)stat_of("refused"));
+           restarts, flow.pushed, flow.pushed, (int)(flow.pushed - ended()),
+           (int)stat_of("expired"), (int)stat_of("released"), (int)stat_of("refused"));
     ck_assert_int_eq(stat_of("done"), 2 * flow.pushed);
     ck_assert_int_eq(stat_of("died"), 0);
-    ck_assert_int_eq(pg_one_int(db, "SELECT count(*) FROM job_attempts WHERE outcome = 'completed'"), flow.pushed);
-    ck_assert_int_eq(pg_one_int(db, "SELECT count(DISTINCT job_id) FROM job_attempts WHERE outcome = 'completed'"),
-                     flow.pushed);
+    ck_assert_int_eq(
+        pg_one_int(db, "SELECT count(*) FROM job_attempts WHERE outcome = 'completed'"),
+        flow.pushed);
+    ck_assert_int_eq(
+        pg_one_int(db,
+                   "SELECT count(DISTINCT job_id) FROM job_attempts WHERE outcome = 'completed'"),
+        flow.pushed);
     ck_assert_int_eq(atoi(redis_one(stores.redis_url, "ZCARD mw:{t}:lease")), 0);
     close_hosts();
 }
@@ -241,7 +247,8 @@ START_TEST(jobs_of_a_killed_child_run_elsewhere_at_once)
     int64_t at = support_now_ms();
     kill(child, SIGKILL);
     ck_wait(begun(2) > 0 && leased() == LONG, 20000);
-    printf("chaos: kill -9 of a child: its jobs (%d) run elsewhere after %d ms\n", begun(2), (int)(support_now_ms() - at));
+    printf("chaos: kill -9 of a child: its jobs (%d) run elsewhere after %d ms\n", begun(2),
+           (int)(support_now_ms() - at));
     ck_wait(ended() == LONG, 60000);
     stop_worker(&hosts[0]);
 }
@@ -257,7 +264,8 @@ START_TEST(jobs_of_a_killed_host_run_elsewhere_when_the_lease_is_over)
     kill_host(&hosts[dead]);
     ck_wait(leased() == LONG && stat_of("expired") > 0, 30000);
     int64_t took = support_now_ms() - at;
-    printf("chaos: kill -9 of a host: its jobs (%d) run elsewhere after %d ms, with a lease of %d ms\n",
+    printf("chaos: kill -9 of a host: its jobs (%d) run elsewhere after %d ms, with a lease of %d "
+           "ms\n",
            (int)stat_of("expired"), (int)took, LEASE_MS);
     ck_assert_int_lt(took, LEASE_MS + 15000);
     ck_wait(ended() == LONG, 60000);
@@ -268,7 +276,11 @@ END_TEST
 /* A frozen child acks what is no longer its: refused, and counted. */
 START_TEST(a_stale_ack_is_refused_and_counted)
 {
-    struct job_new j = {.queue = Q, .task = "mihwar.sleep", .args = "{\"ms\": 700}", .priority = JOB_PRIORITY, .max_attempts = 9};
+    struct job_new j = {.queue = Q,
+                        .task = "mihwar.sleep",
+                        .args = "{\"ms\": 700}",
+                        .priority = JOB_PRIORITY,
+                        .max_attempts = 9};
     pid_t child[16];
 
     hosts[0] = hosts[1] = new_bench();

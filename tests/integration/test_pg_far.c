@@ -169,13 +169,21 @@ START_TEST(a_host_that_says_nothing_is_passed_over)
 
     switch (_i) {
     case 0: /* libpq moves on by itself */
-        snprintf(url, sizeof url, "postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/mihwar?target_session_attrs=read-write", refusing, well);
+        snprintf(url, sizeof url,
+                 "postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/"
+                 "mihwar?target_session_attrs=read-write",
+                 refusing, well);
         break;
     case 1: /* we move on */
-        snprintf(url, sizeof url, "postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/mihwar?target_session_attrs=read-write", mute, well);
+        snprintf(url, sizeof url,
+                 "postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/"
+                 "mihwar?target_session_attrs=read-write",
+                 mute, well);
         break;
     default: /* in the other form */
-        snprintf(url, sizeof url, "host=127.0.0.1,127.0.0.1,127.0.0.1 port=%d,%d,%d user=postgres dbname=mihwar", mute, refusing, well);
+        snprintf(url, sizeof url,
+                 "host=127.0.0.1,127.0.0.1,127.0.0.1 port=%d,%d,%d user=postgres dbname=mihwar",
+                 mute, refusing, well);
     }
     ck_assert_int_eq(on_fiber(ask_once, url), OK);
     close(fd);

@@ -13,10 +13,26 @@
 static void start_standby(struct stores *s, struct replica *r)
 {
     char port[16], data[96], sockets[96];
-    const char *argv[] = {STORES_PG_BIN "postgres", "-D", data, "-p", port, "-c", sockets,
-                          "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-                          "-c", "shared_buffers=32MB", "-c", "max_connections=200",
-                          "-c", "TimeZone=UTC", "-c", "log_timezone=UTC", NULL};
+    const char *argv[] = {STORES_PG_BIN "postgres",
+                          "-D",
+                          data,
+                          "-p",
+                          port,
+                          "-c",
+                          sockets,
+                          "-c",
+                          "listen_addresses=127.0.0.1",
+                          "-c",
+                          "fsync=off",
+                          "-c",
+                          "shared_buffers=32MB",
+                          "-c",
+                          "max_connections=200",
+                          "-c",
+                          "TimeZone=UTC",
+                          "-c",
+                          "log_timezone=UTC",
+                          NULL};
     struct proc_opts o = {.name = "standby", .argv = argv, .death_signal = SIGQUIT};
 
     snprintf(port, sizeof(port), "%d", r->port);
@@ -38,8 +54,9 @@ void replica_start(struct stores *s, struct replica *r)
     if (mkdir(data, 0700) < 0 || (user.uid && chown(data, user.uid, user.gid) < 0))
         support_die("%s cannot be made", data);
     snprintf(from, sizeof(from), "host=127.0.0.1 port=%d user=postgres", s->pg_port);
-    stores_run_pg("basebackup", (const char *[]){STORES_PG_BIN "pg_basebackup", "-D", data, "-d", from, "-R", "-X",
-                                                 "stream", "-c", "fast", "--no-sync", NULL});
+    stores_run_pg("basebackup",
+                  (const char *[]){STORES_PG_BIN "pg_basebackup", "-D", data, "-d", from, "-R",
+                                   "-X", "stream", "-c", "fast", "--no-sync", NULL});
     r->port = free_port();
     start_standby(s, r);
     snprintf(direct, sizeof(direct), "%s", s->database_url);
@@ -49,9 +66,10 @@ void replica_start(struct stores *s, struct replica *r)
                         strcmp(state, "sync") == 0,
                     START_MS))
         support_die("the standby does not follow");
-    snprintf(r->both_url, sizeof(r->both_url),
-             "postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/mihwar?target_session_attrs=read-write", s->pg_port,
-             r->port);
+    snprintf(
+        r->both_url, sizeof(r->both_url),
+        "postgresql://postgres@127.0.0.1:%d,127.0.0.1:%d/mihwar?target_session_attrs=read-write",
+        s->pg_port, r->port);
     snprintf(r->own_url, sizeof(r->own_url), "postgresql://postgres@127.0.0.1:%d/mihwar", r->port);
 }
 
@@ -61,8 +79,10 @@ void replica_promote(struct stores *s, struct replica *r)
     const char *still;
 
     snprintf(data, sizeof(data), "%s/standby", s->dir);
-    stores_run_pg("promote", (const char *[]){STORES_PG_BIN "pg_ctl", "promote", "-w", "-D", data, NULL});
-    if (!wait_until((still = pg_try(r->own_url, NULL, "SELECT pg_is_in_recovery()")) && strcmp(still, "f") == 0,
+    stores_run_pg("promote",
+                  (const char *[]){STORES_PG_BIN "pg_ctl", "promote", "-w", "-D", data, NULL});
+    if (!wait_until((still = pg_try(r->own_url, NULL, "SELECT pg_is_in_recovery()")) &&
+                        strcmp(still, "f") == 0,
                     START_MS))
         support_die("the standby was not promoted");
 }
@@ -85,11 +105,13 @@ static void write_config(const struct stores *s, const struct pooler *p, const c
 
     if (!f)
         support_die("%s cannot be written", path);
-    fprintf(f,
-            "[databases]\n* = host=%s/run port=%d user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-            "listen_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = %d\n"
-            "max_client_conn = 1000\n",
-            s->dir, s->opts.pg_tcp ? s->pg_port : 5432, p->port, p->servers);
+    fprintf(
+        f,
+        "[databases]\n* = host=%s/run port=%d user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        "listen_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = "
+        "transaction\ndefault_pool_size = %d\n"
+        "max_client_conn = 1000\n",
+        s->dir, s->opts.pg_tcp ? s->pg_port : 5432, p->port, p->servers);
     fclose(f);
     stores_pg_user(&user.uid, &user.gid);
     if (chmod(path, 0600) < 0 || (user.uid && chown(path, user.uid, user.gid) < 0))
