@@ -24,6 +24,8 @@ static void up(int host)
 {
     START_ON(&hosts[host], Q, "--worker-processes", "2", "--worker-concurrency", "50", "--lease",
              LEASE, "--shutdown-grace", "10s");
+    /* Before that SIGTERM would just end it. */
+    ck_wait(said(&hosts[host], "ev=worker.ready"), 30000);
 }
 
 static void open_hosts(void)
