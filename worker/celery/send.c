@@ -21,7 +21,7 @@ static rc client_of(struct cx *cx, const struct job *job, struct celery **ret)
 
 rc job_celery_send(struct cx *cx, struct job *job, struct celery_new *m)
 {
-    struct celery *c;
+    struct celery *c = NULL;
 
     try(client_of(cx, job, &c));
     return celery_send(cx, c, m);
@@ -89,7 +89,7 @@ static rc run_errand(struct cx *cx, struct job *job)
 {
     struct celery_result there;
     struct errand e = {0};
-    struct celery *c;
+    struct celery *c = NULL;
 
     try(client_of(cx, job, &c));
     try(read_errand(cx, job, &e));
