@@ -29,6 +29,7 @@ struct hub {
     struct redis *redis;
     struct pg *db;
     struct engine *engine;
+    struct await *await; /* who waits for the end of a job */
     struct seal_keys *keys;
     struct credentials *credentials;
     struct key_usage *usage;

@@ -22,6 +22,7 @@
 #include "hub/refusals.h"
 #include "hub/server.h"
 #include "pg/migrate.h"
+#include "queue/await.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
 #include "rt/supervisor.h"
@@ -130,6 +131,7 @@ static rc open_stores(struct cx *cx, struct hub *hub)
     try(redis_new(cx, s->redis_url, &hub->redis));
     try(pg_from_settings(cx, s, &hub->db));
     hub->engine = engine_new(hub->redis, hub->db);
+    hub->await = await_new(hub->engine);
     try(mask_new(cx, s->history_mask, &hub->mask));
     hub->end_rules = (struct end_rules){.mask = hub->mask,
                                         .cooldown_after = (int)s->agent_cooldown_after,
@@ -153,6 +155,7 @@ static void close_stores(struct hub *hub)
     hub->usage = key_usage_free(hub->usage);
     hub->mask = mask_free(hub->mask);
     hub->credentials = credentials_free(hub->credentials);
+    hub->await = await_free(hub->await);
     hub->engine = engine_free(hub->engine);
     hub->db = pg_free(hub->db);
     hub->redis = redis_free(hub->redis);

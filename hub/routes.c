@@ -3,6 +3,7 @@
 #include "hub/router.h"
 
 #define ENGINE_MS 3000    /* what only Redis can answer: it does, or it is away */
+#define AWAIT_MS  75000   /* of who waits for a job: longer than he may */
 #define STREAM_MS 3600000 /* an event stream; the client reconnects after it */
 
 const struct route routes[] = {
@@ -22,8 +23,8 @@ const struct route routes[] = {
 
     {M_POST, "/v1/jobs", PERM_JOBS_WRITE, jobs_post, 0, 201, "jobs_post",
      "Enqueue one job, or up to 1000", "JobNew", "JobCreated", NULL},
-    {M_GET, "/v1/jobs/{id}", PERM_JOBS_READ, jobs_get, 0, 200, "jobs_get",
-     "One job with its attempts", NULL, "Job", NULL},
+    {M_GET, "/v1/jobs/{id}", PERM_JOBS_READ, jobs_get, AWAIT_MS, 200, "jobs_get",
+     "One job with its attempts", NULL, "Job", "wait_ms"},
     {M_GET, "/v1/jobs/{id}/events", PERM_JOBS_READ, jobs_events, 0, 200, "jobs_events",
      "What the job told while it ran: log lines and progress, oldest first", NULL, "JobEventList",
      "limit after"},

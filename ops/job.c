@@ -4,44 +4,15 @@
 #include "domain/audit.h"
 #include "ops/table.h"
 #include "ops/verbs.h"
+#include "queue/await.h"
 #include "queue/jobs.h"
-#include "rt/fiber.h"
 #include <stdio.h>
 #include <string.h>
-
-#define LOOK_MS 100 /* between two looks at a job that somebody waits for */
 
 static bool ended(const struct job_info *j)
 {
     return strcmp(j->state, "completed") == 0 || strcmp(j->state, "dead") == 0 ||
            strcmp(j->state, "cancelled") == 0;
-}
-
-/* Waiting may last hours: what one look needs is given back after it. */
-static rc has_ended(struct cx *cx, struct ops *o, const char *job_id, bool *ret)
-{
-    struct arena kept = cx->arena;
-    struct job_info j;
-
-    cx->arena = (struct arena){0};
-    rc r = job_load(cx, o->engine, job_id, NULL, &j);
-    *ret = r == OK && ended(&j);
-    arena_release(&cx->arena);
-    cx->arena = kept;
-    return r;
-}
-
-static rc wait_for_end(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms)
-{
-    const int64_t end_ms = clock_mono_ms() + wait_ms;
-    bool over;
-
-    for (;;) {
-        try(has_ended(cx, o, job_id, &over));
-        if (over || clock_mono_ms() >= end_ms)
-            return OK;
-        try(fiber_sleep(cx, MIN(LOOK_MS, MAX(end_ms - clock_mono_ms(), 1))));
-    }
 }
 
 rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
@@ -50,7 +21,10 @@ rc job_wait(struct cx *cx, struct ops *o, const char *job_id, int64_t wait_ms,
     struct job_info j;
 
     cx->deadline_mono_ms = 0; /* the one who asked says how long */
-    try(wait_for_end(cx, o, job_id, wait_ms));
+    struct await *a = await_new(o->engine);
+    rc r = await_end(cx, a, job_id, NULL, wait_ms);
+    await_free(a);
+    try(r);
     try(job_load(cx, o->engine, job_id, NULL, &j));
     if (!ended(&j))
         return fail(cx, DEADLINE,
@@ -198,6 +172,16 @@ rc verb_job_log(struct cx *cx, struct ops *o)
     try(timeline_list(cx, o->engine, j.id, opt(o, "after"), (size_t)limit, &e, &n));
     print_events(cx, e, n, o->json);
     return OK;
+}
+
+rc verb_job_wait(struct cx *cx, struct ops *o)
+{
+    int64_t wait_ms;
+    const char *result;
+
+    try(opt_duration(cx, o, "timeout", 60000, &wait_ms));
+    try(job_wait(cx, o, o->argv[0], wait_ms, &result));
+    return show(cx, o, o->argv[0]);
 }
 
 rc verb_job_cancel(struct cx *cx, struct ops *o)

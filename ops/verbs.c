@@ -132,6 +132,8 @@ const struct verb verbs[] = {
      verb_job_add},
     {"job show", 1, 1, STORES, "ID", "", "a job with its attempts", verb_job_show},
     {"job log", 1, 1, STORES, "ID", "after= limit=", "what a job told while it ran", verb_job_log},
+    {"job wait", 1, 1, STORES, "ID", "timeout=", "until it has ended, a minute where not said",
+     verb_job_wait},
     {"job cancel", 1, 1, STORES | CHANGES, "ID", "", "queued: at once; running: at its next wait",
      verb_job_cancel},
     {"job retry", 1, 1, STORES | CHANGES, "ID", "", "run a dead or cancelled job again",

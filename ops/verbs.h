@@ -77,6 +77,7 @@ VERB(queue_purge);
 VERB(job_add);
 VERB(job_show);
 VERB(job_log);
+VERB(job_wait);
 VERB(job_cancel);
 VERB(job_retry);
 /* flow.c */

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
+#include "queue/await.h"
 #include "queue/job_read.h"
 #include <stdio.h>
 #include <string.h>
@@ -123,9 +124,15 @@ static rc own_job(struct cx *cx, struct request *q, char id[ID_LEN + 1])
 
 rc jobs_get(struct cx *cx, struct request *q)
 {
+    const char *wait = request_query(cx, q, "wait_ms");
     char id[ID_LEN + 1];
+    int64_t ms = 0;
 
     try(request_param_id(cx, q, 0, "job", id));
+    if (wait && !parse_int(wait, 0, AWAIT_MAX_MS, &ms))
+        return fail_at(cx, INVALID_FIELD, "/wait_ms", "wait_ms is 0 to %d", AWAIT_MAX_MS);
+    if (ms > 0)
+        try(await_end(cx, q->hub->await, id, q->who.tenant_id, ms));
     return reply_job(cx, q, id);
 }
 

@@ -64,6 +64,7 @@ rc engine_await_result(struct cx *cx, struct engine *e, const char *queue, const
 
     try(engine_keys(cx, e, queue, &k));
     jobs = k->name[QK_JOBS];
-    return redis_cmd(cx, e->redis, NULL, "SET %.*sresult:%s:await 1 PX %lld",
-                     (int)(strlen(jobs) - strlen("jobs")), jobs, job_id, (long long)wait_ms);
+    const char *key = arena_printf(&cx->arena, "%.*sresult:%s:await",
+                                   (int)(strlen(jobs) - strlen("jobs")), jobs, job_id);
+    return redis_cmd(cx, e->redis, NULL, "SET %s 1 PX %lld", key, (long long)wait_ms);
 }

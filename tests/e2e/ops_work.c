@@ -69,7 +69,13 @@ START_TEST(what_a_job_told)
     ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(show.json, "events")), 2);
     ck_assert_ptr_nonnull(cJSON_GetObjectItem(cJSON_GetObjectItem(show.json, "progress"), "done"));
     refused(CLI(&h, "job", "log", id, "--after", "x"), 1, "cursor");
-    done(CLI(&h, "job", "cancel", id));
+    refused(CLI(&h, "job", "wait", id, "--timeout", "100ms"), 1, "is still");
+    pg_one(DB,
+           "UPDATE jobs SET state = 'completed', finished_at = now() WHERE id = '%s' RETURNING 1",
+           id);
+    done(CLI(&h, "job", "wait", id));
+    AUTO(waited) = CLI(&h, "job", "wait", id, "--json");
+    ck_assert_str_eq(cli_text(&waited, "state"), "completed");
 }
 END_TEST
 

@@ -1,5 +1,6 @@
 /* test_control.c - what is asked of running work and of enqueueing, seen from outside: limits, keys, ids, results. */
 #include "base/clock.h"
+#include "queue/await.h"
 #include "queue/end.h"
 #include "queue/jobs.h"
 #include "queue/outbox.h"
@@ -253,6 +254,62 @@ START_TEST(results_have_their_time)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- waiting */
+
+struct waiting {
+    const char *url, *id;
+    int64_t took_ms;
+    rc r;
+};
+
+static rc wait_body(struct cx *cx, void *arg)
+{
+    struct waiting *w = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, w->url, 1, &db));
+    struct engine *e = engine_new(redis, db);
+    struct await *a = await_new(e);
+    w->took_ms = clock_mono_ms();
+    w->r = await_end(cx, a, w->id, NULL, 60000);
+    if (w->r != OK)
+        fprintf(stderr, "await: %s %s:%d\n", cx_words(cx, w->r), cx->err.file, cx->err.line);
+    w->took_ms = clock_mono_ms() - w->took_ms;
+    await_free(a);
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return OK;
+}
+
+START_TEST(who_waits_is_told)
+{
+    static const struct job_options kept = {.result_ttl_ms = 60000};
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "mihwar.sleep", "{\"ms\": 300}"),
+                          with(job('b', "mihwar.sleep", "{\"ms\": 300}"), &kept),
+                          job('c', "mihwar.sleep", "{\"ms\": 3000}")};
+
+    j[1].durable = j[2].durable = false;
+    START_ON(&b, Q);
+    for (int i = 0; i < 2; i++) {
+        struct waiting w = {.url = b.url, .id = qid((char)('a' + i))};
+        enqueue(&b, &j[i], 1);
+        ck_ok(on_fiber(wait_body, &w));
+        ck_rc(w.r, OK);
+    }
+    ck_assert(state_is(&b, 'a', "completed"));
+    ck_assert(shows(&b, 'b', "completed", ""));
+    enqueue(&b, &j[2], 1);
+    struct waiting nothing_left = {.url = b.url, .id = qid('c')};
+    ck_ok(on_fiber(wait_body, &nothing_left));
+    ck_rc(nothing_left.r, E_CONFLICT);
+    stop_worker(&b);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("control");
@@ -268,6 +325,7 @@ static Suite *suite(void)
     tcase_add_test(tc, durable_keys);
     tcase_add_test(tc, broker_keys);
     tcase_add_test(tc, results_have_their_time);
+    tcase_add_test(tc, who_waits_is_told);
     suite_add_tcase(s, tc);
     return s;
 }
