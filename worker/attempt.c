@@ -43,6 +43,17 @@ static rc soft_start(struct cx *cx, struct job_run *run, int64_t ms)
     return OK;
 }
 
+void attempt_stands(struct job_run *run, bool stands)
+{
+    int64_t ms = soft_ms(run);
+    const struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+    if (run->soft && stands)
+        evtimer_del(run->soft);
+    else if (run->soft)
+        evtimer_add(run->soft, &tv);
+}
+
 rc attempt_begin(struct cx *cx, struct job_run *run)
 {
     const struct job_options *o = run->job.options;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "rt/fiber.h"
+#include <assert.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,7 +131,8 @@ const struct guest *guest_of(const struct job *job)
 
 static rc add_one(struct cx *cx, const struct mw_task *spec)
 {
-    static rc (*const run[])(struct cx * cx, struct job * job) = {[MW_FIBER] = fiber_run};
+    static rc (*const run[])(struct cx * cx, struct job * job) = {
+        [MW_FIBER] = fiber_run, [MW_BLOCKING] = blocking_run, [MW_CHILD] = child_run};
     struct guest *g;
 
     if ((size_t)spec->kind >= COUNT(run) || !spec->run)
@@ -178,6 +180,21 @@ bool guest_has(enum mw_kind kind)
         if (guests.all[i]->spec->kind == kind)
             return true;
     return false;
+}
+
+size_t guest_number(const struct guest *g)
+{
+    size_t i = 0;
+
+    while (guests.all[i] != g)
+        i++;
+    return i;
+}
+
+const struct guest *guest_at(size_t number)
+{
+    assert(number < guests.n);
+    return guests.all[number];
 }
 
 void guest_free(void)

@@ -21,8 +21,16 @@ rc guest_load(struct cx *cx, const char *path);
 bool guest_has(enum mw_kind kind);
 /* The guest of a job of ours. */
 const struct guest *guest_of(const struct job *job);
+size_t guest_number(const struct guest *g);
+const struct guest *guest_at(size_t number);
 void guest_free(void);
 
 /* On the job's fiber, when the function has returned: ends the job as *f says, or returns what shall
  * decide. Parks. */
 rc guest_end(struct cx *cx, struct job *job, struct mw_job *f, int returned) MW_PARKS;
+
+/* One kind each: run the job and end it. Park. */
+rc blocking_run(struct cx *cx, struct job *job) MW_PARKS;
+rc child_run(struct cx *cx, struct job *job) MW_PARKS;
+/* In a ward: the task of that number. */
+int child_task_main(size_t number);

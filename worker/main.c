@@ -15,9 +15,12 @@
 #include "rt/offload.h"
 #include "rt/supervisor.h"
 #include "secure/seal.h"
+#include "worker/desk.h"
 #include "worker/gather.h"
 #include "worker/guest.h"
+#include "worker/nursery.h"
 #include "worker/pool.h"
+#include "worker/program.h"
 #include "worker/recycle.h"
 #include "worker/returner.h"
 #include <stdio.h>
@@ -27,10 +30,35 @@
 #define STUCK_MIN_MS    1000
 #define CONCURRENCY_MAX 20000 /* of worker_concurrency */
 
+#define THREADS_OF_OURS 2 /* on the offload, beside those that blocking tasks may take */
+
 struct program {
     struct settings settings;
     struct held *held;
 };
+
+/* ---------------------------------------------------------------- what only tasks of others need */
+
+/* Before the loop and its threads: the nursery shall know nothing of them. */
+static rc helpers_fork(struct cx *cx)
+{
+    return programs_count() || guest_has(MW_CHILD) ? nursery_start(cx, child_task_main) : OK;
+}
+
+static rc helpers_open(struct cx *cx, struct pool *pool)
+{
+    const struct settings *s = pool->settings;
+
+    if (programs_count() || guest_has(MW_CHILD)) {
+        pool->seats[SEAT_PROCESS].gate.limit = (size_t)s->worker_children;
+        nursery_open(pool_drain, pool);
+    }
+    if (guest_has(MW_BLOCKING)) {
+        pool->seats[SEAT_THREAD].gate.limit = (size_t)s->worker_threads;
+        offload_init((unsigned)s->worker_threads + THREADS_OF_OURS, 0);
+    }
+    return guest_has(MW_FIBER) || guest_has(MW_BLOCKING) ? desk_open(cx) : OK;
+}
 
 /* ---------------------------------------------------------------- a child */
 
@@ -41,11 +69,15 @@ static int child_main(int index, void *arg)
     struct pool pool = {0};
 
     child_raise_files((long)p->settings.worker_concurrency + 512);
-    rc r = loop_init(&cx);
+    rc r = helpers_fork(&cx);
+    if (r == OK)
+        r = loop_init(&cx);
     if (r == OK) {
         http_init(/* max_host_connections= */ 0);
         r = pool_open(&cx, &p->settings, p->held, index, &pool);
     }
+    if (r == OK)
+        r = helpers_open(&cx, &pool);
     if (r != OK) {
         log_fail(LOG_ERROR, "worker.cannot_start", &cx, r);
         return error_info(r)->exit_status;
@@ -58,9 +90,11 @@ static int child_main(int index, void *arg)
     recycle_start(&pool);
     loop_run();
 
+    nursery_close();
     pool_close(&pool);
     http_free();
     offload_free();
+    desk_close();
     loop_free();
     return 0;
 }
@@ -106,7 +140,7 @@ static rc check_settings(struct cx *cx, const struct settings *s)
     return queues_parse(cx, s->worker_queues, &text, &names, &n);
 }
 
-/* Ours, those of the program that we are linked into, those of plug-ins. */
+/* Ours, those of the program that we are linked into, those of plug-ins, programs. */
 static rc know_tasks(struct cx *cx, const struct settings *s, const struct mw_task *tasks, size_t n)
 {
     _cleanup_(freep) char *list = xstrdup(s->worker_load);
@@ -116,7 +150,7 @@ static rc know_tasks(struct cx *cx, const struct settings *s, const struct mw_ta
     try(guest_add(cx, tasks, n));
     for (char *path = strtok_r(list, ",", &save); path; path = strtok_r(NULL, ",", &save))
         try(guest_load(cx, str_trim(path)));
-    return OK;
+    return programs_add(cx, s);
 }
 
 /* A queue, a limit or a key is another process's from its start: each child is replaced by one that knows them. What the parent itself
@@ -179,6 +213,7 @@ int mw_worker_main(int argc, char **argv, const struct mw_task *tasks, size_t n)
     }
     registry_free();
     guest_free();
+    programs_free();
     settings_release(&p.settings);
     return status;
 }

@@ -29,7 +29,7 @@
 
 static size_t room(const struct pool *p)
 {
-    return p->concurrency - p->running;
+    return seats_crowded(p) ? 0 : p->concurrency - p->running;
 }
 
 static void wake_pump(struct pool *p)
@@ -41,6 +41,13 @@ static void wake_pump(struct pool *p)
 void pool_look(struct pool *p)
 {
     wake_pump(p);
+}
+
+void pool_has_room(struct pool *p)
+{
+    child_working(!p->draining && !p->recovering);
+    wake_pump(p);
+    waitq_wake_one(&p->room);
 }
 
 /* ---------------------------------------------------------------- what ends */
@@ -107,11 +114,8 @@ void pool_done(struct pool *p, struct job_run *run)
     held_drop(p->held, p->child, run->slot);
     TAILQ_REMOVE(&p->runs, run, link);
     recycle_count(p);
-    if (p->running-- == p->concurrency) {
-        child_working(!p->draining && !p->recovering);
-        wake_pump(p);
-        waitq_wake_one(&p->room);
-    }
+    if (p->running-- == p->concurrency)
+        pool_has_room(p);
     if (p->draining && p->running == 0)
         wake_pump(p);
     if (p->suspect == run) {
@@ -311,7 +315,7 @@ static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
         bool look = q->hot || (q->due_ms && q->due_ms <= clock_ms());
         if (clock_mono_ms() < q->resume_mono_ms) /* its acks, too: they are the same step */
             continue;
-        size_t max = look && !only_acks ? MIN(room(p), (size_t)CLAIM_BATCH) : 0;
+        size_t max = look && !only_acks ? MIN(room(p), seats_batch(p)) : 0;
         if (max == 0 && q->nacks == 0)
             continue;
         *ret_worked = true;
@@ -638,6 +642,7 @@ void pool_drain(void *pool)
     log_ev(LOG_INFO, "worker.draining", kv_int("jobs", (int64_t)p->running));
     fiber_cancel(p->waiter);
     consumer_drain(p->celery);
+    seats_dismiss(p);
     for (struct job_run *run; (run = take_waiting(p));) {
         run->released = true;
         begin(p, run);

@@ -15,6 +15,7 @@
 #include "rt/waitq.h"
 #include "worker/held.h"
 #include "worker/registry.h"
+#include "worker/seats.h"
 #include <sys/queue.h>
 
 #define CLAIM_BATCH 256
@@ -50,6 +51,8 @@ struct pool {
     struct fiber *pump, *waiter, *extender;
     struct waitq room; /* the waiter sleeps here while every slot is taken */
     int64_t done;      /* jobs that ended here */
+    struct seats seats[SEATS];
+    size_t overdue; /* threads that are held by tasks whose time is over */
     bool recovering, draining, ended;
     int64_t grace_end_mono_ms;
     struct consumer *celery; /* worker/celery; NULL: not served */
@@ -68,6 +71,8 @@ void pool_look(struct pool *p);
 /* For run.c: a job has ended and its lease may go (ack), or is no longer ours to speak of. */
 void pool_ack(struct pool *p, struct job_run *run);
 void pool_done(struct pool *p, struct job_run *run);
+/* For seats.c: it may claim again. */
+void pool_has_room(struct pool *p);
 
 /* "orders,webhooks,default" -> names; CONFIG when one is none. The caller frees the array, names
  * live in *ret_text. */

@@ -22,6 +22,7 @@ struct job_run {
     bool soft_over;     /* its soft limit: it may only clean up */
     bool expired;       /* its time was over before it began */
     struct event *soft; /* NULL: no soft limit */
+    bool standing;      /* it waits for a seat (seats.h) */
     bool held;          /* job_hold: a lost lease or a wish waits until it is let go */
     bool finishing;     /* the task has returned: nothing is cancelled any more */
     bool foreign;       /* another broker's: no row, no lease of the engine (worker/celery) */
@@ -50,5 +51,7 @@ void run_release(struct job_run *run); /* what it holds, without itself */
 /* May it begin? EXPIRED when its time was over. Frees a key that is unique until the start; starts the soft limit.
  * Parks only for jobs that ask for such a key. */
 rc attempt_begin(struct cx *cx, struct job_run *run) MW_PARKS;
+/* It waits for a seat: its soft limit begins anew behind that. */
+void attempt_stands(struct job_run *run, bool stands);
 /* The soft limit is over with the task: what its cancellation is called from then on. */
 rc attempt_end(struct cx *cx, struct job_run *run, rc r);

@@ -26,6 +26,17 @@ static const char *attempts(const struct bench *b, char c)
         qid(c));
 }
 
+/* A line of somebody's log, or a progress; % stands for anything. */
+static bool told(const struct bench *b, const char *body)
+{
+    return pg_one_int(b->url, "SELECT count(*) FROM job_events WHERE body LIKE '%s'", body) > 0;
+}
+
+static bool leased(int n)
+{
+    return atoi(redis_one(stores.redis_url, "ZCARD mw:{t}:lease")) == n;
+}
+
 START_TEST(a_plug_in_runs)
 {
     struct bench b = new_bench();
@@ -64,7 +75,113 @@ START_TEST(a_plug_in_runs)
             10000);
     ck_assert_int_eq(
         pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE args ->> 'from' = 'mother'"), 1);
-    ck_assert(said(&b, "line=\"attempt 1 of 5\""));
+    ck_wait(told(&b, "attempt 1 of 5") && told(&b, "{\"percent\":50}"), 10000);
+    stop_worker(&b);
+}
+END_TEST
+
+#define APART "tests/integration/plug/libapart.so"
+
+/* Both kinds do what a fiber's task does, from where they are. */
+START_TEST(apart_is_like_aboard)
+{
+    static const char *const names[] = {"apart.thread", "apart.child"};
+    const char *task = names[_i];
+    struct bench b = new_bench();
+    struct job_new j[] = {
+        job('0', task, "\"plain\""),  job('1', task, "\"fail\""),  job('2', task, "\"refuse\""),
+        job('3', task, "\"snooze\""), job('4', task, "\"nap\""),   job('5', task, "\"ask\""),
+        job('6', task, "\"heeds\""),  job('7', task, "\"heeds\""),
+    };
+
+    j[4].timeout_ms = 300;
+    j[4].max_attempts = j[6].max_attempts = 1;
+    START_ON(&b, Q, "--load", plug(APART), "--lease", "3s");
+    enqueue(&b, j, COUNT(j));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE live AND task LIKE 'apart.%%'") == 2,
+            30000);
+    for (const char *c = "67"; *c; c++)
+        ck_ok(on_fiber(enqueue_body, &(struct enqueue){.url = b.url, .cancel = qid(*c)}));
+    ck_wait(state_is(&b, '6', "cancelled") && state_is(&b, '7', "cancelled"), 30000);
+    ck_assert_str_eq(of_job(&b, '0',
+                            "result ->> 'token' = id || ':1.1.0' AND result ->> 'job' = id::text"
+                            " AND result ->> 'task' = task AND (result ->> 'left')::bool"),
+                     "t");
+    ck_assert_str_eq(attempts(&b, '1'), "retry:own_code completed");
+    ck_assert_str_eq(attempts(&b, '2'), "dead:too_bad");
+    ck_assert_str_eq(attempts(&b, '3'), "snoozed completed");
+    ck_assert_str_eq(attempts(&b, '4'), "dead:deadline");
+    ck_assert_str_eq(attempts(&b, '5'), "completed");
+    ck_assert_str_eq(attempts(&b, '6'), "cancelled:was_asked");
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE task = 'mihwar.noop' AND state = "
+                              "'completed' AND unique_key LIKE 'mihwar.noop:%%'") == 1,
+            10000);
+    ck_wait(told(&b, "pid % says hello") && told(&b, "{\"percent\":50}"), 10000);
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(a_child_may_crash)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "apart.child", "\"crash\""),
+                          job('b', "apart.child", "\"leave\""), job('c', "apart.child", "\"spin\""),
+                          job('d', "apart.child", "\"print\""),
+                          job('e', "mihwar.sleep", "{\"ms\": 1000}")};
+
+    j[2].timeout_ms = 500;
+    j[2].max_attempts = 1;
+    START_ON(&b, Q, "--load", plug(APART), "--lease", "3s");
+    enqueue(&b, j, COUNT(j));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE live") == 0, 30000);
+    ck_assert_str_eq(attempts(&b, 'a'), "retry:task_died dead:task_died");
+    ck_assert_str_eq(attempts(&b, 'b'), "retry:task_died dead:task_died");
+    ck_assert_str_eq(attempts(&b, 'c'), "dead:deadline");
+    ck_assert_str_eq(attempts(&b, 'd'), "completed");
+    ck_assert_str_eq(attempts(&b, 'e'), "completed"); /* a neighbour, undisturbed */
+    ck_assert_msg(strstr(of_job(&b, 'a', "last_error"), "by signal 6 (Aborted); peak memory "),
+                  "%s", of_job(&b, 'a', "last_error"));
+    ck_assert_msg(strstr(of_job(&b, 'b', "last_error"), "exit status 7"), "%s",
+                  of_job(&b, 'b', "last_error"));
+    ck_assert_msg(strstr(of_job(&b, 'c', "last_error"), "killed at its time limit of 500 ms"), "%s",
+                  of_job(&b, 'c', "last_error"));
+    ck_wait(told(&b, "printed to stdout") && told(&b, "and to stderr"), 10000);
+    ck_assert(!said(&b, "ev=child.died"));
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(a_thread_that_blocks_keeps_its_lease)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "apart.thread", "\"long\""), job('b', "mihwar.noop", NULL)};
+
+    START_ON(&b, Q, "--load", plug(APART), "--lease", "2s", "--worker-threads", "1");
+    enqueue1(&b, j[0]);
+    ck_wait(leased(1), 10000);
+    enqueue1(&b, j[1]);
+    ck_wait(state_is(&b, 'b', "completed"), 10000); /* nobody waits for the thread */
+    ck_wait(state_is(&b, 'a', "completed"), 30000);
+    ck_assert_str_eq(attempts(&b, 'a'), "completed");
+    ck_assert_str_eq(redis_one(stores.redis_url, "HGET mw:{t}:stats expired") ? "expired" : "none",
+                     "none");
+    stop_worker(&b);
+}
+END_TEST
+
+START_TEST(threads_that_never_come_back)
+{
+    struct bench b = new_bench();
+    struct job_new j[] = {job('a', "apart.thread", "\"stuck\""),
+                          job('b', "apart.thread", "\"plain\"")};
+
+    j[0].timeout_ms = 300;
+    j[0].max_attempts = 1;
+    START_ON(&b, Q, "--load", plug(APART), "--worker-threads", "1");
+    enqueue(&b, j, COUNT(j));
+    ck_wait(state_is(&b, 'a', "dead") && state_is(&b, 'b', "completed"), 30000);
+    ck_assert_str_eq(attempts(&b, 'a'), "dead:deadline");
+    ck_assert(said(&b, "ev=worker.threads_held"));
     stop_worker(&b);
 }
 END_TEST
@@ -144,6 +261,10 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_plug_in_runs);
     tcase_add_test(tc, a_task_sees_what_stood_before_it);
+    tcase_add_loop_test(tc, apart_is_like_aboard, 0, 2);
+    tcase_add_test(tc, a_child_may_crash);
+    tcase_add_test(tc, a_thread_that_blocks_keeps_its_lease);
+    tcase_add_test(tc, threads_that_never_come_back);
     tcase_add_test(tc, what_is_no_plug_in_is_refused);
     suite_add_tcase(s, tc);
     return s;
