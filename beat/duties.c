@@ -6,6 +6,7 @@
  * fenced by its firing; each is safe to run twice.
  *
  *   beat.agents      agents of hubs that died are inactive
+ *   beat.expiry      jobs that nobody began in time are cancelled
  *   beat.history     the command history has its partitions ahead
  *   beat.orders      orders that nobody looks after get their job back
  *   beat.reconcile   jobs that only PostgreSQL knows are pushed, those only Redis knows are dropped;
@@ -74,6 +75,16 @@ static rc make_partitions(struct cx *cx, struct beat *b)
     try(history_partitions(cx, b->db, &n));
     if (n > 0)
         log_ev(LOG_INFO, "history.partitions", kv_int("made", n));
+    return OK;
+}
+
+static rc expire(struct cx *cx, struct beat *b)
+{
+    int64_t n = 0;
+
+    try(engine_expire(cx, b->engine, &n));
+    if (n > 0)
+        log_ev(LOG_INFO, "jobs.expired", kv_int("jobs", n));
     return OK;
 }
 
@@ -180,6 +191,7 @@ static struct duty {
     {"beat.balances", "provider-balances", ask_balances, 10 * MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.catalogues", "provider-catalogues", import_catalogues, 0, "20 */6 * * *", 5 * MINUTE,
      NULL},
+    {"beat.expiry", "job-expiry", expire, 15 * SECOND, NULL, MINUTE, NULL},
     {"beat.history", "history-partitions", make_partitions, 0, "10 3 * * *", 5 * MINUTE, NULL},
     {"beat.orders", "order-sweep", sweep_orders, 5 * MINUTE, NULL, 5 * MINUTE, NULL},
     {"beat.reconcile", "reconcile", reconcile, MINUTE / 2, NULL, 5 * MINUTE, NULL},

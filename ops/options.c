@@ -28,6 +28,7 @@ const struct option_row option_rows[] = {
     {"eta", "TIME", "not before this time (RFC 3339)"},
     {"every", "DURATION", "the distance from one time to the next"},
     {"expires", "DURATION", "from now; left out: never"},
+    {"fair", "", "share the work between tenants first, then by priority"},
     {"fallback", "PROVIDER", "who is asked after a certain refusal by the first"},
     {"for", "DURATION", "from now; left out: until somebody ends it (breaker: 1m)"},
     {"grace", "DURATION", "the agent's other tokens end after this; left out: they stay"},
@@ -45,8 +46,11 @@ const struct option_row option_rows[] = {
     {"match", "TEXT",
      "of agents: a JSON object that the metadata must contain; of a catalogue: part of a name"},
     {"max-attempts", "N", "the task's own, if left out"},
+    {"max-bytes", "N", "refuse jobs beyond so many bytes of jobs that have not ended; 0: no bound"},
+    {"max-length", "N", "refuse jobs beyond so many that have not ended; 0: no bound"},
     {"metadata", "JSON", "an object that requests can match; @FILE reads it from a file"},
     {"misfire", "HOW", "times that were missed: skip, once (the default) or all"},
+    {"no-fair", "", "serve all tenants alike, as their jobs come"},
     {"note", "TEXT", "why; it stands on the order and in the audit log"},
     {"object", "ID", "only deeds on this object"},
     {"payload", "JSON", "an object for the command; @FILE reads it from a file, @- from stdin"},
@@ -54,6 +58,7 @@ const struct option_row option_rows[] = {
      "comma separated, or *, or such as orders:*; a key's, left out: what a shop's front end "
      "needs"},
     {"pin", "TEXT", "the PIN that was delivered; @FILE reads it from a file, @- from stdin"},
+    {"plain", "", "forget the policy; what else is named is set anew"},
     {"primary", "PROVIDER", "who is asked first"},
     {"priority", "N", "0 to 9, higher first; 5 if left out"},
     {"product", "TEXT", "the provider's word for the good"},
@@ -70,9 +75,12 @@ const struct option_row option_rows[] = {
      "request: pending, assigned, sent, completed, failed, timeout, cancelled; of an agent: "
      "inactive, "
      "pending_activation, active, cooldown; of a workflow: running, completed, failed, cancelled"},
+    {"strict", "", "a higher priority always goes first"},
     {"sure", "", "although several goods of the provider have this name"},
     {"task", "TASK", "of this task"},
     {"tenant", "NAME", "the shop; may be left out where there is only one"},
+    {"tenant-max-length", "N",
+     "refuse a tenant's jobs beyond so many that have not ended; 0: no bound"},
     {"timeout", "DURATION",
      "of one attempt of a job (left out: the task's own); of a request: until its end (left out: "
      "request_timeout)"},
@@ -87,6 +95,9 @@ const struct option_row option_rows[] = {
     {"uri", "URI", "the holder's identity, such as urn:shop:7"},
     {"url", "URL", "the provider's address: http(s)://host[:port][/path]"},
     {"wait", "DURATION", "wait so long for the end"},
+    {"weight", "TENANT=N,...",
+     "shares of tenants in a fair queue; 1 for all others, which TENANT=1 goes back to"},
+    {"weighted", "N:N:...", "ten weights, of the priorities 9 to 0: each gets its share"},
     {"yes", "", "do it: it cannot be undone"},
 };
 const size_t option_count = COUNT(option_rows);

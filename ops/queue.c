@@ -1,8 +1,16 @@
 /* queue.c - what waits where, and the switches. */
+#include "base/clock.h"
+#include "base/text.h"
 #include "domain/audit.h"
+#include "domain/shop/tenants.h"
 #include "ops/table.h"
 #include "ops/verbs.h"
+#include "queue/keys.h"
+#include "queue/policy.h"
+#include "rt/fiber.h"
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 rc verb_queue_ls(struct cx *cx, struct ops *o)
@@ -86,5 +94,201 @@ rc verb_queue_purge(struct cx *cx, struct ops *o)
         printf("{\"purged\":%lld}\n", (long long)count);
     else
         printf("%lld job%s cancelled\n", (long long)count, count == 1 ? "" : "s");
+    return OK;
+}
+
+/* ---------------------------------------------------------------- drain */
+
+#define LOOK_MS 200
+
+static rc how_many(struct cx *cx, struct ops *o, int64_t *ret)
+{
+    struct queue_stats *s;
+    size_t n;
+
+    try(engine_queues(cx, o->engine, &s, &n));
+    *ret = 0;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(s[i].name, o->argv[0]) == 0)
+            *ret = s[i].ready + s[i].leased + s[i].scheduled + s[i].held;
+    return OK;
+}
+
+rc verb_queue_drain(struct cx *cx, struct ops *o)
+{
+    int64_t wait_ms, left = 0;
+
+    try(opt_duration(cx, o, "wait", 0, &wait_ms));
+    try(known(cx, o));
+    try(engine_drain(cx, o->engine, o->argv[0]));
+    try(note(cx, o, "queue.drain", NULL));
+    const int64_t end_ms = clock_mono_ms() + wait_ms;
+    for (;;) {
+        try(how_many(cx, o, &left));
+        if (left == 0 || clock_mono_ms() >= end_ms)
+            break;
+        try(fiber_sleep(cx, LOOK_MS));
+    }
+    if (wait_ms && left)
+        return fail(cx, DEADLINE, "%" PRId64 " job%s still in '%s', which takes no more", left,
+                    left == 1 ? " is" : "s are", o->argv[0]);
+    if (o->json)
+        printf("{\"queue\":\"%s\",\"draining\":true,\"left\":%" PRId64 "}\n", o->argv[0], left);
+    else
+        printf("%s takes no more jobs; %" PRId64 " in it\n", o->argv[0], left);
+    return OK;
+}
+
+/* ---------------------------------------------------------------- policy */
+
+static const char *bound(struct cx *cx, int64_t n)
+{
+    return n ? number(cx, n) : "";
+}
+
+static void print_policy(struct cx *cx, const struct ops *o, const struct queue_setting *s)
+{
+    const struct queue_policy *p = &s->policy;
+
+    if (o->json) {
+        _cleanup_(buf_release) struct buf text = BUF(KiB(256));
+        queue_policy_write(p, &text);
+        printf("{\"queue\":\"%s\",\"paused\":%s,\"draining\":%s,\"policy\":%s}\n", o->argv[0],
+               s->paused ? "true" : "false", s->draining ? "true" : "false", buf_str(&text));
+        return;
+    }
+    _cleanup_(buf_release) struct buf weights = BUF(KiB(1)), tenants = BUF(KiB(128));
+    for (int i = 9; p->weighted && i >= 0; i--)
+        buf_printf(&weights, "%s%d", i == 9 ? "" : ":", p->weights[i]);
+    for (size_t i = 0; i < p->ntenants; i++)
+        buf_printf(&tenants, "%s%s=%d", i ? "," : "", p->tenants[i].tenant_id,
+                   p->tenants[i].weight);
+    const char *rows[][2] = {
+        {"paused", s->paused ? "yes" : "no"},
+        {"draining", s->draining ? "yes" : "no"},
+        {"priorities", p->weighted ? buf_str(&weights) : "strict"},
+        {"fair", p->fair ? "yes" : "no"},
+        {"weights of tenants", buf_str(&tenants)},
+        {"max length", bound(cx, p->max_length)},
+        {"max bytes", bound(cx, p->max_bytes)},
+        {"max length of a tenant", bound(cx, p->tenant_max_length)},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        printf("%-23s %s\n", rows[i][0], rows[i][1]);
+}
+
+rc verb_queue_policy_show(struct cx *cx, struct ops *o)
+{
+    struct queue_setting s;
+
+    if (!queue_name_valid(o->argv[0]))
+        return fail(cx, USAGE, "'%s' is no name of a queue", o->argv[0]);
+    try(engine_setting(cx, o->engine, o->argv[0], &s));
+    print_policy(cx, o, &s);
+    return OK;
+}
+
+static rc read_weighted(struct cx *cx, const char *text, struct queue_policy *p)
+{
+    const char *s = text;
+
+    for (int i = 9; i >= 0; i--) {
+        char *end;
+        long n = strtol(s, &end, 10);
+        if (end == s || n < 1 || n > PRIORITY_WEIGHT_MAX || *end != (i ? ':' : 0))
+            return fail(
+                cx, USAGE,
+                "--weighted takes ten whole numbers from 1 to %d, of the priorities 9 to 0: "
+                "10:9:8:7:6:5:4:3:2:1",
+                PRIORITY_WEIGHT_MAX);
+        p->weights[i] = (int)n;
+        s = end + 1;
+    }
+    p->weighted = true;
+    return OK;
+}
+
+static void set_weight(struct queue_policy *p, const char *tenant_id, int weight)
+{
+    size_t i = 0;
+
+    while (i < p->ntenants && strcmp(p->tenants[i].tenant_id, tenant_id) != 0)
+        i++;
+    if (weight == 1) {
+        if (i < p->ntenants)
+            p->tenants[i] = p->tenants[--p->ntenants];
+        return;
+    }
+    if (i == p->ntenants)
+        p->ntenants++;
+    snprintf(p->tenants[i].tenant_id, sizeof p->tenants[i].tenant_id, "%s", tenant_id);
+    p->tenants[i].weight = weight;
+}
+
+/* "cedar=3,019a...=2": tenants by name or id. */
+static rc read_tenant_weights(struct cx *cx, struct ops *o, const char *list,
+                              struct queue_policy *p)
+{
+    char *text = arena_strdup(&cx->arena, list), *save = NULL;
+    struct tenant_weight *all =
+        arena_alloc(&cx->arena, (p->ntenants + strlen(list) + 1) * sizeof *all);
+
+    if (p->ntenants)
+        memcpy(all, p->tenants, p->ntenants * sizeof *all);
+    p->tenants = all;
+    for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+        char *eq = strrchr(word, '='), *end = NULL;
+        long n = eq ? strtol(eq + 1, &end, 10) : 0;
+        struct tenant t;
+        if (!eq || end == eq + 1 || *end || n < 1 || n > TENANT_WEIGHT_MAX)
+            return fail(cx, USAGE, "--weight takes TENANT=N, N from 1 to %d, not '%s'",
+                        TENANT_WEIGHT_MAX, word);
+        *eq = 0;
+        try(tenant_get(cx, o->db, word, &t));
+        set_weight(p, t.id, (int)n);
+        if (p->ntenants > TENANT_WEIGHTS_MAX)
+            return fail(cx, USAGE, "at most %d tenants have a weight of their own",
+                        TENANT_WEIGHTS_MAX);
+    }
+    return OK;
+}
+
+static rc read_policy(struct cx *cx, struct ops *o, struct queue_policy *p)
+{
+    const int64_t most = INT64_C(1000000000000000);
+
+    if (opt(o, "plain"))
+        *p = (struct queue_policy){0};
+    if (opt(o, "strict") && opt(o, "weighted"))
+        return fail(cx, USAGE, "priorities are --strict or --weighted");
+    if (opt(o, "fair") && opt(o, "no-fair"))
+        return fail(cx, USAGE, "say --fair or --no-fair");
+    if (opt(o, "strict"))
+        p->weighted = false;
+    if (opt(o, "weighted"))
+        try(read_weighted(cx, opt(o, "weighted"), p));
+    if (opt(o, "fair") || opt(o, "no-fair"))
+        p->fair = opt(o, "fair") != NULL;
+    if (opt(o, "weight"))
+        try(read_tenant_weights(cx, o, opt(o, "weight"), p));
+    try(opt_int(cx, o, "max-length", 0, most, p->max_length, &p->max_length));
+    try(opt_int(cx, o, "max-bytes", 0, most, p->max_bytes, &p->max_bytes));
+    return opt_int(cx, o, "tenant-max-length", 0, most, p->tenant_max_length,
+                   &p->tenant_max_length);
+}
+
+rc verb_queue_policy_set(struct cx *cx, struct ops *o)
+{
+    _cleanup_(buf_release) struct buf text = BUF(KiB(256));
+    struct queue_setting s;
+
+    if (!queue_name_valid(o->argv[0]))
+        return fail(cx, USAGE, "'%s' is no name of a queue", o->argv[0]);
+    try(engine_setting(cx, o->engine, o->argv[0], &s));
+    try(read_policy(cx, o, &s.policy));
+    try(engine_policy_set(cx, o->engine, o->argv[0], &s.policy));
+    queue_policy_write(&s.policy, &text);
+    try(note(cx, o, "queue.policy", buf_str(&text)));
+    print_policy(cx, o, &s);
     return OK;
 }

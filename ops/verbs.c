@@ -126,6 +126,13 @@ const struct verb verbs[] = {
     {"queue resume", 1, 1, STORES | CHANGES, "QUEUE", "", "go on", verb_queue_resume},
     {"queue purge", 1, 1, STORES | CHANGES, "QUEUE", "yes", "cancel everything that waits in it",
      verb_queue_purge},
+    {"queue drain", 1, 1, STORES | CHANGES, "QUEUE", "wait=",
+     "take no more jobs; those in it are carried out; 'queue resume' ends it", verb_queue_drain},
+    {"queue policy show", 1, 1, STORES, "QUEUE", "",
+     "how it shares out its work, how much it takes", verb_queue_policy_show},
+    {"queue policy set", 1, 1, STORES | CHANGES, "QUEUE",
+     "strict weighted= fair no-fair weight= max-length= max-bytes= tenant-max-length= plain",
+     "change that; what is not named stays", verb_queue_policy_set},
 
     {"job add", 1, 1, STORES | CHANGES, "TASK",
      "args= queue= priority= delay= unique= max-attempts= timeout= broker wait=", "enqueue a job",

@@ -29,6 +29,7 @@
 #include "queue/end.h"
 #include "queue/flow/flow.h"
 #include "queue/flow/reached.h"
+#include "queue/policy.h"
 #include "queue/results.h"
 #include <event2/event.h>
 #include <stdlib.h>
@@ -529,6 +530,7 @@ rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new 
     if (!j->tenant_id)
         j->tenant_id = run->job.tenant_id;
     try(job_new_check(cx, j));
+    try(engine_room(cx, run->pool->env.engine, j, 1));
     try(engine_insert(cx, tx, j, 1));
     run->enqueued = xrealloc(run->enqueued, (run->nenqueued + 1) * sizeof(struct job_new *));
     run->enqueued[run->nenqueued++] = j;

@@ -59,6 +59,9 @@ rc workflows_retry(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_list(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_pause(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_resume(struct cx *cx, struct request *q) MW_PARKS;
+rc queues_drain(struct cx *cx, struct request *q) MW_PARKS;
+rc queues_policy_get(struct cx *cx, struct request *q) MW_PARKS;
+rc queues_policy_put(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_purge(struct cx *cx, struct request *q) MW_PARKS;
 /* dlq.c */
 rc dlq_list_get(struct cx *cx, struct request *q) MW_PARKS;

@@ -1,8 +1,9 @@
-/* queues.c - what waits where, and the switches: pause, resume, purge. For operators' keys: a queue
- * serves all tenants. */
+/* queues.c - what waits where, and the switches: pause, resume, drain, purge, policy. For operators'
+ * keys: a queue serves all tenants. */
 #include "domain/audit.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
+#include "queue/policy.h"
 #include <string.h>
 
 static void print_queue(struct buf *out, const struct queue_stats *s)
@@ -12,11 +13,13 @@ static void print_queue(struct buf *out, const struct queue_stats *s)
     buf_printf(
         out,
         ",\"ready\":%lld,\"leased\":%lld,\"scheduled\":%lld,\"dead\":%lld,\"rate_per_s\":%.3f,"
-        "\"oldest_age_ms\":%lld,\"paused\":%s,\"done\":%lld,\"retried\":%lld,\"expired\":%lld,"
+        "\"oldest_age_ms\":%lld,\"paused\":%s,\"draining\":%s,\"held\":%lld,\"done\":%lld,"
+        "\"retried\":%lld,\"expired\":%lld,"
         "\"refused\":%lld}",
         (long long)s->ready, (long long)s->leased, (long long)s->scheduled, (long long)s->dead,
         s->rate_per_s, (long long)s->oldest_age_ms, s->paused ? "true" : "false",
-        (long long)s->done, (long long)s->retried, (long long)s->expired, (long long)s->refused);
+        s->draining ? "true" : "false", (long long)s->held, (long long)s->done,
+        (long long)s->retried, (long long)s->expired, (long long)s->refused);
 }
 
 rc queues_list(struct cx *cx, struct request *q)
@@ -69,6 +72,7 @@ static rc switch_queue(struct cx *cx, struct request *q, bool paused)
     try(engine_pause(cx, q->hub->engine, s.name, paused));
     try(note(cx, q, paused ? "queue.pause" : "queue.resume", s.name, NULL));
     s.paused = paused;
+    s.draining &= paused;
     print_queue(&q->out, &s);
     return reply_json(cx, q, 200);
 }
@@ -81,6 +85,54 @@ rc queues_pause(struct cx *cx, struct request *q)
 rc queues_resume(struct cx *cx, struct request *q)
 {
     return switch_queue(cx, q, false);
+}
+
+rc queues_drain(struct cx *cx, struct request *q)
+{
+    struct queue_stats s;
+
+    try(find_queue(cx, q, &s));
+    try(engine_drain(cx, q->hub->engine, s.name));
+    try(note(cx, q, "queue.drain", s.name, NULL));
+    s.draining = true;
+    s.paused = false;
+    print_queue(&q->out, &s);
+    return reply_json(cx, q, 200);
+}
+
+static rc reply_setting(struct cx *cx, struct request *q)
+{
+    const char *name = q->params[0];
+    struct queue_setting s;
+
+    try(engine_setting(cx, q->hub->engine, name, &s));
+    buf_puts(&q->out, "{\"name\":");
+    buf_json_str(&q->out, name);
+    buf_printf(&q->out, ",\"paused\":%s,\"draining\":%s,\"policy\":", s.paused ? "true" : "false",
+               s.draining ? "true" : "false");
+    queue_policy_write(&s.policy, &q->out);
+    buf_putc(&q->out, '}');
+    return reply_json(cx, q, 200);
+}
+
+rc queues_policy_get(struct cx *cx, struct request *q)
+{
+    return reply_setting(cx, q);
+}
+
+/* A queue may have its policy before its first job. */
+rc queues_policy_put(struct cx *cx, struct request *q)
+{
+    _cleanup_(buf_release) struct buf text = BUF(KiB(256));
+    struct queue_policy p;
+    cJSON *body;
+
+    try(request_body(cx, q, &body));
+    try(queue_policy_read(cx, body, &p));
+    try(engine_policy_set(cx, q->hub->engine, q->params[0], &p));
+    queue_policy_write(&p, &text);
+    try(note(cx, q, "queue.policy", q->params[0], buf_str(&text)));
+    return reply_setting(cx, q);
 }
 
 rc queues_purge(struct cx *cx, struct request *q)

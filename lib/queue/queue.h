@@ -226,7 +226,7 @@ struct queue_stats {
     int64_t done, retried, died, refused, expired; /* counted since Redis was emptied */
     int64_t oldest_age_ms;                         /* of the oldest ready job; 0: none */
     double rate_per_s;                             /* ends over the last minute */
-    bool paused;
+    bool paused, draining;
 };
 /* All queues that were ever used; *ret is in cx's arena. Parks. */
 rc engine_queues(struct cx *cx, struct engine *e, struct queue_stats **ret, size_t *ret_n) MW_PARKS;
@@ -240,6 +240,8 @@ rc engine_epoch_advance(struct cx *cx, struct engine *e) MW_PARKS;
  * 1 for every live job, pushes them all, sets the epoch. Safe to call from everywhere at once:
  * one does it, the others wait and find it done. ret_jobs may be NULL. Parks. */
 rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs) MW_PARKS;
+/* Durable jobs that nobody began by their expires_at end as cancelled, code "expired". Parks. */
+rc engine_expire(struct cx *cx, struct engine *e, int64_t *ret_expired) MW_PARKS;
 /* The sweep for single losses: live jobs older than min_age_ms are compared with Redis in batches
  * (keyset); missing ones are pushed (generation + 1), known-but-ended ones are dropped from
  * Redis. Parks. */

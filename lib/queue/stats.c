@@ -35,16 +35,17 @@ static rc one_queue(struct cx *cx, struct engine *e, struct queue_stats *s)
                KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_GATE), true, 1);
     call_now(&c);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (!reply_has(reply, 7))
+    if (!reply_has(reply, 8))
         return fail(cx, REDIS, "stats.lua answered with %zu elements", reply->elements);
     s->ready = reply_int(reply, 0);
     s->leased = reply_int(reply, 1);
     s->scheduled = reply_int(reply, 2);
     s->paused = reply_int(reply, 3) != 0;
-    s->held = reply_int(reply, 4);
-    s->oldest_age_ms = reply_int(reply, 5);
-    s->rate_per_s = (double)reply_int(reply, 6) / 60;
-    for (size_t i = 7; i + 1 < reply->elements; i += 2)
+    s->draining = reply_int(reply, 4) != 0;
+    s->held = reply_int(reply, 5);
+    s->oldest_age_ms = reply_int(reply, 6);
+    s->rate_per_s = (double)reply_int(reply, 7) / 60;
+    for (size_t i = 8; i + 1 < reply->elements; i += 2)
         if (reply->element[i]->type == REDIS_REPLY_STRING)
             read_counter(s, reply->element[i]->str, reply_int(reply, i + 1));
     return OK;

@@ -2,10 +2,11 @@
 -- KEYS: 16
 -- KEYS[1] jobs  KEYS[2] lease  KEYS[3] sched  KEYS[4] stats  KEYS[5] rate  KEYS[6] gate  KEYS[7..16] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)
--- returns {ready, leased, scheduled, paused, held, age of the oldest ready job or 0, ends in the last minute, counter, value ...}
+-- returns {ready, leased, scheduled, paused, draining, held, age of the oldest ready job or 0, ends in the last minute, counter, value ...}
 -- include: now
 -- include: token
 -- include: options
+-- include: policy
 -- include: lanes
 local now, prefix = clock(ARGV[1]), string.sub(KEYS[1], 1, -5)
 local ready, oldest, ends, held = 0, 0, 0, 0
@@ -46,8 +47,9 @@ for i = 1, #slots, 2 do
         ends = ends + slots[i + 1]
     end
 end
-local paused = string.sub(redis.call('GET', KEYS[6]) or '', 1, 1) == 'p' and 1 or 0
-local answer = {ready, leased, scheduled, paused, held, oldest, ends}
+local policy = policy_of(redis.call('GET', KEYS[6])) or {}
+local paused, draining = policy.letter == 'p' and 1 or 0, policy.d and 1 or 0
+local answer = {ready, leased, scheduled, paused, draining, held, oldest, ends}
 for _, v in ipairs(redis.call('HGETALL', KEYS[4])) do
     answer[#answer + 1] = v
 end

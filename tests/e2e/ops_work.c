@@ -130,6 +130,27 @@ START_TEST(queues)
     AUTO(on) = CLI(&h, "queue", "resume", "quiet", "--json");
     ck_assert(cJSON_IsFalse(cJSON_GetObjectItem(on.json, "paused")));
     refused(CLI(&h, "queue", "pause", "quite"), 1, "no job was ever put into a queue 'quite'");
+    AUTO(drained) = CLI(&h, "queue", "drain", "quiet", "--json");
+    cli_fields(drained.json, "queue:s draining:b left:n");
+    refused(CLI(&h, "job", "add", "mihwar.noop", "--queue", "quiet"), 1, "is being drained");
+    refused(CLI(&h, "queue", "drain", "quiet", "--wait", "300ms"), 1,
+            "4 jobs are still in 'quiet'");
+    done(CLI(&h, "queue", "drain", "quiet"));
+    done(CLI(&h, "queue", "resume", "quiet"));
+    done(CLI(&h, "queue", "policy", "show", "quiet"));
+    AUTO(set) = CLI(&h, "queue", "policy", "set", "quiet", "--no-fair", "--strict", "--json");
+    cli_fields(set.json, "queue:s paused:b draining:b policy:o");
+    done(CLI(&h, "queue", "policy", "set", "quiet", "--weighted", "10:9:8:7:6:5:4:3:2:1", "--fair",
+             "--max-length", "4", "--max-bytes", "100000", "--tenant-max-length", "4"));
+    refused(CLI(&h, "job", "add", "mihwar.noop", "--queue", "quiet"), 1, "it takes 4 jobs");
+    AUTO(policy) = CLI(&h, "queue", "policy", "show", "quiet", "--json");
+    cli_fields(policy.json, "queue:s paused:b draining:b policy:o");
+    ck_assert_ptr_nonnull(strstr(policy.out, "\"max_length\":4,"));
+    refused(CLI(&h, "queue", "policy", "set", "quiet", "--weighted", "3:2:1"), 2,
+            "ten whole numbers");
+    refused(CLI(&h, "queue", "policy", "set", "quiet", "--weight", "cedar"), 2, "TENANT=N");
+    AUTO(plain) = CLI(&h, "queue", "policy", "set", "quiet", "--plain");
+    ck_assert_ptr_nonnull(strstr(plain.out, "priorities              strict"));
     AUTO(purged) = CLI(&h, "queue", "purge", "quiet", "--yes", "--json");
     ck_assert_int_eq(cJSON_GetObjectItem(purged.json, "purged")->valueint, 4);
     done(CLI_WITH(&h, .expect = "queue_purge", "queue", "purge", "quiet", "--yes"));

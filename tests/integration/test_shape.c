@@ -443,6 +443,52 @@ QTEST(a_drained_queue_takes_nothing, true)
     return OK;
 }
 
+/* ---------------------------------------------------------------- not begun in time */
+
+/* "state/attempt/error" of a job, and what its only attempt says. */
+static const char *ended(struct qtest *t, char c)
+{
+    return pg_one(t->database_url,
+                  "SELECT concat_ws('/', state, attempt, last_error_code, "
+                  "(SELECT string_agg(outcome || ' ' || error_code || ' ' || worker, ',') FROM "
+                  "job_attempts WHERE job_id = j.id)) FROM jobs j WHERE id = '%s'",
+                  qid(c));
+}
+
+QTEST(late_jobs_end, true)
+{
+    const struct job_options late = {.expires_at_ms = T0},
+                             early = {.expires_at_ms = INT64_C(1) << 45};
+    struct job_new a = qjob('a', true), b = qjob('b', true), c = qjob('c', true),
+                   d = qjob('d', true);
+    int64_t expired;
+
+    engine_set_clock(t->e, clock_ms() + 60000);
+    b.options = a.options = d.options = &late;
+    c.options = &early;
+    b.priority = 9;
+    d.run_at_ms = clock_ms() + 3600000;
+    set(cx, t, "{\"fair\":true,\"max_bytes\":100000}");
+    qenqueue(cx, t, b);
+    struct job under_way = qonly(qclaim(cx, t, 1));
+    qenqueue(cx, t, a);
+    qenqueue(cx, t, c);
+    qenqueue(cx, t, d);
+    ck_ok(engine_expire(cx, t->e, &expired));
+    ck_assert_int_eq(expired, 2);
+    ck_assert_str_eq(ended(t, 'a'), "cancelled/1/expired/cancelled expired beat");
+    ck_assert_str_eq(ended(t, 'b'), "ready/0");
+    ck_assert_str_eq(ended(t, 'c'), "ready/0");
+    ck_assert_str_eq(ended(t, 'd'), "cancelled/1/expired/cancelled expired beat");
+    ck_ok(engine_expire(cx, t->e, &expired));
+    ck_assert_int_eq(expired, 0);
+    struct job next = qonly(qclaim(cx, t, 5));
+    ck_assert_str_eq(next.lease.id, qid('c'));
+    job_release(&under_way);
+    job_release(&next);
+    return OK;
+}
+
 /* ---------------------------------------------------------------- Redis is lost */
 
 QTEST(a_policy_outlives_redis, true)
@@ -563,6 +609,7 @@ static Suite *suite(void)
     tcase_add_test(tc, bounds);
     tcase_add_test(tc, a_bound_counts_what_is_there);
     tcase_add_test(tc, a_drained_queue_takes_nothing);
+    tcase_add_test(tc, late_jobs_end);
     tcase_add_test(tc, a_policy_outlives_redis);
     tcase_add_test(tc, an_old_snapshot_of_a_shaped_queue);
     suite_add_tcase(s, tc);
