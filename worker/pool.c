@@ -427,6 +427,8 @@ static rc waiter_fiber(struct cx *cx, void *arg)
     int64_t stuck = p->settings->worker_stuck_after;
     int64_t again = stuck ? MIN(stuck / 3, (int64_t)LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
 
+    again = MIN(again, MAX(p->settings->lease / 2, 100)); /* leases that expire are seen by a look */
+
     for (size_t i = 0; i < p->nqueues; i++)
         names[i] = p->queues[i].name;
     while (!p->draining) {
