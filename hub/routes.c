@@ -65,6 +65,9 @@ const struct route routes[] = {
     {M_POST, "/v1/queues/{q}/purge", PERM_QUEUES_WRITE, queues_purge, 0, 200, "queues_purge",
      "Cancel everything that waits in it", NULL, "Purged", NULL},
 
+    {M_GET, "/v1/workers", PERM_QUEUES_READ, workers_get, ENGINE_MS, 200, "workers_list",
+     "Worker processes, and what they do", NULL, "WorkerList", NULL},
+
     {M_GET, "/v1/dlq", PERM_DLQ_READ, dlq_list_get, 0, 200, "dlq_list",
      "Dead letters, newest first", NULL, "DeadLetterList", "queue task error limit after"},
     {M_POST, "/v1/dlq/replay", PERM_DLQ_WRITE, dlq_replay_post, 0, 200, "dlq_replay",

@@ -134,6 +134,12 @@ const struct verb verbs[] = {
      "strict weighted= fair no-fair weight= max-length= max-bytes= tenant-max-length= plain",
      "change that; what is not named stays", verb_queue_policy_set},
 
+    {"worker ls", 0, 0, NEEDS_REDIS, "", "", "worker processes, and what they do", verb_worker_ls},
+    {"worker drain", 0, 1, STORES | CHANGES, "[WORKER]", "all",
+     "claim nothing more; what runs goes on; it stays so until it is resumed or restarted",
+     verb_worker_drain},
+    {"worker resume", 0, 1, STORES | CHANGES, "[WORKER]", "all", "claim again", verb_worker_resume},
+
     {"job add", 1, 1, STORES | CHANGES, "TASK",
      "args= queue= priority= delay= unique= max-attempts= timeout= broker wait=", "enqueue a job",
      verb_job_add},

@@ -9,9 +9,11 @@
 #include "rt/watchdog.h"
 #include "secure/seal.h"
 #include "worker/celery/consumer.h"
+#include "worker/presence.h"
 #include "worker/providers/pool.h"
 #include "worker/recycle.h"
 #include "worker/run.h"
+#include "worker/tally.h"
 #include "worker/timeline.h"
 #include <assert.h>
 #include <stdio.h>
@@ -29,7 +31,7 @@
 
 static size_t room(const struct pool *p)
 {
-    return seats_crowded(p) ? 0 : p->concurrency - p->running;
+    return p->parked || seats_crowded(p) ? 0 : p->concurrency - p->running;
 }
 
 static void wake_pump(struct pool *p)
@@ -427,7 +429,8 @@ static rc waiter_fiber(struct cx *cx, void *arg)
     int64_t stuck = p->settings->worker_stuck_after;
     int64_t again = stuck ? MIN(stuck / 3, (int64_t)LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
 
-    again = MIN(again, MAX(p->settings->lease / 2, 100)); /* leases that expire are seen by a look */
+    again =
+        MIN(again, MAX(p->settings->lease / 2, 100)); /* leases that expire are seen by a look */
 
     for (size_t i = 0; i < p->nqueues; i++)
         names[i] = p->queues[i].name;
@@ -596,6 +599,9 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     p->queues = xcalloc(p->nqueues, sizeof *p->queues);
     for (size_t i = 0; i < p->nqueues; i++)
         p->queues[i] = (struct pool_queue){.name = xstrdup(names[i]), .index = i, .hot = true};
+    for (size_t i = 0; i < p->nqueues; i++)
+        names[i] = p->queues[i].name;
+    p->tally = tally_new(names, p->nqueues, clock_us());
     free(text);
     try(open_stores(cx, p));
     return consumer_open(cx, p, &p->celery);
@@ -611,6 +617,15 @@ void pool_start(struct pool *p)
     fiber_detach(p->extender);
     redis_on_connect(p->redis, redis_is_back, p);
     consumer_start(p->celery);
+    p->presence = presence_start(p);
+}
+
+void pool_park(struct pool *p, bool parked)
+{
+    p->parked = parked;
+    if (!parked)
+        waitq_wake_one(&p->room);
+    look_everywhere(p);
 }
 
 /* What is left near the end of the grace is cancelled and released; its supervisor kills at the
@@ -650,6 +665,7 @@ void pool_drain(void *pool)
         begin(p, run);
     }
     wake_pump(p);
+    presence_now(p->presence);
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.grace"}, grace_fiber, p));
 }
 
@@ -668,6 +684,8 @@ void pool_close(struct pool *p)
         free(p->queues[i].acks);
     }
     free(p->queues);
+    p->tally = tally_free(p->tally);
+    p->presence = presence_free(p->presence);
     p->env.providers = provider_pool_free(p->env.providers);
     p->env.timeline = timeline_free(p->env.timeline);
     p->env.engine = engine_free(p->env.engine);

@@ -54,6 +54,9 @@ struct pool {
     struct seats seats[SEATS];
     size_t overdue; /* threads that are held by tasks whose time is over */
     bool recovering, draining, ended;
+    bool parked; /* by wish: nothing is claimed until somebody wishes otherwise */
+    struct tally *tally;
+    struct presence *presence;
     int64_t grace_end_mono_ms;
     struct consumer *celery; /* worker/celery; NULL: not served */
 };
@@ -67,6 +70,8 @@ void pool_drain(void *pool);
 void pool_close(struct pool *p);
 /* Something that the pump waits for while draining may be over. */
 void pool_look(struct pool *p);
+/* Claim nothing more (what runs goes on, acks go out), or claim again. */
+void pool_park(struct pool *p, bool parked);
 
 /* For run.c: a job has ended and its lease may go (ack), or is no longer ours to speak of. */
 void pool_ack(struct pool *p, struct job_run *run);

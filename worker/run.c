@@ -31,6 +31,7 @@
 #include "queue/flow/reached.h"
 #include "queue/policy.h"
 #include "queue/results.h"
+#include "worker/tally.h"
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,11 +148,35 @@ static void put_off(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool 
                  kv_int("run_at_ms", run_at_ms));
 }
 
+/* It has ended, one way or another. */
+static void count_end(struct job_run *run, enum count_outcome o)
+{
+    tally_end(run->pool->tally, run->queue->index, run->task, o, run->began_us, clock_us());
+}
+
+static enum count_outcome outcome_counted(enum job_outcome o)
+{
+    switch (o) {
+    case JOB_COMPLETED:
+        return COUNT_COMPLETED;
+    case JOB_RETRY:
+        return COUNT_RETRY;
+    case JOB_SNOOZED:
+        return COUNT_SNOOZED;
+    case JOB_DEAD:
+        return COUNT_DEAD;
+    case JOB_CANCELLED:
+        break;
+    }
+    return COUNT_CANCELLED;
+}
+
 /* What Redis is told once PostgreSQL knows. */
 static void tell_redis(struct cx *cx, struct job_run *run)
 {
     bool later = run->end.outcome == JOB_RETRY || run->end.outcome == JOB_SNOOZED;
 
+    count_end(run, outcome_counted(run->end.outcome));
     if (!later) {
         run->job.lease.died = run->end.outcome == JOB_DEAD;
         if (!(run->job.durable && inject(ACK_LOST)))
@@ -212,6 +237,7 @@ static void decide(struct cx *cx, struct job_run *run, rc r)
 
 static void end_stale(struct job_run *run)
 {
+    count_end(run, COUNT_STALE);
     log_ev(LOG_WARN, "attempt.stale", kv_str("job", run->job.lease.id),
            kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
            kv_bool("lease_lost", run->lost));
@@ -222,6 +248,8 @@ static void end_stale(struct job_run *run)
 static void give_back(struct cx *cx, struct job_run *run)
 {
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
+
+    count_end(run, COUNT_RELEASED);
     rc r = engine_release(cx, run->pool->env.engine, run->job.queue, &run->job.lease, 1);
 
     log_fail(r == OK ? LOG_INFO : LOG_WARN, "job.released", cx, r, kv_str("job", run->job.lease.id),
@@ -352,7 +380,11 @@ static rc run_fiber(struct cx *cx, void *arg)
 
     adopt_trace(cx, run->job.trace);
     memcpy(cx->subject, run->job.lease.id, sizeof run->job.lease.id);
-    run->started_ms = clock_ms();
+    run->began_us = clock_us();
+    run->started_ms = run->began_us / 1000;
+    if (run->check.verdict == CLAIM_RUN && run->task && !run->crowded)
+        tally_begin(run->pool->tally, run->queue->index,
+                    run->job.lease.claim == 1 ? run->job.due_ms : run->check.due_ms, run->began_us);
     log_ev(LOG_DEBUG, "job.started", kv_str("job", run->job.lease.id),
            kv_str("task", run->job.task), kv_int("attempt", run->job.attempt));
     switch (run->check.verdict) {

@@ -13,6 +13,7 @@ struct job_run {
     struct claim_check check;
     size_t slot; /* in pool->held */
     int64_t started_ms;
+    int64_t began_us;   /* the same moment; wall */
     bool lost;          /* the lease is another's, or expired */
     bool wished_away;   /* its cancel was asked for */
     bool released;      /* the drain gives it back */

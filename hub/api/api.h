@@ -63,6 +63,8 @@ rc queues_drain(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_policy_get(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_policy_put(struct cx *cx, struct request *q) MW_PARKS;
 rc queues_purge(struct cx *cx, struct request *q) MW_PARKS;
+/* workers.c */
+rc workers_get(struct cx *cx, struct request *q) MW_PARKS;
 /* dlq.c */
 rc dlq_list_get(struct cx *cx, struct request *q) MW_PARKS;
 rc dlq_replay_post(struct cx *cx, struct request *q) MW_PARKS;

@@ -18,6 +18,11 @@ int64_t clock_ms(void)
     return now_ns(CLOCK_REALTIME) / 1000000;
 }
 
+int64_t clock_us(void)
+{
+    return now_ns(CLOCK_REALTIME) / 1000;
+}
+
 int64_t clock_mono_ms(void)
 {
     return now_ns(CLOCK_MONOTONIC) / 1000000;

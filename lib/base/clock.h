@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 int64_t clock_ms(void);      /* wall, since 1970 UTC */
+int64_t clock_us(void);      /* the same, in microseconds */
 int64_t clock_mono_ms(void); /* monotonic; only differences mean something */
 int64_t clock_mono_us(void);
 

@@ -109,3 +109,15 @@ bool id_parse(const char *s, char *out)
     memcpy(out, text, sizeof text);
     return true;
 }
+
+int64_t id_time_ms(const char *s)
+{
+    char digits[13];
+
+    if (s[14] != '7')
+        return 0;
+    memcpy(digits, s, 8);
+    memcpy(digits + 8, s + 9, 4);
+    digits[12] = 0;
+    return (int64_t)strtoull(digits, NULL, 16);
+}

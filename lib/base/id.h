@@ -14,6 +14,8 @@ char *id_new(char *out);
 /* Lower-cases and copies s when it is a UUID of any version in the 8-4-4-4-12 form; false
  * otherwise. */
 bool id_parse(const char *s, char *out);
+/* When a UUIDv7 was made, ms since 1970; 0 for another version. s is what id_parse took. */
+int64_t id_time_ms(const char *s);
 /* n random bytes from the kernel's generator (buffered; fork-safe). */
 void random_bytes(void *out, size_t n);
 /* Uniform in [0, n); n > 0. Not for secrets: jitter, sampling. */

@@ -32,6 +32,9 @@
         __auto_type pick_b_##n = (b);                                                              \
         pick_a_##n op pick_b_##n ? pick_a_##n : pick_b_##n;                                        \
     })
+/* A macro's value as text. */
+#define STR_OF(x)                       STR_OF_(x)
+#define STR_OF_(x)                      #x
 #define KiB(n)                          ((size_t)(n) << 10)
 #define MiB(n)                          ((size_t)(n) << 20)
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

@@ -79,8 +79,8 @@ static bool has_ended(const struct job_info *j)
 }
 
 /* Marks it, and looks: after that nothing can end unheard. */
-static rc mark(struct cx *cx, struct await *a, const char *id, const char *tenant_id, int64_t left_ms,
-               bool *ret_ended)
+static rc mark(struct cx *cx, struct await *a, const char *id, const char *tenant_id,
+               int64_t left_ms, bool *ret_ended)
 {
     struct job_info j;
 
@@ -89,8 +89,9 @@ static rc mark(struct cx *cx, struct await *a, const char *id, const char *tenan
     if (*ret_ended)
         return OK;
     if (!j.durable && !(j.options && j.options->result_ttl_ms))
-        return fail(cx, CONFLICT,
-                    "nothing is left of a broker job when it has ended, unless it has a result_ttl_ms");
+        return fail(
+            cx, CONFLICT,
+            "nothing is left of a broker job when it has ended, unless it has a result_ttl_ms");
     if (j.durable)
         try(pg_do(cx, a->e->db, SQL_JOB_AWAIT, NULL, pg_s(j.id)));
     else
@@ -102,7 +103,8 @@ static rc mark(struct cx *cx, struct await *a, const char *id, const char *tenan
 
 static rc park(struct cx *cx, struct waiter *w, int64_t ms)
 {
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, MAX(ms, 1));
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, MAX(ms, 1));
     rc r = OK;
 
     while (r == OK && !w->told)
@@ -112,8 +114,8 @@ static rc park(struct cx *cx, struct waiter *w, int64_t ms)
 }
 
 /* What one look needs is given back after it: a wait may last for hours. */
-static rc look(struct cx *cx, struct await *a, const char *id, const char *tenant_id, int64_t left_ms,
-               bool *ret_ended)
+static rc look(struct cx *cx, struct await *a, const char *id, const char *tenant_id,
+               int64_t left_ms, bool *ret_ended)
 {
     struct arena kept = cx->arena;
 

@@ -13,14 +13,14 @@ static size_t text_len(const char *s)
     return s ? strlen(s) : 0;
 }
 
-void envelope_write(struct buf *out, const struct job_new *j, int generation, int64_t enqueued_ms)
+void envelope_write(struct buf *out, const struct job_new *j, int generation, int64_t due_ms)
 {
     _cleanup_(buf_release) struct buf options = BUF(JOB_OPTIONS_MAX);
     const char *strings[TEXTS] = {j->task, j->subject, j->tenant_id, j->trace};
 
     buf_printf(out, "1 %d %d %d %" PRId64 " %" PRId64 " %zu %zu %zu %zu", generation, j->priority,
-               j->max_attempts, j->timeout_ms, enqueued_ms, text_len(strings[0]),
-               text_len(strings[1]), text_len(strings[2]), text_len(strings[3]));
+               j->max_attempts, j->timeout_ms, due_ms, text_len(strings[0]), text_len(strings[1]),
+               text_len(strings[2]), text_len(strings[3]));
     if (j->options)
         job_options_write(j->options, &options);
     if (options.len > 2) /* more than {} */
@@ -102,8 +102,8 @@ bool envelope_read(char *body, size_t len, struct job *j, int *ret_generation)
 
     if (!number(&p, ' ', 1, &version) || version != 1 || !number(&p, ' ', INT_MAX, &generation) ||
         !number(&p, ' ', 9, &priority) || !number(&p, ' ', INT_MAX, &attempts) ||
-        !number(&p, ' ', INT64_MAX, &j->timeout_ms) ||
-        !number(&p, ' ', INT64_MAX, &j->enqueued_ms) || !lengths(&p, lens))
+        !number(&p, ' ', INT64_MAX, &j->timeout_ms) || !number(&p, ' ', INT64_MAX, &j->due_ms) ||
+        !lengths(&p, lens))
         return false;
     for (int i = 0; i < TEXTS; i++)
         if (!text(&p, end, lens[i], &strings[i]))

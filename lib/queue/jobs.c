@@ -125,8 +125,8 @@ static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, st
         ret->priority = f.job.priority;
         ret->max_attempts = f.job.max_attempts;
         ret->timeout_ms = f.job.timeout_ms;
-        ret->created_ms = f.job.enqueued_ms;
-        ret->run_at_ms = f.due_ms ? f.due_ms : f.job.enqueued_ms;
+        ret->created_ms = id_time_ms(ret->id) ? id_time_ms(ret->id) : f.job.due_ms;
+        ret->run_at_ms = f.due_ms ? f.due_ms : f.job.due_ms;
         ret->subject = copy(cx, f.job.subject);
         ret->tenant_id = copy(cx, f.job.tenant_id);
         ret->trace = copy(cx, f.job.trace);

@@ -2,6 +2,7 @@
  *
  *   mw:{QUEUE}:WORD    all of one queue in one hash slot
  *   mw:queues          the names of the queues ever used (a set)
+ *   mw:{:workers}:…    the register of processes
  *   mw:hub:{INSTANCE}  notes to a hub process (a list)
  *
  * A queue's name is [a-z0-9_.-]+: without a colon or a brace it can neither leave its braces nor
@@ -10,6 +11,12 @@
 #include "queue/queue.h"
 
 #define KEY_QUEUES "mw:queues"
+
+/* The register of processes (workers.h) and what they counted (counts.h): one hash slot, whose name no queue can bear. */
+#define KEY_WORKERS_SEEN   "mw:{:workers}:seen"   /* zset   name -> last beat */
+#define KEY_WORKERS_WISHES "mw:{:workers}:wishes" /* hash   name -> "drain" */
+#define KEY_WORKER_OF      "mw:{:workers}:of:" /* hash   NAME follows: card, batch; kept for an hour */
+#define KEY_COUNTS         "mw:{:workers}:counts" /* hash   what all of them counted, ever */
 
 /* mw:hub:{INSTANCE}: notes to a hub process (domain/agents/inbox.h). hub_id: a UUID; returns out. */
 #define HUB_KEY_MAX (ID_LEN + 16)

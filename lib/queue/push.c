@@ -276,7 +276,8 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
         return OK;
     try(engine_keys(cx, e, queue, &k));
     for (size_t i = 0; i < n; i++) {
-        envelope_write(&bodies, rows[i].job, rows[i].next.generation, now);
+        envelope_write(&bodies, rows[i].job, rows[i].next.generation,
+                       MAX(now, rows[i].job->run_at_ms));
         ends[i] = bodies.len;
     }
     if (!buf_ok(&bodies))

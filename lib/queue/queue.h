@@ -112,7 +112,8 @@ struct job {
     bool durable;
     int priority, max_attempts, attempt; /* attempt = claim - snoozes: 1 for the first */
     int crashes; /* workers that crashed of late while they carried it out, it or a neighbour being why */
-    int64_t timeout_ms, enqueued_ms;
+    int64_t timeout_ms;
+    int64_t due_ms;                          /* wall; when it was due for the first time */
     const char *subject, *tenant_id, *trace; /* NULL: none */
     const struct job_options *options;       /* NULL: none; freed with storage */
     const char *

@@ -425,6 +425,8 @@ static void judge(struct claim_check *c, const struct pg_result *res, int row, i
         return; /* ended, or another token's */
     c->verdict = cancel ? CLAIM_CANCEL : run_at > now_ms + 1000 ? CLAIM_LATER : CLAIM_RUN;
     c->run_at_ms = run_at;
+    if (attempt == c->job->lease.claim - 1) /* not from a lease that expired */
+        c->due_ms = run_at;
 }
 
 rc engine_confirm(struct cx *cx, struct engine *e, struct claim_check *c, size_t n)

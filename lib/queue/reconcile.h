@@ -18,6 +18,7 @@ struct claim_check {
     const struct job *job;
     enum claim_verdict verdict; /* out */
     int64_t run_at_ms;          /* out, LATER */
+    int64_t due_ms;             /* out; wall: since when this attempt may begin; 0: not known */
 };
 /* A durable job that is not simply new: claimed before, or pushed again (a rebuild: a wish to cancel
  * may be left from before). */

@@ -22,7 +22,7 @@ static void print_end(const struct job *j, const struct job_end *end, struct buf
     buf_json_field(out, "trace", j->trace);
     buf_json_field(out, "error_code", end->error_code);
     buf_json_field(out, "error", error);
-    buf_json_time(out, "created_at", j->enqueued_ms);
+    buf_json_time(out, "created_at", id_time_ms(j->lease.id) ? id_time_ms(j->lease.id) : j->due_ms);
     buf_json_time(out, "finished_at", clock_ms());
     buf_printf(out, ",\"args\":%.*s", (int)j->args_len, j->args);
     buf_printf(out, ",\"result\":%s}", end->result ? end->result : "null");

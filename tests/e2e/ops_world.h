@@ -13,6 +13,7 @@ size_t order_tests(struct e2e_row *rows);
 size_t work_tests(struct e2e_row *rows);
 size_t ca_tests(struct e2e_row *rows);
 size_t agent_tests(struct e2e_row *rows);
+size_t watch_tests(struct e2e_row *rows);
 
 #define DB      h.stores.database_url
 #define AUTO(c) _cleanup_(cli_release) struct cli c

@@ -164,6 +164,7 @@ static const struct {
     {"PUT", "/v1/queues/{q}/policy", "/v1/queues/contract/policy", "{\"fair\":1}", 422, 0},
     {"GET", "/v1/queues/{q}/policy", "/v1/queues/contract/policy", NULL, 200, 0},
     {"POST", "/v1/queues/{q}/purge", "/v1/queues/contract/purge", NULL, 200, 0},
+    {"GET", "/v1/workers", "/v1/workers", NULL, 200, true},
     {"GET", "/v1/dlq", "/v1/dlq", NULL, 200, true},
     {"POST", "/v1/dlq/replay", "/v1/dlq/replay", "{\"ids\":[\"$D\"]}", 200, 0},
     {"POST", "/v1/schedules", "/v1/schedules",
@@ -331,10 +332,27 @@ static void make_things(void)
             30000);
 }
 
+/* The worker that made these things is gone by now, and out of the register. */
+static void make_worker(void)
+{
+    static const char *const card =
+        "{\"kind\":\"worker\",\"host\":\"h\",\"pid\":7,\"child\":0,\"version\":\"0\",\"started_"
+        "ms\":1,"
+        "\"concurrency\":5,\"running\":1,\"draining\":true,\"rss_bytes\":9,\"queues\":[{\"name\":"
+        "\"orders\",\"busy\":0.5,\"rate_per_s\":1}],\"tasks\":[\"mihwar.noop\"],\"oldest\":[{"
+        "\"id\":"
+        "\"x\",\"task\":\"mihwar.noop\",\"queue\":\"orders\",\"attempt\":1,\"started_ms\":5}]}";
+
+    redis_one(h.stores.redis_url, "HSET mw:{:workers}:of:h:7 card %s", card);
+    redis_one(h.stores.redis_url, "ZADD mw:{:workers}:seen 9999999999999 h:7 9999999999998 h:6");
+}
+
 START_TEST(replies_fit_the_document)
 {
-    if (!doc.json)
+    if (!doc.json) {
         make_things();
+        make_worker();
+    }
     _cleanup_(freep) char *path = fill(calls[_i].path), *body = fill(calls[_i].body);
     _cleanup_(freep) char *url = xasprintf("%s%s", h.url, path), *lower = xstrdup(calls[_i].method);
     _cleanup_(freep) char *where = xasprintf("%s %s", calls[_i].method, path);

@@ -224,6 +224,7 @@ int main(void)
     n += work_tests(rows + n);
     n += ca_tests(rows + n);
     n += agent_tests(rows + n);
+    n += watch_tests(rows + n);
     memcpy(rows + n, last, sizeof last);
     return e2e_run("ops", &h, house_open, rows, n + COUNT(last));
 }

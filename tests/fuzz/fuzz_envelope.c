@@ -29,7 +29,7 @@ FUZZ(data, n)
                                   .tenant_id = j.tenant_id,
                                   .trace = j.trace,
                                   .options = j.options};
-        envelope_write(&again, &w, generation, j.enqueued_ms);
+        envelope_write(&again, &w, generation, j.due_ms);
         FUZZ_MUST(envelope_read(again.p, again.len, &k, &same_generation));
         FUZZ_MUST(generation == same_generation && j.priority == k.priority &&
                   j.max_attempts == k.max_attempts && j.timeout_ms == k.timeout_ms);

@@ -30,7 +30,7 @@ START_TEST(what_is_written_is_read)
     ck_assert_str_eq(r.trace, "00-1-2-01");
     ck_assert_int_eq(r.priority, 9);
     ck_assert_int_eq(r.max_attempts, 20);
-    ck_assert(r.timeout_ms == 90000 && r.enqueued_ms == INT64_C(1795248000123));
+    ck_assert(r.timeout_ms == 90000 && r.due_ms == INT64_C(1795248000123));
     ck_assert(r.durable);
 }
 END_TEST

@@ -369,7 +369,7 @@ static void make_job(struct celery_run *r)
         j->timeout_ms = r->m.hard_ms;
     if (r->m.soft_ms)
         j->timeout_ms = MIN(j->timeout_ms, r->m.soft_ms);
-    j->enqueued_ms = clock_ms();
+    j->due_ms = clock_ms();
     j->run = &r->run;
     r->run.foreign = true;
     r->run.started_ms = clock_ms();

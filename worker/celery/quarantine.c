@@ -69,7 +69,7 @@ static rc bury(struct cx *cx, struct consumer *c, const char *entry, size_t n)
     j.args = args_of(cx, text, n - (size_t)(text - entry));
     j.args_len = strlen(j.args);
     j.attempt = 1;
-    j.enqueued_ms = clock_ms();
+    j.due_ms = clock_ms();
     log_ev(LOG_ERROR, "celery.unreadable", kv_str("queue", j.queue), kv_str("why", why),
            kv_str("dead_letter", j.lease.id));
     return engine_end(cx, c->pool->env.engine, &j,
