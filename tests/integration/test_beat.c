@@ -107,6 +107,10 @@ static void due_now(const char *name)
 {
     int64_t before = fired(name);
 
+    /* The leader writes its duties down one after the other, and then plans them. */
+    ck_wait(SQL_INT("SELECT count(*) FROM schedules WHERE name = '%s' AND next_due_at IS NOT NULL",
+                    name) == 1,
+            30000);
     SQL("UPDATE schedules SET next_due_at = now() WHERE name = '%s'", name);
     ck_wait(fired(name) > before, 10000);
 }
