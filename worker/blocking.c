@@ -163,7 +163,7 @@ static struct call *call_new(struct cx *cx, struct job *job)
     struct call *c = xcalloc(1, sizeof *c);
     struct mw_job *f = &c->face;
     const char **const texts[] = {&f->id,     &f->task,    &f->queue, &f->args,
-                                  &f->tenant, &f->subject, &f->trace};
+                                  &f->tenant, &f->subject, &f->trace, &f->previous};
 
     c->spec = guest_of(job)->spec;
     c->pool = job->run->pool;

@@ -231,11 +231,14 @@ rc child_run(struct cx *cx, struct job *job)
     struct heard h = {.in = BUF(FRAME_MAX + KiB(64)), .end = BUF(FRAME_MAX)};
     struct errand e = {.job = job, .on_out = on_out, .arg = &h};
     const struct birth b = {.task = guest_number(guest_of(job))};
-    _cleanup_(buf_release) struct buf facts = BUF(JOB_ARGS_MAX + KiB(64));
+    _cleanup_(buf_release) struct buf facts = BUF(FRAME_MAX);
     struct mw_job f;
 
     face_init(&f, job, cx->deadline_mono_ms, NULL, NULL);
     frame_facts(&facts, &f);
+    if (!buf_ok(&facts))
+        return fail(cx, BUFFER_FULL, "a job and what stood before it have more than %zu bytes",
+                    FRAME_MAX);
     rc r = errand_run(cx, &e, &b, facts.p, facts.len);
     if (r == OK)
         r = judge(cx, job, &e, &h);

@@ -107,3 +107,11 @@ bool desk_is_mine(void)
     pthread_mutex_unlock(&desk.lock);
     return mine;
 }
+
+bool desk_is_open(void)
+{
+    pthread_mutex_lock(&desk.lock);
+    bool open = desk.open;
+    pthread_mutex_unlock(&desk.lock);
+    return open;
+}

@@ -15,3 +15,4 @@ void desk_clear(void);
 bool desk_post(void (*fn)(void *arg), void *arg);
 /* Whether the caller is the desk's own thread. */
 bool desk_is_mine(void);
+bool desk_is_open(void);

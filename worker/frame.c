@@ -55,8 +55,8 @@ int64_t frame_read_number(struct frame_reader *r)
 
 void frame_facts(struct buf *b, const struct mw_job *f)
 {
-    const char *const texts[] = {f->id,     f->task,    f->queue, f->args,
-                                 f->tenant, f->subject, f->trace, f->token};
+    const char *const texts[] = {f->id,      f->task,  f->queue,    f->args, f->tenant,
+                                 f->subject, f->trace, f->previous, f->token};
 
     for (size_t i = 0; i < COUNT(texts); i++)
         frame_text(b, texts[i]);
@@ -68,7 +68,7 @@ void frame_facts(struct buf *b, const struct mw_job *f)
 bool frame_read_facts(struct frame_reader *r, struct mw_job *ret)
 {
     const char **const texts[] = {&ret->id,     &ret->task,    &ret->queue, &ret->args,
-                                  &ret->tenant, &ret->subject, &ret->trace};
+                                  &ret->tenant, &ret->subject, &ret->trace, &ret->previous};
 
     for (size_t i = 0; i < COUNT(texts); i++)
         *texts[i] = frame_read_text(r);

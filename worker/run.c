@@ -32,12 +32,12 @@
 #include "queue/policy.h"
 #include "queue/results.h"
 #include "worker/tally.h"
+#include "worker/unknown.h"
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define END_PATIENCE_MS 60000
-#define UNKNOWN_TASK_MS 10000
 #define CROWDED_MS      3000
 #define END_PAUSE_MS    1000
 #define AWAY_MS         1000
@@ -325,12 +325,13 @@ static void finish(struct cx *cx, struct job_run *run, rc r)
 
 /* ---------------------------------------------------------------- what is run */
 
-/* Somebody else may know it: left to others, told once in a while by the log, never failed. */
+/* Somebody else may know it. */
 static void leave_unknown(struct cx *cx, struct job_run *run)
 {
-    log_ev(LOG_WARN, "task.unknown", kv_str("task", run->job.task),
-           kv_str("job", run->job.lease.id), kv_int("again_in_ms", UNKNOWN_TASK_MS));
-    put_off(cx, run, clock_ms() + UNKNOWN_TASK_MS, /* snooze= */ true);
+    int64_t now = clock_ms(), ms = unknown_put_off_ms(&run->job, now, random_below(UINT64_MAX));
+
+    unknown_note(&run->job, ms);
+    put_off(cx, run, now + ms, /* snooze= */ true);
 }
 
 /* So many died over it that it is not begun again. How the last of them died belongs to it, if its parent could say. */

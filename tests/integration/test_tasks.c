@@ -222,6 +222,48 @@ START_TEST(a_task_sees_what_stood_before_it)
 }
 END_TEST
 
+START_TEST(a_program_without_a_loop_asks)
+{
+    struct bench b = new_bench();
+    const char *argv[] = {built("tests/integration/plug/plug_client"), Q, NULL};
+    _cleanup_(freep) char *database = xasprintf("MIHWAR_DATABASE_URL=%s", b.url);
+    _cleanup_(freep) char *redis = xasprintf("MIHWAR_REDIS_URL=%s", stores.redis_url);
+    _cleanup_(freep) char *err = NULL;
+    const char *env[] = {database, redis, NULL};
+
+    START_ON(&b, Q);
+    int status = proc_run(&(struct proc_opts){.name = "client", .argv = argv, .env = env}, NULL,
+                          60000, NULL, &err);
+    ck_assert_msg(status == 0, "%d: %s", status, err);
+    stop_worker(&b);
+}
+END_TEST
+
+/* Two workers on one queue, each with tasks that the other does not know. */
+START_TEST(a_mixed_fleet)
+{
+    struct bench b = new_bench(), other = b;
+    struct job_new j[200];
+
+    for (size_t i = 0; i < COUNT(j); i++) {
+        j[i] = job('a', i % 2 ? "plug.greet" : "apart.thread", "\"plain\"");
+        id_new(j[i].id);
+    }
+    START_ON(&b, Q, "--load", plug("tests/integration/plug/libplug.so"));
+    struct proc *first = b.worker;
+    START_ON(&other, Q, "--load", plug(APART));
+    enqueue(&b, j, COUNT(j));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE state = 'completed'") == COUNT(j),
+            60000);
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM job_attempts WHERE outcome <> "
+                                       "'completed'"),
+                     0);
+    stop_worker(&other);
+    ck_assert_int_eq(proc_stop(first, 20000), 0);
+    proc_free(first);
+}
+END_TEST
+
 /* A worker that is expected to refuse what it is given; its stderr. */
 static char *refused(int status, const char *option, const char *value)
 {
@@ -265,6 +307,8 @@ static Suite *suite(void)
     tcase_add_test(tc, a_child_may_crash);
     tcase_add_test(tc, a_thread_that_blocks_keeps_its_lease);
     tcase_add_test(tc, threads_that_never_come_back);
+    tcase_add_test(tc, a_program_without_a_loop_asks);
+    tcase_add_test(tc, a_mixed_fleet);
     tcase_add_test(tc, what_is_no_plug_in_is_refused);
     suite_add_tcase(s, tc);
     return s;
