@@ -170,8 +170,8 @@ static void begin(void *arg)
 {
     struct ask *a = arg;
 
-    fiber_detach(fiber_spawn(
-        &(struct fiber_opts){.name = "client", .timeout_ms = a->timeout_ms}, answer, a));
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "client", .timeout_ms = a->timeout_ms},
+                             answer, a));
 }
 
 static int tell(struct mw_error *err, const struct mw_error *why)

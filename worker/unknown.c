@@ -14,7 +14,7 @@
 int64_t unknown_put_off_ms(const struct job *j, int64_t now_ms, uint64_t random)
 {
     int64_t ms = FIRST_MS << MIN(j->lease.snoozes, 10);
-    int64_t age = MAX(now_ms - j->enqueued_ms, (int64_t)FIRST_MS);
+    int64_t age = MAX(now_ms - j->due_ms, (int64_t)FIRST_MS);
 
     ms = MIN(MIN(ms, age), (int64_t)LAST_MS);
     return ms / 2 + (int64_t)(random % (uint64_t)(ms / 2 + 1));
