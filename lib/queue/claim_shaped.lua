@@ -61,6 +61,9 @@ if policy.letter == 'p' then
     return {2, now, epoch, refused, 0, {}, {}}
 end
 local c = {prefix = prefix, now = now, policy = policy, lease = lease, jobs = jobs, broker = trusted < 0}
+if done > 0 then
+    ended(c, 7)
+end
 if max == 0 then
     if done > 0 and redis.call('EXISTS', prefix .. 'held') == 1 then
         redis.call('ZADD', wait, 0, 'm')

@@ -11,6 +11,7 @@ static const char *const words[QK_READY] = {
     [QK_GATE] = "gate",       [QK_EPOCH] = "epoch",         [QK_CANCEL] = "cancel",
     [QK_UNIQUE] = "unique",   [QK_UNIQUE_OF] = "unique_of", [QK_LAST] = "last",
     [QK_CRASHED] = "crashed", [QK_TALLY] = "tally",         [QK_WEIGHTS] = "weights",
+    [QK_LIMITS] = "limits",   [QK_HELD] = "held",
 };
 
 static bool name_valid(const char *s, size_t max, bool upper)

@@ -38,6 +38,8 @@ enum queue_key {
     QK_CRASHED, /* hash   id:generation -> workers that crashed while they carried it out; for an hour */
     QK_TALLY, /* hash   bytes, and each tenant's jobs: in queues that are bounded in them (tally.lua) */
     QK_WEIGHTS, /* hash   tenant -> weight, in queues with fair share (lanes.lua) */
+    QK_LIMITS,  /* hash   key -> definition of its limit (admit.lua) */
+    QK_HELD,    /* zset   key -> when those held back are looked at (admit.lua) */
     QK_READY,   /* list   tokens, priority 9; the other nine follow, down to 0 */
     QK_WORDS =
         QK_READY +

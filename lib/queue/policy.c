@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
+#include "queue/limits.h"
 #include "queue/policy.sql.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -163,7 +164,7 @@ static void gate_text(const struct queue_setting *s, struct buf *out)
 
     if (s->paused)
         buf_putc(out, 'p');
-    else if (p->weighted || p->fair)
+    else if (p->weighted || p->fair || s->limited)
         buf_putc(out, 's');
     else if (bounded)
         buf_putc(out, 'b');
@@ -177,6 +178,7 @@ static void gate_text(const struct queue_setting *s, struct buf *out)
     put_number(out, 'b', p->max_bytes);
     put_number(out, 't', p->tenant_max_length);
     put_number(out, 'd', s->draining);
+    put_number(out, 'l', s->limited);
     buf_putc(out, '}');
 }
 
@@ -209,6 +211,7 @@ rc engine_gate_put(struct cx *cx, struct engine *e, const char *queue)
     struct queue_setting s;
 
     try(engine_setting(cx, e, queue, &s));
+    try(engine_limits_put(cx, e, NULL, queue, &s.limited));
     return put_gate(cx, e, queue, &s);
 }
 
@@ -226,6 +229,7 @@ static rc copy_locked(struct cx *cx, struct pg_tx *tx, void *arg)
     try(pg_tx_do(cx, tx, SQL_QUEUE_GATE_LOCK, &locked, pg_s(c->queue)));
     try(pg_tx_do(cx, tx, SQL_QUEUE_SETTING, &res, pg_s(c->queue)));
     try(read_setting(cx, res, &s));
+    try(engine_limits_put(cx, c->e, tx, c->queue, &s.limited));
     return put_gate(cx, c->e, c->queue, &s);
 }
 

@@ -35,6 +35,7 @@ struct queue_policy {
 struct queue_setting {
     struct queue_policy policy;
     bool paused, draining;
+    bool limited; /* it has limits (limits.h): said by who copies, not read from the row */
 };
 
 /* {"priorities":"strict"|"weighted","weights":[10 numbers, priority 9 first],"fair":bool,

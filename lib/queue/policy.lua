@@ -1,6 +1,7 @@
 -- policy.lua (piece): the gate's text as a table. nil: the queue is plain.
 --     w  weights of the priorities, 9 first (absent: strict)     f  fair share between tenants
 --     n  jobs at most    b  bytes at most    t  jobs of one tenant at most    d  being drained: nothing more is taken
+--     l  some keys are limited (admit.lua)
 local function policy_of(gate)
     if not gate then
         return nil
