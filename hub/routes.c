@@ -68,6 +68,16 @@ const struct route routes[] = {
     {M_GET, "/v1/workers", PERM_QUEUES_READ, workers_get, ENGINE_MS, 200, "workers_list",
      "Worker processes, and what they do", NULL, "WorkerList", NULL},
 
+    {M_GET, "/v1/limits", PERM_QUEUES_READ, limits_get, ENGINE_MS, 200, "limits_list",
+     "Limits of keys and queues, and what they are doing", NULL, "LimitList", "queue"},
+    {M_PUT, "/v1/limits", PERM_QUEUES_WRITE, limits_put, ENGINE_MS, 200, "limits_set",
+     "Set the limit of a key in a queue, or shared between several", "LimitNew", "LimitList", NULL},
+    {M_POST, "/v1/limits/remove", PERM_QUEUES_WRITE, limits_remove, ENGINE_MS, 200, "limits_remove",
+     "Take a limit away: what it held goes on", "LimitName", "LimitList", NULL},
+    {M_POST, "/v1/limits/breaker", PERM_QUEUES_WRITE, limits_breaker, ENGINE_MS, 200,
+     "limits_breaker", "Force a breaker open or closed, or leave it to itself", "LimitBreaker",
+     "LimitList", NULL},
+
     {M_GET, "/v1/dlq", PERM_DLQ_READ, dlq_list_get, 0, 200, "dlq_list",
      "Dead letters, newest first", NULL, "DeadLetterList", "queue task error limit after"},
     {M_POST, "/v1/dlq/replay", PERM_DLQ_WRITE, dlq_replay_post, 0, 200, "dlq_replay",

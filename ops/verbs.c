@@ -140,6 +140,16 @@ const struct verb verbs[] = {
      verb_worker_drain},
     {"worker resume", 0, 1, STORES | CHANGES, "[WORKER]", "all", "claim again", verb_worker_resume},
 
+    {"limit ls", 0, 0, STORES, "", "queue=", "limits of keys and queues, and what they are doing",
+     verb_limit_ls},
+    {"limit set", 2, 2, STORES | CHANGES, "QUEUE[,QUEUE…] KEY",
+     "rate= burst= concurrency= breaker= least= window= open= probes=",
+     "limit a key (* each key, = the queue); several queues share it", verb_limit_set},
+    {"limit rm", 2, 2, STORES | CHANGES, "QUEUE KEY", "", "take a limit away: what it held goes on",
+     verb_limit_rm},
+    {"limit breaker", 3, 3, STORES | CHANGES, "QUEUE KEY open|closed|auto", "",
+     "force a breaker, or leave it to itself", verb_limit_breaker},
+
     {"job add", 1, 1, STORES | CHANGES, "TASK",
      "args= queue= priority= delay= unique= max-attempts= timeout= broker wait=", "enqueue a job",
      verb_job_add},

@@ -29,6 +29,7 @@
 #include "queue/end.h"
 #include "queue/flow/flow.h"
 #include "queue/flow/reached.h"
+#include "queue/limits.h"
 #include "queue/policy.h"
 #include "queue/results.h"
 #include "worker/tally.h"
@@ -171,12 +172,32 @@ static enum count_outcome outcome_counted(enum job_outcome o)
     return COUNT_CANCELLED;
 }
 
+/* For the breaker of its key, if it has one: jobs without a key are not asked about. */
+static void tell_limit(struct cx *cx, const struct job_run *run)
+{
+    const struct job_options *o = run->job.options;
+    enum job_outcome outcome = run->end.outcome;
+    const char *moved;
+
+    if (!o || !o->limit_key[0] || outcome == JOB_SNOOZED || outcome == JOB_CANCELLED)
+        return;
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
+    rc r = limit_note(cx, run->pool->env.engine, run->job.queue, o->limit_key,
+                      outcome == JOB_COMPLETED, &moved);
+    if (r != OK) /* one end that its breaker has not heard of */
+        log_fail(LOG_WARN, "breaker.not_told", cx, r, kv_str("key", o->limit_key));
+    else if (moved)
+        log_ev(LOG_WARN, "breaker.moved", kv_str("queue", run->job.queue),
+               kv_str("key", o->limit_key), kv_str("to", moved));
+}
+
 /* What Redis is told once PostgreSQL knows. */
 static void tell_redis(struct cx *cx, struct job_run *run)
 {
     bool later = run->end.outcome == JOB_RETRY || run->end.outcome == JOB_SNOOZED;
 
     count_end(run, outcome_counted(run->end.outcome));
+    tell_limit(cx, run);
     if (!later) {
         run->job.lease.died = run->end.outcome == JOB_DEAD;
         if (!(run->job.durable && inject(ACK_LOST)))

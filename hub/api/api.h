@@ -69,6 +69,11 @@ rc workers_get(struct cx *cx, struct request *q) MW_PARKS;
 rc dlq_list_get(struct cx *cx, struct request *q) MW_PARKS;
 rc dlq_replay_post(struct cx *cx, struct request *q) MW_PARKS;
 rc dlq_delete(struct cx *cx, struct request *q) MW_PARKS;
+/* limits.c */
+rc limits_get(struct cx *cx, struct request *q) MW_PARKS;
+rc limits_put(struct cx *cx, struct request *q) MW_PARKS;
+rc limits_remove(struct cx *cx, struct request *q) MW_PARKS;
+rc limits_breaker(struct cx *cx, struct request *q) MW_PARKS;
 /* schedules.c */
 rc schedules_get(struct cx *cx, struct request *q) MW_PARKS;
 rc schedules_post(struct cx *cx, struct request *q) MW_PARKS;

@@ -81,10 +81,11 @@ rc limit_read(struct cx *cx, const cJSON *o, struct limit *ret)
     try(json_only(cx, o, names));
     try(json_str(cx, o, "key", LIMIT_KEY_MAX, &key));
     if (!str_eq(key, LIMIT_ANY) && !str_eq(key, LIMIT_QUEUE) && !limit_key_valid(key))
-        return fail_at(cx, INVALID_FIELD, "/key",
-                       "a limit's key has 1 to %d characters of A-Z a-z 0-9 _ . : @ -, or is * (each "
-                       "key) or = (the queue as a whole)",
-                       LIMIT_KEY_MAX);
+        return fail_at(
+            cx, INVALID_FIELD, "/key",
+            "a limit's key has 1 to %d characters of A-Z a-z 0-9 _ . : @ -, or is * (each "
+            "key) or = (the queue as a whole)",
+            LIMIT_KEY_MAX);
     strcpy(l.key, key);
     if (member(o, "rate"))
         try(inside(cx, "rate", read_rate(cx, member(o, "rate"), &l)));
@@ -92,7 +93,8 @@ rc limit_read(struct cx *cx, const cJSON *o, struct limit *ret)
     if (member(o, "breaker"))
         try(inside(cx, "breaker", read_breaker(cx, member(o, "breaker"), &l)));
     if (!l.rate && !l.concurrency && !l.percent)
-        return fail_at(cx, INVALID_FIELD, "/rate", "it limits nothing: say rate, concurrency or breaker");
+        return fail_at(cx, INVALID_FIELD, "/rate",
+                       "it limits nothing: say rate, concurrency or breaker");
     if (l.percent && str_eq(l.key, LIMIT_QUEUE))
         return fail_at(cx, INVALID_FIELD, "/breaker", "a breaker belongs to a key; use the key *");
     *ret = l;
@@ -133,7 +135,8 @@ static void put_definition(struct buf *out, const struct limit *l, const char *s
     size_t from = out->len;
 
     if (l->rate)
-        buf_printf(out, ",\"r\":%.6f,\"b\":%" PRId64, (double)l->per_ms / (double)l->rate, l->burst);
+        buf_printf(out, ",\"r\":%.6f,\"b\":%" PRId64, (double)l->per_ms / (double)l->rate,
+                   l->burst);
     if (l->concurrency)
         buf_printf(out, ",\"c\":%" PRId64, l->concurrency);
     if (l->percent)

@@ -58,11 +58,11 @@ rc limits_list(struct cx *cx, struct engine *e, const char *queue, struct limit_
 /* What a key is doing now. */
 struct limit_state {
     int64_t held, under_way;
-    int64_t wait_ms;          /* until its rate lets the next one begin; 0: at once */
-    const char *breaker;      /* "" closed, "open", "half" */
-    int64_t open_ms;          /* how long it will be open */
+    int64_t wait_ms;                 /* until its rate lets the next one begin; 0: at once */
+    const char *breaker;             /* "" closed, "open", "half" */
+    int64_t open_ms;                 /* how long it will be open */
     int64_t ended_well, ended_badly; /* in the breaker's window */
-    const char **slots;       /* "queue|token" of who is under way, at most 20; in cx's arena */
+    const char **slots; /* "queue|token" of who is under way, at most 20; in cx's arena */
     size_t nslots;
 };
 /* Parks. */

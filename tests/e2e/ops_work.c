@@ -161,6 +161,35 @@ START_TEST(queues)
 }
 END_TEST
 
+/* Set, seen, forced, taken away; the words that a person might get wrong. */
+START_TEST(limits)
+{
+    done(CLI(&h, "limit", "set", "quiet", "znet:7", "--rate", "100/m", "--burst", "5",
+             "--concurrency", "2", "--breaker", "50", "--least", "10", "--window", "1m", "--open",
+             "10s", "--probes", "1"));
+    done(CLI(&h, "limit", "set", "quiet,loud", "=", "--concurrency", "9"));
+    AUTO(set) = CLI(&h, "limit", "set", "quiet,loud", "=", "--concurrency", "9", "--json");
+    ck_assert_int_eq(cJSON_GetArraySize(set.json), 3);
+    AUTO(all) = CLI(&h, "limit", "ls", "--queue", "quiet", "--json");
+    cli_fields(all.json, "queue:s key:s rate:s? at_once:n breaker:s? held:n under_way:n shared:s?");
+    ck_assert_int_eq(cJSON_GetArraySize(all.json), 2);
+    done(CLI(&h, "limit", "ls"));
+    done(CLI(&h, "limit", "breaker", "quiet", "znet:7", "open"));
+    AUTO(forced) = CLI(&h, "limit", "ls", "--queue", "quiet");
+    ck_assert_ptr_nonnull(strstr(forced.out, "open, by an operator"));
+    done(CLI(&h, "limit", "breaker", "quiet", "znet:7", "auto"));
+    AUTO(opened) = CLI(&h, "limit", "breaker", "quiet", "znet:7", "closed", "--json");
+    ck_assert_str_eq(cJSON_GetObjectItem(opened.json, "breaker")->valuestring, "closed");
+    refused(CLI(&h, "limit", "breaker", "quiet", "znet:7", "ajar"), 2, "open, closed or auto");
+    refused(CLI(&h, "limit", "set", "quiet", "k", "--rate", "ten"), 2, "10/1s");
+    refused(CLI(&h, "limit", "set", "quiet", "k"), 1, "it limits nothing");
+    done(CLI(&h, "limit", "rm", "quiet", "znet:7"));
+    AUTO(gone) = CLI(&h, "limit", "rm", "loud", "=", "--json");
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(gone.json, "removed")));
+    refused(CLI(&h, "limit", "rm", "quiet", "="), 1, "has no limit of the key =");
+}
+END_TEST
+
 /* A letter of a durable job, as a worker leaves it. */
 static void dead(const char *job, const char *task)
 {
@@ -305,9 +334,13 @@ END_TEST
 size_t work_tests(struct e2e_row *rows)
 {
     const struct e2e_row own[] = {
-        {"jobs", jobs},           {"celery", celery},
-        {"queues", queues},       {"dead letters", dead_letters},
-        {"schedules", schedules}, {"what a job told", what_a_job_told},
+        {"jobs", jobs},
+        {"celery", celery},
+        {"queues", queues},
+        {"dead letters", dead_letters},
+        {"limits", limits},
+        {"schedules", schedules},
+        {"what a job told", what_a_job_told},
         {"workflows", flows},
     };
 

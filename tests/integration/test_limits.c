@@ -126,7 +126,8 @@ QTEST(a_lost_lease_frees_its_slot, true)
     ck_ok(engine_return(cx, t->e, Q, &have['a'], 1, &held));
     ck_assert_uint_eq(held, 1);
     at(t, 1500);
-    support_nap(600); /* the look at who is under way has a pause of its own, by the server's clock */
+    support_nap(
+        600); /* the look at who is under way has a pause of its own, by the server's clock */
     ck_claim("", 10, "b");
     ck_claim("b", 10, "a");
     at(t, 60000); /* expired, nobody said so */
@@ -193,7 +194,7 @@ static void note(struct cx *cx, struct qtest *t, const char *ends, const char *w
 }
 
 #define BREAKER                                                                                    \
-    "{\"key\":\"k\",\"breaker\":{\"percent\":50,\"least\":4,\"window_ms\":10000,\"open_ms\":"     \
+    "{\"key\":\"k\",\"breaker\":{\"percent\":50,\"least\":4,\"window_ms\":10000,\"open_ms\":"      \
     "5000,\"probes\":2}}"
 
 QTEST(it_opens_probes_and_closes, true)
