@@ -165,7 +165,6 @@ static const struct {
     {"POST", "/v1/queues/{q}/pause", "/v1/queues/contract/pause", NULL, 200, 0},
     {"POST", "/v1/queues/{q}/resume", "/v1/queues/contract/resume", NULL, 200, 0},
     {"POST", "/v1/queues/{q}/drain", "/v1/queues/contract/drain", NULL, 200, 0},
-    {"POST", "/v1/jobs", "/v1/jobs", "{\"task\":\"mihwar.noop\",\"queue\":\"contract\"}", 429, 0},
     {"POST", "/v1/queues/{q}/resume", "/v1/queues/contract/resume", NULL, 200, 0},
     {"PUT", "/v1/queues/{q}/policy", "/v1/queues/contract/policy",
      "{\"priorities\":\"weighted\",\"weights\":[9,8,7,6,5,4,3,2,1,1],\"max_bytes\":1000000}", 200,
