@@ -234,8 +234,7 @@ struct mw_plugin {
 };
 extern MW_PUBLIC_ const struct mw_plugin mw_plugin;
 #define MW_PLUGIN(tasks_)                                                                          \
-    MW_PUBLIC_ const struct mw_plugin mw_plugin = {MW_ABI, (tasks_),                               \
-                                                   sizeof(tasks_) / sizeof *(tasks_)};
+    const struct mw_plugin mw_plugin = {MW_ABI, (tasks_), sizeof(tasks_) / sizeof *(tasks_)};
 
 /* "0.1.0" of the library that runs. */
 const char *mw_version(void);

@@ -352,6 +352,8 @@ static void leave_unknown(struct cx *cx, struct job_run *run)
     int64_t now = clock_ms(), ms = unknown_put_off_ms(&run->job, now, random_below(UINT64_MAX));
 
     unknown_note(&run->job, ms);
+    tally_end(run->pool->tally, run->queue->index, NULL, COUNT_UNKNOWN, /* began_us= */ 0,
+              clock_us());
     put_off(cx, run, now + ms, /* snooze= */ true);
 }
 

@@ -12,7 +12,7 @@ const int64_t count_bounds_us[COUNT_BUCKETS - 1] = {
 static const char *const outcomes[COUNT_OUTCOMES] = {
     [COUNT_COMPLETED] = "completed", [COUNT_RETRY] = "retry",         [COUNT_SNOOZED] = "snoozed",
     [COUNT_DEAD] = "dead",           [COUNT_CANCELLED] = "cancelled", [COUNT_STALE] = "stale",
-    [COUNT_RELEASED] = "released",
+    [COUNT_RELEASED] = "released",   [COUNT_UNKNOWN] = "unknown",
 };
 
 size_t count_bucket(int64_t us)

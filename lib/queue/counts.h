@@ -27,6 +27,7 @@ enum count_outcome {
     COUNT_CANCELLED,
     COUNT_STALE,    /* it ended, and the fence refused: somebody else had the job */
     COUNT_RELEASED, /* given back by a drain */
+    COUNT_UNKNOWN,  /* left to workers that know its task; of the task "_other" */
     COUNT_OUTCOMES,
 };
 const char *count_outcome_word(enum count_outcome o);
