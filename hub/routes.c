@@ -28,6 +28,8 @@ const struct route routes[] = {
     {M_GET, "/v1/jobs/{id}/events", PERM_JOBS_READ, jobs_events, 0, 200, "jobs_events",
      "What the job told while it ran: log lines and progress, oldest first", NULL, "JobEventList",
      "limit after"},
+    {M_GET, "/v1/jobs/{id}/explain", PERM_JOBS_READ, jobs_explain, 0, 200, "jobs_explain",
+     "Why it is not being carried out", NULL, "JobExplanation", NULL},
     {M_POST, "/v1/jobs/{id}/cancel", PERM_JOBS_WRITE, jobs_cancel, 0, 200, "jobs_cancel",
      "Cancel: queued at once, running at its next wait", NULL, "Job", NULL},
     {M_POST, "/v1/jobs/{id}/retry", PERM_JOBS_WRITE, jobs_retry, 0, 200, "jobs_retry",

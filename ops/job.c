@@ -5,6 +5,7 @@
 #include "ops/table.h"
 #include "ops/verbs.h"
 #include "queue/await.h"
+#include "queue/explain.h"
 #include "queue/jobs.h"
 #include <stdio.h>
 #include <string.h>
@@ -158,6 +159,24 @@ rc verb_job_add(struct cx *cx, struct ops *o)
 rc verb_job_show(struct cx *cx, struct ops *o)
 {
     return show(cx, o, o->argv[0]);
+}
+
+rc verb_job_explain(struct cx *cx, struct ops *o)
+{
+    struct explanation *x;
+
+    try(engine_explain(cx, o->engine, o->argv[0], NULL, &x));
+    if (o->json) {
+        _cleanup_(buf_release) struct buf b = BUF(MiB(4));
+        explanation_json(x, &b);
+        printf("%s\n", buf_str(&b));
+        return OK;
+    }
+    printf("%s\n", x->headline->text);
+    for (size_t i = 0; i < x->n; i++)
+        if (&x->list[i] != x->headline)
+            printf("  also: %s\n", x->list[i].text);
+    return OK;
 }
 
 rc verb_job_log(struct cx *cx, struct ops *o)

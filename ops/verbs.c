@@ -154,6 +154,8 @@ const struct verb verbs[] = {
      "args= queue= priority= delay= unique= max-attempts= timeout= broker wait=", "enqueue a job",
      verb_job_add},
     {"job show", 1, 1, STORES, "ID", "", "a job with its attempts", verb_job_show},
+    {"job explain", 1, 1, STORES, "ID", "", "why it is not being carried out, and what to do",
+     verb_job_explain},
     {"job log", 1, 1, STORES, "ID", "after= limit=", "what a job told while it ran", verb_job_log},
     {"job wait", 1, 1, STORES, "ID", "timeout=", "until it has ended, a minute where not said",
      verb_job_wait},

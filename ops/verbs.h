@@ -86,6 +86,7 @@ VERB(limit_rm);
 VERB(limit_breaker);
 VERB(job_add);
 VERB(job_show);
+VERB(job_explain);
 VERB(job_log);
 VERB(job_wait);
 VERB(job_cancel);

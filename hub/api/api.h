@@ -46,6 +46,7 @@ rc history_get(struct cx *cx, struct request *q) MW_PARKS;
 /* jobs.c */
 rc jobs_post(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_get(struct cx *cx, struct request *q) MW_PARKS;
+rc jobs_explain(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_events(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_cancel(struct cx *cx, struct request *q) MW_PARKS;
 rc jobs_retry(struct cx *cx, struct request *q) MW_PARKS;

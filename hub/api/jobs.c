@@ -10,6 +10,7 @@
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "queue/await.h"
+#include "queue/explain.h"
 #include "queue/job_read.h"
 #include <stdio.h>
 #include <string.h>
@@ -158,6 +159,17 @@ rc jobs_events(struct cx *cx, struct request *q)
         buf_printf(&q->out, "],\"next\":\"%s\"}", job_event_cursor(&e[n - 1], next));
     else
         buf_puts(&q->out, "],\"next\":null}");
+    return reply_json(cx, q, 200);
+}
+
+rc jobs_explain(struct cx *cx, struct request *q)
+{
+    char id[ID_LEN + 1];
+    struct explanation *x;
+
+    try(request_param_id(cx, q, 0, "job", id));
+    try(engine_explain(cx, q->hub->engine, id, q->who.tenant_id, &x));
+    explanation_json(x, &q->out);
     return reply_json(cx, q, 200);
 }
 

@@ -181,6 +181,7 @@ static void read_job(struct cx *cx, const struct pg_result *res, struct job_info
     j->durable = true;
     j->generation = (int)pg_int(res, 0, 6);
     j->attempts_used = (int)(pg_int(res, 0, 7) - pg_int(res, 0, 8));
+    j->snoozes = (int)pg_int(res, 0, 8);
     j->max_attempts = (int)pg_int(res, 0, 9);
     j->priority = (int)pg_int(res, 0, 10);
     j->run_at_ms = pg_ms(res, 0, 11);

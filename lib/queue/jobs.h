@@ -18,6 +18,7 @@ struct job_info {
     bool durable, cancel_requested;
     int priority, generation, max_attempts,
         attempts_used; /* attempts_used: those that ended, without snoozes */
+    int snoozes;       /* claims that used no attempt */
     int64_t timeout_ms, run_at_ms, created_ms, finished_ms; /* finished_ms 0: lives */
     const char *unique_key, *subject, *tenant_id, *trace;   /* NULL: none */
     const struct job_options *options;                      /* NULL: none */

@@ -35,6 +35,14 @@ START_TEST(jobs)
     ck_assert_str_eq(cli_text(&show, "state"), "ready");
     ck_assert_str_eq(cli_text(&show, "queue"), "quiet");
     refused(CLI(&h, "job", "show", "nothing"), 1, "there is no such job");
+    AUTO(why) = CLI(&h, "job", "explain", twin, "--json");
+    cli_fields(why.json, "id:s state:s task:s queue:s code:s text:s findings:a");
+    ck_assert_str_eq(cli_text(&why, "code"), "scheduled");
+    cli_fields(cJSON_GetArrayItem(cJSON_GetObjectItem(why.json, "findings"), 0),
+               "hinders:b code:s text:s until:s");
+    AUTO(told) = CLI(&h, "job", "explain", twin);
+    ck_assert_msg(strncmp(told.out, "It is due at ", 13) == 0, "%s", told.out);
+    refused(CLI(&h, "job", "explain", "nothing"), 1, "there is no such job");
 
     done(CLI(&h, "job", "cancel", twin));
     AUTO(gone) = CLI(&h, "job", "cancel", id, "--json");
