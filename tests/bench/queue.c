@@ -127,6 +127,10 @@ static void bench_drain(void)
     if (!wait_until(atoi(redis_one(stores.redis_url, "EXISTS mw:{" Q "}:epoch")) == 1, 10000))
         die("drain", "the worker did not start");
     support_nap(500);
+    if (counter("done") > 0)
+        die("drain", "the worker claimed from a paused queue");
+    pg_one(stores.database_url,
+           "UPDATE queue_states SET paused = false WHERE queue = '" Q "' RETURNING 1");
     double redis = redis_cpu_us();
     int64_t start = clock_mono_us();
     redis_one(stores.redis_url, "DEL mw:{" Q "}:gate");
@@ -256,7 +260,10 @@ int main(int argc, char **argv)
     setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
     setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
     stores_migrate(stores.database_url);
-    redis_one(stores.redis_url, "SET mw:{" Q "}:gate p");
+    /* Paused in both stores: the worker's rebuild asks PostgreSQL. */
+    pg_one(stores.database_url,
+           "INSERT INTO queue_states (queue, paused) VALUES ('" Q "', true) RETURNING 1");
+    redis_one(stores.redis_url, "SET mw:{" Q "}:gate p{}");
     if (scheduled > 0)
         push_by_clients(scheduled, clock_ms() + 86400000, "scheduled");
     bench_enqueue();

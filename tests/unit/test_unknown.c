@@ -23,7 +23,8 @@ START_TEST(put_off)
     ck_assert_int_eq(unknown_put_off_ms(&j, now, 0), cases[_i].least);
     for (uint64_t random = 1; random; random *= 7) {
         int64_t ms = unknown_put_off_ms(&j, now, random);
-        ck_assert_msg(ms >= cases[_i].least && ms <= cases[_i].most, "%s: %d", cases[_i].title, (int)ms);
+        ck_assert_msg(ms >= cases[_i].least && ms <= cases[_i].most, "%s: %d", cases[_i].title,
+                      (int)ms);
         if (random > UINT64_MAX / 7)
             break;
     }
