@@ -250,6 +250,10 @@ rc limit_set(struct cx *cx, struct engine *e, const char *const *queues, size_t 
     try(need_db(cx, e));
     if (n == 0 || n > LIMIT_QUEUES_MAX)
         return fail_at(cx, INVALID_FIELD, "/queues", "1 to %d queues", LIMIT_QUEUES_MAX);
+    if (n > 1 && redis_is_cluster(e->redis))
+        return fail_at(cx, INVALID_FIELD, "/queues",
+                       "queues lie on different nodes of a Redis Cluster and cannot share a limit; "
+                       "set one for each");
     for (size_t i = 0; i < n; i++) {
         try(engine_keys(cx, e, queues[i], &k));
         for (size_t j = 0; j < i; j++)

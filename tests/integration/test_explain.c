@@ -129,11 +129,11 @@ static void others(struct cx *cx, struct qtest *t, int priority, char tenant, si
     struct job_new j[8] = {0};
 
     for (size_t i = 0; i < n; i++) {
-        j[i] = (struct job_new){
-            .queue = Q,
-            .task = "mihwar.noop",
-            .priority = priority,
-            .tenant_id = tenant ? arena_printf(&cx->arena, TENANT "%c", tenant) : NULL};
+        j[i] = (struct job_new){.queue = Q,
+                                .task = "mihwar.noop",
+                                .priority = priority,
+                                .tenant_id =
+                                    tenant ? arena_printf(&cx->arena, TENANT "%c", tenant) : NULL};
     }
     ck_ok(engine_enqueue(cx, t->e, j, n));
 }
@@ -216,7 +216,8 @@ static const struct row {
     {"running in a paused queue", DURABLE, claimed_paused, "[running]", NULL},
     {"cancelled while it runs", DURABLE, claimed_and_cancelled, "[running] cancel_requested", NULL},
     {"the worker is silent", DURABLE, silent, "[lease_over]", "start a worker"},
-    {"it failed and is tried again", DURABLE, failed, "[retry]", "attempt 2; last error: no disk (os)"},
+    {"it failed and is tried again", DURABLE, failed, "[retry]",
+     "attempt 2; last error: no disk (os)"},
     {"it put itself off", DURABLE, put_off, "[put_off]", NULL},
     {"completed", DURABLE, completed, "[completed]", "attempt 1"},
     {"dead", DURABLE, dead, "[dead]", "no disk (os). When the cause is gone: 'mihwar job retry"},
@@ -226,13 +227,15 @@ static const struct row {
     {"too late", DURABLE | LATE, late, "[expired]", "enqueue it anew"},
     {"Redis was emptied", DURABLE, emptied, "[rebuilding] no_worker", "is beat running?"},
     {"never pushed", DURABLE, not_pushed, "[not_in_redis] no_worker", "is beat running?"},
-    {"never pushed, and scheduled", DURABLE | LATER, not_pushed, "[scheduled] not_in_redis no_worker",
-     NULL},
-    {"others go first", DURABLE, higher, "[higher_priority]", "3 ready jobs of queue t have a higher"},
+    {"never pushed, and scheduled", DURABLE | LATER, not_pushed,
+     "[scheduled] not_in_redis no_worker", NULL},
+    {"others go first", DURABLE, higher, "[higher_priority]",
+     "3 ready jobs of queue t have a higher"},
     {"others came first", DURABLE, behind, "[behind]", "2 ready jobs of the same priority"},
     {"tenants share", DURABLE, fair, "[shared]", "other tenants have ready jobs"},
     {"held back by a limit", DURABLE, held, "[held]", "key sms"},
-    {"nobody serves the queue", DURABLE, no_worker, "[no_worker]", "No living worker serves queue t"},
+    {"nobody serves the queue", DURABLE, no_worker, "[no_worker]",
+     "No living worker serves queue t"},
     {"nobody knows the task", DURABLE, unknown_task, "[unknown_task]", "knows task mihwar.noop"},
     {"all workers drain", DURABLE, draining_worker, "[workers_draining]", "mihwar worker resume"},
     {"all slots are taken", DURABLE, busy, "[busy]", "All slots of the 1 workers"},
@@ -242,9 +245,8 @@ static void fresh(struct cx *cx, struct qtest *t)
 {
     redis_one(stores.redis_url, "FLUSHALL");
     redis_one(stores.redis_url, "SET mw:{t}:epoch 1");
-    pg_one(t->database_url,
-           "WITH j AS (DELETE FROM jobs), d AS (DELETE FROM dead_letters), "
-           "q AS (DELETE FROM queue_states) SELECT 1");
+    pg_one(t->database_url, "WITH j AS (DELETE FROM jobs), d AS (DELETE FROM dead_letters), "
+                            "q AS (DELETE FROM queue_states) SELECT 1");
     pg_one(t->database_url, "DELETE FROM job_attempts");
     engine_set_clock(t->e, 0);
     beat(cx, t,
