@@ -225,6 +225,8 @@ const struct verb verbs[] = {
     {"history ls", 0, 0, PG, "", "tenant= agent= command= status= job= since= until= after= limit=",
      "commands that ended: who asked, who carried them out, what came of it; newest first",
      verb_history_ls},
+    {"doctor", 0, 0, NEEDS_PG | NEEDS_REDIS, "", "",
+     "what is wrong, or soon will be, and what to do; status 1 when something is bad", verb_doctor},
     {"top", 0, 0, STORES, "", "every= times=", "the queues, again and again", verb_top},
 };
 const size_t verb_count = COUNT(verbs);

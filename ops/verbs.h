@@ -121,5 +121,6 @@ VERB(security_ls);
 VERB(audit_ls);
 VERB(audit_verify);
 VERB(history_ls);
+VERB(doctor);
 VERB(top);
 #undef VERB

@@ -85,5 +85,7 @@ rc security_events_get(struct cx *cx, struct request *q) MW_PARKS;
 /* health.c */
 rc health_get(struct cx *cx, struct request *q);
 rc ready_get(struct cx *cx, struct request *q) MW_PARKS;
+/* metrics.c */
 rc metrics_get(struct cx *cx, struct request *q) MW_PARKS;
+/* health.c */
 rc openapi_get(struct cx *cx, struct request *q);

@@ -223,10 +223,11 @@ rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret
 
 struct queue_stats {
     char name[QUEUE_NAME_MAX + 1];
-    int64_t ready, leased, scheduled, held, dead;  /* held: back by a limit */
-    int64_t done, retried, died, refused, expired; /* counted since Redis was emptied */
-    int64_t oldest_age_ms;                         /* of the oldest ready job; 0: none */
-    double rate_per_s;                             /* ends over the last minute */
+    int64_t ready, leased, scheduled, held, dead; /* held: back by a limit */
+    int64_t pushed, done, retried, snoozed, died, refused,
+        expired;           /* counted since Redis was emptied */
+    int64_t oldest_age_ms; /* of the oldest ready job; 0: none */
+    double rate_per_s;     /* ends over the last minute */
     bool paused, draining;
 };
 /* All queues that were ever used; *ret is in cx's arena. Parks. */

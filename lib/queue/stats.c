@@ -13,6 +13,8 @@ static void read_counter(struct queue_stats *s, const char *name, int64_t value)
         const char *name;
         size_t offset;
     } counters[] = {
+        {"pushed", offsetof(struct queue_stats, pushed)},
+        {"snoozed", offsetof(struct queue_stats, snoozed)},
         {"done", offsetof(struct queue_stats, done)},
         {"retried", offsetof(struct queue_stats, retried)},
         {"died", offsetof(struct queue_stats, died)},

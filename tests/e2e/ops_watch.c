@@ -1,4 +1,5 @@
 /* ops_watch.c - what an operator sees of the whole: workers, and what they do. */
+#include "base/buf.h"
 #include "tests/e2e/ops_world.h"
 
 static int workers_up(void)
@@ -37,6 +38,78 @@ START_TEST(workers)
     ck_assert_int_eq(workers_up(), 0);
 }
 END_TEST
+
+static bool has_finding(const cJSON *all, const char *check, const char *level)
+{
+    const cJSON *f;
+
+    cJSON_ArrayForEach(f, all)
+    {
+        if (strcmp(cJSON_GetObjectItem(f, "check")->valuestring, check) == 0 &&
+            strcmp(cJSON_GetObjectItem(f, "level")->valuestring, level) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A house without workers is ill; and it is known what else is not as it should be. */
+START_TEST(doctor)
+{
+    static const struct {
+        const char *check, *level;
+    } wanted[] = {
+        {"pg-schema", "ok"},          {"pg-dead-rows", "ok"},      {"pg-transactions", "ok"},
+        {"pg-connections", "ok"},     {"pg-durability", "warn"},   {"pg-autovacuum", "ok"},
+        {"clock-postgresql", "ok"},   {"clock-redis", "ok"},       {"redis-eviction", "warn"},
+        {"redis-memory", "warn"},     {"redis-persistence", "ok"}, {"redis-keys", "warn"},
+        {"history-partitions", "ok"}, {"workers", "bad"},
+    };
+
+    redis_one(h.stores.redis_url, "CONFIG SET maxmemory-policy allkeys-lru");
+    redis_one(h.stores.redis_url, "SET somebody:elses 1");
+    refused(CLI_WITH(&h, .answers = true, "doctor"), 1, " bad, ");
+    AUTO(ill) = CLI_WITH(&h, .answers = true, "doctor", "--json");
+    ck_assert_int_eq(ill.status, 1);
+    cJSON *all = cJSON_Parse(ill.out);
+    ck_assert_msg(all != NULL, "%s", ill.out);
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        ck_assert_msg(has_finding(all, wanted[i].check, wanted[i].level), "%s is not %s: %s",
+                      wanted[i].check, wanted[i].level, ill.out);
+    cJSON_Delete(all);
+
+    /* mended: somebody works on each queue, somebody leads, Redis keeps what it has */
+    redis_one(h.stores.redis_url, "CONFIG SET maxmemory-policy noeviction");
+    redis_one(h.stores.redis_url, "DEL somebody:elses");
+    AUTO(queues) = CLI(&h, "queue", "ls", "--json");
+    _cleanup_(buf_release) struct buf names = BUF(KiB(4));
+    const cJSON *q;
+    buf_puts(&names, "MIHWAR_WORKER_QUEUES=default");
+    cJSON_ArrayForEach(q, queues.json)
+    {
+        const char *name = cJSON_GetObjectItem(q, "queue")->valuestring;
+        if (strcmp(name, "default") != 0)
+            buf_printf(&names, ",%s", name);
+    }
+    house_set(&h, buf_str(&names));
+    house_up(&h, WORKER);
+    house_up(&h, BEAT);
+    ck_wait(house_cli(&h, NULL, "doctor", NULL) == 0, 60000);
+    done(CLI(&h, "doctor"));
+    AUTO(well) = CLI(&h, "doctor", "--json");
+    cli_fields(well.json, "level:s check:s found:s meaning:s? todo:s?");
+    ck_assert(has_finding(well.json, "redis-eviction", "ok"));
+    ck_assert(has_finding(well.json, "redis-keys", "ok"));
+    ck_assert(has_finding(well.json, "workers", "ok"));
+    ck_assert(house_down(&h, BEAT));
+    ck_assert(house_down(&h, WORKER));
+}
+END_TEST
+
+/* At the end: its worker carries out what the other tests left. */
+const TTest *doctor_test(void)
+{
+    return doctor;
+}
 
 size_t watch_tests(struct e2e_row *rows)
 {

@@ -14,6 +14,7 @@ size_t work_tests(struct e2e_row *rows);
 size_t ca_tests(struct e2e_row *rows);
 size_t agent_tests(struct e2e_row *rows);
 size_t watch_tests(struct e2e_row *rows);
+const TTest *doctor_test(void); /* the last but one */
 
 #define DB      h.stores.database_url
 #define AUTO(c) _cleanup_(cli_release) struct cli c

@@ -212,6 +212,7 @@ int main(void)
     const struct e2e_row last[] = {
         {"the record", the_record},
         {"the keys rotate", the_keys_rotate},
+        {"doctor", doctor_test()},
         {"every verb was done", every_verb_was_done},
     };
     struct e2e_row rows[64];
