@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "queue/internal.h"
+#include "queue/limits.h"
 #include "queue/policy.h"
 #include "queue/workers.h"
 #include <inttypes.h>
@@ -22,8 +23,9 @@ struct facts {
     int64_t now_ms, at_ms; /* when the lease is over, the job is due, the key is looked at again */
     int64_t higher, before, tenants;
     struct lease token;
-    const char *key;             /* that holds it back */
-    struct worker_info *workers; /* NULL: the register could not be read */
+    const char *key;               /* that holds it back */
+    struct limit_state own, whole; /* of that key; of the queue, if that is another */
+    struct worker_info *workers;   /* NULL: the register could not be read */
     size_t nworkers;
 };
 
@@ -198,15 +200,33 @@ static void not_in_redis(struct cx *cx, const struct facts *f, struct explanatio
                 "not, is beat running?"));
 }
 
+static const char *limit_says(struct cx *cx, const char *of, const struct limit_state *l)
+{
+    if (str_eq(l->breaker, "open"))
+        return say("; the breaker of %s is open%s", of,
+                   l->open_ms ? say(" for %" PRId64 " s more", (l->open_ms + 999) / 1000) : "");
+    if (str_eq(l->breaker, "half"))
+        return say("; the breaker of %s lets a few begin to see how they end", of);
+    if (l->wait_ms > 0)
+        return say("; the rate of %s lets the next begin in %" PRId64 " ms", of, l->wait_ms);
+    if (l->under_way > 0)
+        return say("; under way of %s: %" PRId64, of, l->under_way);
+    return "";
+}
+
+/* The time at which a held key is looked at again says nothing: it is looked at every second. */
 static void held(struct cx *cx, const struct facts *f, struct explanation *x)
 {
+    int64_t ms = MAX(MAX(f->own.wait_ms, f->own.open_ms), MAX(f->whole.wait_ms, f->whole.open_ms));
+
     if (!waits(f) || f->where != HELD)
         return;
-    HINDERS(f->at_ms, "held",
-            say("A limit of queue %s (key %s) holds it back, %" PRId64 " before it: %s.",
-                f->job->queue, f->key, f->before,
-                f->at_ms ? say("it is looked at again at %s", at(cx, f->at_ms))
-                         : "it goes on when another job of the key ends"));
+    HINDERS(ms ? f->now_ms + ms : 0, "held",
+            say("A limit of queue %s holds it back (key %s), %" PRId64
+                " before it%s%s. See 'mihwar "
+                "limit ls'.",
+                f->job->queue, f->key, f->before, limit_says(cx, "the key", &f->own),
+                limit_says(cx, "the queue", &f->whole)));
 }
 
 static void workers(struct cx *cx, const struct facts *f, struct explanation *x)
@@ -305,6 +325,7 @@ static rc ask_redis(struct cx *cx, struct engine *e, struct facts *f)
 {
     _cleanup_(redis_reply_freep) redisReply *r = NULL;
     _cleanup_(call_release) struct call c = {0};
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, f->job->queue, &k));
@@ -329,6 +350,10 @@ static rc ask_redis(struct cx *cx, struct engine *e, struct facts *f)
     f->key = arena_strndup(&cx->arena, r->element[9]->str, r->element[9]->len);
     if (!e->db)
         f->setting.paused = reply_int(r, 10) != 0;
+    if (f->where == HELD)
+        try(limit_look(cx, e, f->job->queue, f->key, &f->own));
+    if (f->where == HELD && !str_eq(f->key, LIMIT_QUEUE))
+        try(limit_look(cx, e, f->job->queue, LIMIT_QUEUE, &f->whole));
     return workers_list(cx, e, &f->workers, &f->nworkers);
 }
 

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "queue/end.h"
 #include "queue/explain.h"
+#include "queue/limits.h"
 #include "queue/policy.h"
 #include "queue/workers.h"
 #include "tests/integration/queue_state.h"
@@ -161,6 +162,20 @@ static void held(struct cx *cx, struct qtest *t)
     redis_one(stores.redis_url, "LMOVE mw:{t}:ready5 mw:{t}:held:sms LEFT RIGHT");
     redis_one(stores.redis_url, "ZADD mw:{t}:held 2000000000000 sms");
 }
+/* One is under way, and the queue takes one at a time; the next claim holds 'a' back. */
+static void limited(struct cx *cx, struct qtest *t)
+{
+    const char *q = Q;
+    struct job_new first = qjob('b', true);
+
+    first.priority = 9;
+    ck_ok(limit_set(cx, t->e, &q, 1, &(struct limit){.key = LIMIT_QUEUE, .concurrency = 1}));
+    qenqueue(cx, t, first);
+    claimed(cx, t);
+    struct claim_result c = qclaim(cx, t, 1);
+    ck_assert_uint_eq(c.n, 0);
+    claim_result_release(&c);
+}
 static void no_worker(struct cx *cx, struct qtest *t)
 {
     beat(cx, t,
@@ -234,6 +249,7 @@ static const struct row {
     {"others came first", DURABLE, behind, "[behind]", "2 ready jobs of the same priority"},
     {"tenants share", DURABLE, fair, "[shared]", "other tenants have ready jobs"},
     {"held back by a limit", DURABLE, held, "[held]", "key sms"},
+    {"the queue takes one at a time", DURABLE, limited, "[held]", "under way of the key: 1"},
     {"nobody serves the queue", DURABLE, no_worker, "[no_worker]",
      "No living worker serves queue t"},
     {"nobody knows the task", DURABLE, unknown_task, "[unknown_task]", "knows task mihwar.noop"},
@@ -245,8 +261,9 @@ static void fresh(struct cx *cx, struct qtest *t)
 {
     redis_one(stores.redis_url, "FLUSHALL");
     redis_one(stores.redis_url, "SET mw:{t}:epoch 1");
-    pg_one(t->database_url, "WITH j AS (DELETE FROM jobs), d AS (DELETE FROM dead_letters), "
-                            "q AS (DELETE FROM queue_states) SELECT 1");
+    pg_one(t->database_url,
+           "WITH j AS (DELETE FROM jobs), d AS (DELETE FROM dead_letters), "
+           "q AS (DELETE FROM queue_states), l AS (DELETE FROM queue_limits) SELECT 1");
     pg_one(t->database_url, "DELETE FROM job_attempts");
     engine_set_clock(t->e, 0);
     beat(cx, t,
