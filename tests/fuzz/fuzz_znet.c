@@ -20,13 +20,12 @@ static void look(const struct answer *a)
     FUZZ_MUST(!a->cost || a->cost[0] != '-');
 }
 
+/* A byte order mark, blanks and control characters before the answer say nothing. */
 static size_t skip_noise(const char *s, size_t n)
 {
-    size_t i = 0;
+    size_t i = n >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 
-    if (n >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0)
-        i = 3;
-    while (i < n && strchr(" \t\r\n", s[i]) && s[i])
+    while (i < n && (unsigned char)s[i] <= ' ')
         i++;
     return i;
 }
