@@ -23,8 +23,10 @@
 #include "hub/server.h"
 #include "pg/migrate.h"
 #include "queue/await.h"
+#include "rt/http.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
+#include "rt/spans.h"
 #include "rt/supervisor.h"
 #include "secure/seal.h"
 #include <errno.h>
@@ -168,6 +170,12 @@ static void open_gathers(struct hub *hub)
     hub->gather_requests = gather_new(hub, &gather_requests);
 }
 
+static void count_spans(int64_t sent, int64_t dropped, void *arg)
+{
+    metric_add(arg, METRIC_SPANS_SENT, sent);
+    metric_add(arg, METRIC_SPANS_DROPPED, dropped);
+}
+
 static int child_main(int index, void *arg)
 {
     struct program *p = arg;
@@ -178,6 +186,11 @@ static int child_main(int index, void *arg)
     metrics_child(p->metrics, index);
     child_raise_files((long)p->settings.hub_connections_max + 512);
     r = loop_init(&cx);
+    if (r == OK && *p->settings.otlp_url) {
+        http_init(/* max_host_connections= */ 1);
+        spans_init(p->settings.otlp_url, "mihwar-hub", p->settings.trace_sample, count_spans,
+                   p->metrics);
+    }
     if (r == OK)
         r = open_stores(&cx, &hub);
     if (r == OK)
@@ -196,11 +209,13 @@ static int child_main(int index, void *arg)
     loop_run();
 
     server_flush(hub.server);
+    spans_free();
     hub.agents = agent_sessions_free(hub.agents); /* its connections are the server's */
     hub.server = server_free(hub.server);
     hub.gather = gather_free(hub.gather);
     hub.gather_requests = gather_free(hub.gather_requests);
     close_stores(&hub);
+    http_free();
     offload_free();
     loop_free();
     return 0;
@@ -249,6 +264,7 @@ int main(int argc, char **argv)
     status = migrate_gate(p.settings.database_url, "mihwar-hub");
     if (status == 0) {
         p.metrics = metrics_new();
+        http_global_init();
         r = server_reserve(&cx, &p.settings, p.at);
         if (r == OK) {
             status = supervisor_run(&(struct supervisor_opts){

@@ -13,12 +13,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "hub/door.h"
 #include "hub/forwarded.h"
 #include "hub/interceptor.h"
 #include "hub/metrics.h"
 #include "hub/router.h"
 #include "rt/loop.h"
+#include "rt/spans.h"
 #include "rt/waitq.h"
 #include <assert.h>
 #include <event2/buffer.h>
@@ -43,41 +45,18 @@ struct server {
 
 /* ------------------------------------------------------------------ a request */
 
-/* W3C trace context: 00-<32 hex>-<16 hex>-<2 hex>, lower case, neither id all zeros; a version that
- * we do not know may have more behind. Otherwise `out` stays as it is. */
-static void trace_read(const char *s, char out[33])
-{
-    static const char hex[] = "0123456789abcdef";
-    size_t n = strlen(s);
-
-    if (n < 55 || (n > 55 && (starts_with(s, "00") || s[55] != '-')) || strspn(s, hex) != 2 ||
-        starts_with(s, "ff") || s[2] != '-' || strspn(s + 3, hex) != 32 || s[35] != '-' ||
-        strspn(s + 36, hex) != 16 || s[52] != '-' || strspn(s + 53, hex) != 2)
-        return;
-    if (strspn(s + 3, "0") == 32 || strspn(s + 36, "0") == 16)
-        return;
-    memcpy(out, s + 3, 32);
-    out[32] = 0;
-}
-
 static void name_request(struct cx *cx, struct request *q)
 {
     const char *id = request_header(q, "X-Request-Id");
-    const char *parent = request_header(q, "traceparent");
     size_t n =
         id ? strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") : 0;
-    unsigned char raw[16];
 
     if (id && n > 0 && id[n] == 0 && n < sizeof cx->request_id)
         memcpy(cx->request_id, id, n + 1);
     else
         id_new(cx->request_id);
-    if (parent)
-        trace_read(parent, cx->trace);
-    if (!cx->trace[0]) {
-        random_bytes(raw, sizeof raw);
-        hex_encode(raw, sizeof raw, cx->trace);
-    }
+    if (!trace_adopt(cx, request_header(q, "traceparent")))
+        spans_root(cx);
     reply_header(q, "X-Request-Id", cx->request_id);
 }
 
@@ -186,6 +165,21 @@ static void note_end(struct cx *cx, struct request *q, rc r)
                kv_str("request_id", cx->request_id));
 }
 
+static void note_span(struct cx *cx, struct span *span, const struct request *q)
+{
+    char status[16];
+
+    if (!span->live)
+        return;
+    if (q->route)
+        span->name = q->route->id;
+    snprintf(status, sizeof status, "%d", q->status);
+    span_end(cx, span, q->status < 500,
+             SPAN_FACTS({"http.request.method", q->method ? method_name(q->method) : "?"},
+                        {"http.route", q->route ? q->route->path : NULL},
+                        {"http.response.status_code", status}, {"request.id", cx->request_id}));
+}
+
 /* libevent knows no words for these. */
 static const char *phrase(int status)
 {
@@ -218,10 +212,12 @@ static rc serve(struct cx *cx, void *arg)
 {
     struct request *q = arg;
     struct server *s = q->hub->server;
+    struct span span;
     rc r;
 
     CHECK_MAGIC(q, REQUEST_MAGIC);
     name_request(cx, q);
+    span_begin(cx, &span, SPAN_SERVER, "http.request");
     r = handle(cx, q);
     if (!q->ev) {
         metric_add(q->hub->metrics, METRIC_UPGRADES, 1);
@@ -233,6 +229,7 @@ static rc serve(struct cx *cx, void *arg)
         send_out(q);
     }
     note_end(cx, q, r);
+    note_span(cx, &span, q);
     metric_add(q->hub->metrics, METRIC_IN_FLIGHT, -1);
     if (--s->in_flight == 0)
         waitq_wake_all(&s->empty);

@@ -13,6 +13,7 @@
 #include "rt/http.h"
 #include "rt/loop.h"
 #include "rt/offload.h"
+#include "rt/spans.h"
 #include "rt/supervisor.h"
 #include "secure/seal.h"
 #include "worker/desk.h"
@@ -62,6 +63,14 @@ static rc helpers_open(struct cx *cx, struct pool *pool)
 
 /* ---------------------------------------------------------------- a child */
 
+static void count_spans(int64_t sent, int64_t dropped, void *arg)
+{
+    struct pool *p = arg;
+
+    p->spans_sent += sent;
+    p->spans_dropped += dropped;
+}
+
 static int child_main(int index, void *arg)
 {
     struct program *p = arg;
@@ -74,6 +83,8 @@ static int child_main(int index, void *arg)
         r = loop_init(&cx);
     if (r == OK) {
         http_init(/* max_host_connections= */ 0);
+        spans_init(p->settings.otlp_url, "mihwar-worker", p->settings.trace_sample, count_spans,
+                   &pool);
         r = pool_open(&cx, &p->settings, p->held, index, &pool);
     }
     if (r == OK)
@@ -91,6 +102,7 @@ static int child_main(int index, void *arg)
     loop_run();
 
     nursery_close();
+    spans_free();
     pool_close(&pool);
     http_free();
     offload_free();

@@ -57,6 +57,7 @@ struct pool {
     bool parked; /* by wish: nothing is claimed until somebody wishes otherwise */
     struct tally *tally;
     struct presence *presence;
+    int64_t spans_sent, spans_dropped; /* since they were handed in */
     int64_t grace_end_mono_ms;
     struct consumer *celery; /* worker/celery; NULL: not served */
 };

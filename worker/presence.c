@@ -121,18 +121,28 @@ static int64_t cpu_us(void)
            u.ru_stime.tv_usec;
 }
 
+static void put_count(struct presence *s, const char *what, int64_t n)
+{
+    if (n == 0)
+        return;
+    buf_printf(&s->counts, "p|worker|%s", what);
+    buf_putc(&s->counts, 0);
+    buf_printf(&s->counts, "%lld", (long long)n);
+    buf_putc(&s->counts, 0);
+    s->ncounts += 2;
+}
+
 static void next_batch(struct presence *s)
 {
     int64_t cpu = cpu_us();
 
     s->batch++;
     s->ncounts = tally_take(s->pool->tally, &s->counts);
-    buf_puts(&s->counts, "p|worker|cpu_us");
-    buf_putc(&s->counts, 0);
-    buf_printf(&s->counts, "%lld", (long long)(cpu - s->cpu_us));
-    buf_putc(&s->counts, 0);
-    s->ncounts += 2;
+    put_count(s, "cpu_us", cpu - s->cpu_us);
     s->cpu_us = cpu;
+    put_count(s, "spans_sent", s->pool->spans_sent);
+    put_count(s, "spans_dropped", s->pool->spans_dropped);
+    s->pool->spans_sent = s->pool->spans_dropped = 0;
     if (!buf_ok(&s->counts)) { /* thousands of tasks: never by our own names */
         log_ev(LOG_ERROR, "counts.too_many", kv_int("texts", (int64_t)s->ncounts));
         s->ncounts = 0;

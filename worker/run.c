@@ -26,12 +26,14 @@
 #include "base/inject.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "queue/end.h"
 #include "queue/flow/flow.h"
 #include "queue/flow/reached.h"
 #include "queue/limits.h"
 #include "queue/policy.h"
 #include "queue/results.h"
+#include "rt/spans.h"
 #include "worker/tally.h"
 #include "worker/unknown.h"
 #include <event2/event.h>
@@ -391,18 +393,36 @@ static rc carry_out(struct cx *cx, struct job_run *run)
     return attempt_end(cx, run, run->task->run(cx, &run->job));
 }
 
-/* The trace id out of a W3C traceparent: version-traceid-parent-flags. */
-static void adopt_trace(struct cx *cx, const char *traceparent)
+/* The span of one attempt, from the claim to its end in the stores. */
+static void note_attempt(struct cx *cx, struct span *span, const struct job_run *run)
 {
-    if (traceparent && strlen(traceparent) >= 35 && traceparent[2] == '-')
-        memcpy(cx->trace, traceparent + 3, 32);
+    char attempt[16];
+
+    if (!span->live)
+        return;
+    snprintf(attempt, sizeof attempt, "%d", run->job.attempt);
+    span_end(cx, span, run->end.outcome == JOB_COMPLETED || run->end.outcome == JOB_SNOOZED,
+             SPAN_FACTS({"job.id", run->job.lease.id}, {"job.queue", run->job.queue},
+                        {"job.attempt", attempt}, {"job.subject", run->job.subject},
+                        {"job.outcome", job_outcome_word(run->end.outcome)},
+                        {"error.code", run->end.error_code}));
+}
+
+static void run_traced(struct cx *cx, struct job_run *run)
+{
+    struct span span;
+
+    if (!trace_adopt(cx, run->job.trace) && spans_on())
+        spans_root(cx);
+    span_begin(cx, &span, SPAN_CONSUMER, run->task->name);
+    finish(cx, run, carry_out(cx, run));
+    note_attempt(cx, &span, run);
 }
 
 static rc run_fiber(struct cx *cx, void *arg)
 {
     struct job_run *run = arg;
 
-    adopt_trace(cx, run->job.trace);
     memcpy(cx->subject, run->job.lease.id, sizeof run->job.lease.id);
     run->began_us = clock_us();
     run->started_ms = run->began_us / 1000;
@@ -428,7 +448,7 @@ static rc run_fiber(struct cx *cx, void *arg)
             (void)postpone(cx, run, clock_ms() + CROWDED_MS + (int64_t)random_below(CROWDED_MS),
                            /* snooze= */ true);
         else if (run->task)
-            finish(cx, run, carry_out(cx, run));
+            run_traced(cx, run);
         else
             leave_unknown(cx, run);
     }
@@ -576,18 +596,27 @@ rc job_tx(struct cx *cx, struct job *job, rc (*fn)(struct cx *cx, struct pg_tx *
     return run_task_tx(cx, job->run, &(struct task_tx){job->run, NULL, fn, arg});
 }
 
-rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new *j)
+static rc insert_job(struct cx *cx, struct job_run *run, struct pg_tx *tx, struct job_new *j)
 {
-    struct job_run *run = job->run;
-
-    j->durable = true;
-    if (!j->trace)
-        j->trace = run->job.trace;
     if (!j->tenant_id)
         j->tenant_id = run->job.tenant_id;
     try(job_new_check(cx, j));
     try(engine_room(cx, run->pool->env.engine, j, 1));
-    try(engine_insert(cx, tx, j, 1));
+    return engine_insert(cx, tx, j, 1);
+}
+
+rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new *j)
+{
+    struct job_run *run = job->run;
+    struct span span;
+
+    j->durable = true;
+    span_begin(cx, &span, SPAN_PRODUCER, "job.enqueue");
+    if (!j->trace)
+        j->trace = cx->trace[0] ? trace_text(cx) : run->job.trace;
+    rc r = insert_job(cx, run, tx, j);
+    span_end(cx, &span, r == OK, SPAN_FACTS({"job.task", j->task}));
+    try(r);
     run->enqueued = xrealloc(run->enqueued, (run->nenqueued + 1) * sizeof(struct job_new *));
     run->enqueued[run->nenqueued++] = j;
     return OK;

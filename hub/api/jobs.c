@@ -7,11 +7,13 @@
 #include "queue/jobs.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "queue/await.h"
 #include "queue/explain.h"
 #include "queue/job_read.h"
+#include "rt/spans.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -27,7 +29,7 @@ static rc read_job(struct cx *cx, const struct request *q, const cJSON *o, struc
     try(job_new_read(cx, o, j, &delay_ms));
     try(task_allowed(cx, j->task));
     j->tenant_id = q->who.tenant_id;
-    j->trace = cx->trace;
+    j->trace = trace_text(cx);
     if (j->unique_key)
         j->unique_key = arena_printf(&cx->arena, "%s%s", tenant_prefix(cx, q), j->unique_key);
     if (delay_ms)
@@ -92,12 +94,22 @@ static rc enqueue(struct cx *cx, struct request *q, void *arg)
     return reply_json(cx, q, 201);
 }
 
+static rc enqueue_traced(struct cx *cx, struct request *q, void *body)
+{
+    struct span span;
+
+    span_begin(cx, &span, SPAN_PRODUCER, "job.enqueue");
+    rc r = enqueue(cx, q, body);
+    span_end(cx, &span, r == OK, NULL);
+    return r;
+}
+
 rc jobs_post(struct cx *cx, struct request *q)
 {
     cJSON *body;
 
     try(request_body(cx, q, &body));
-    return answer_once(cx, q, enqueue, body);
+    return answer_once(cx, q, enqueue_traced, body);
 }
 
 static rc reply_job(struct cx *cx, struct request *q, const char *id)

@@ -125,6 +125,14 @@ static rc collect_tasks(struct cx *cx, struct hub *hub, struct seen *s, struct b
     for (size_t i = 0; i < c->nkinds; i++)
         sample(out, "mihwar_process_cpu_seconds_total", LABELS({"kind", c->kinds[i].kind}),
                (double)c->kinds[i].cpu_us / 1e6);
+    family(out, "mihwar_spans_total", "counter",
+           "spans of traces of processes that are no hubs: sent, or dropped");
+    for (size_t i = 0; i < c->nkinds; i++) {
+        sample(out, "mihwar_spans_total", LABELS({"kind", c->kinds[i].kind}, {"end", "sent"}),
+               (double)c->kinds[i].spans_sent);
+        sample(out, "mihwar_spans_total", LABELS({"kind", c->kinds[i].kind}, {"end", "dropped"}),
+               (double)c->kinds[i].spans_dropped);
+    }
     return OK;
 }
 

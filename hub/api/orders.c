@@ -3,9 +3,11 @@
  * A tenant's key sees its tenant's orders; another's reads as not found. */
 #include "domain/orders/orders.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "domain/orders/order_create.h"
 #include "domain/orders/order_flow.h"
 #include "hub/api/api.h"
+#include "rt/spans.h"
 #include <string.h>
 
 /* The fields of an order under the names of one of the two contracts. */
@@ -54,7 +56,7 @@ static rc read_order(struct cx *cx, struct request *q, const struct names *n, st
     cJSON *body;
     int64_t quantity = 1;
 
-    *ret = (struct order_new){.tenant_id = q->who.tenant_id, .trace = cx->trace};
+    *ret = (struct order_new){.tenant_id = q->who.tenant_id, .trace = trace_text(cx)};
     try(request_idempotency_key(cx, q, &ret->idempotency_key));
     try(request_object(cx, q, &body));
     if (n->all[0])
@@ -136,10 +138,13 @@ static rc place(struct cx *cx, struct request *q, const struct names *n)
     struct order_new o;
     bool replayed;
     char id[ID_LEN + 1];
-    rc r = read_order(cx, q, n, &o);
+    struct span span;
 
+    span_begin(cx, &span, SPAN_PRODUCER, "job.enqueue");
+    rc r = read_order(cx, q, n, &o);
     if (r == OK)
         r = gather_row(cx, q->hub->gather, &o, &replayed, id, &q->out);
+    span_end(cx, &span, r == OK, SPAN_FACTS({"job.task", "order.dispatch"}));
     if (r != OK && n != &names_v1)
         rename_pointer(cx, n);
     try(r);

@@ -6,9 +6,11 @@
  * A tenant sees its own requests; another's reads as not found. */
 #include "domain/agents/requests.h"
 #include "base/clock.h"
+#include "base/trace.h"
 #include "domain/agents/request_batch.h"
 #include "domain/agents/request_move.h"
 #include "hub/api/api.h"
+#include "rt/spans.h"
 #include <string.h>
 
 #define PAYLOAD_MAX    KiB(64)
@@ -42,7 +44,7 @@ static rc read_request(struct cx *cx, struct request *q, struct request_new *r)
                               .requested_by_name = request_actor(cx, q),
                               .timeout_ms = q->hub->settings->request_timeout,
                               .admitted_ms = clock_ms(),
-                              .trace = cx->trace[0] ? cx->trace : NULL,
+                              .trace = trace_text(cx),
                               .mask = q->hub->mask};
     try(request_idempotency_key(cx, q, &r->idempotency_key));
     try(request_object(cx, q, &body));

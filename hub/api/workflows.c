@@ -3,9 +3,11 @@
  * With an Idempotency-Key the id is derived from it, as jobs' ids are: a crash between writing the workflow and keeping the
  * answer makes the repetition find the same one. */
 #include "base/text.h"
+#include "base/trace.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
 #include "queue/flow/flow_view.h"
+#include "rt/spans.h"
 #include <string.h>
 
 static rc allowed(struct cx *cx, const struct job_new *j)
@@ -23,7 +25,7 @@ static rc begin(struct cx *cx, struct request *q, void *arg)
     try(request_idempotency_key(cx, q, &key));
     try(flow_read(cx, body, allowed, &f));
     f->tenant_id = q->who.tenant_id;
-    f->trace = cx->trace;
+    f->trace = trace_text(cx);
     if (key)
         derived_id(q, key, "workflow", f->id);
     try(flow_start(cx, q->hub->engine, f));

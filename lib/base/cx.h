@@ -29,6 +29,8 @@ struct cx {
     int64_t deadline_mono_ms; /* 0: none */
     bool cancelled;
     char trace[33];      /* W3C trace id in hex, or "" */
+    char span[17];       /* of it, the span that is under way (base/trace.h), or "" */
+    bool sampled;        /* somebody wants to see this trace */
     char request_id[65]; /* X-Request-Id, or "" */
     char subject[40];    /* job id or order id, for logs, or "" */
     struct err err;

@@ -121,8 +121,18 @@ static void add_queue(struct counts *c, const struct line *l)
 
 static void add_kind(struct counts *c, const struct line *l)
 {
+    struct kind_counts *k = c->nkinds ? &c->kinds[c->nkinds - 1] : NULL;
+
+    if (!k || strcmp(k->kind, l->part[1]) != 0) {
+        k = &c->kinds[c->nkinds++];
+        *k = (struct kind_counts){.kind = l->part[1]};
+    }
     if (strcmp(l->part[2], "cpu_us") == 0)
-        c->kinds[c->nkinds++] = (struct kind_counts){l->part[1], l->value};
+        k->cpu_us = l->value;
+    else if (strcmp(l->part[2], "spans_sent") == 0)
+        k->spans_sent = l->value;
+    else if (strcmp(l->part[2], "spans_dropped") == 0)
+        k->spans_dropped = l->value;
 }
 
 rc counts_read(struct cx *cx, struct engine *e, struct counts *ret)

@@ -7,6 +7,7 @@
  *   t|QUEUE|TASK|us                        how long they took together, microseconds
  *   q|QUEUE|b0 .. b18, q|QUEUE|us          the same for due -> start
  *   p|KIND|cpu_us                          processor time of processes of a kind
+ *   p|KIND|spans_sent, p|KIND|spans_dropped   spans of traces (rt/spans.h)
  *
  * Each process adds what is new with its beat (workers.h), each batch once. So the numbers only grow,
  * whoever restarts; they begin anew when Redis is emptied, and Prometheus knows that as a reset. What a
@@ -51,7 +52,7 @@ struct queue_counts {
 };
 struct kind_counts {
     const char *kind;
-    int64_t cpu_us;
+    int64_t cpu_us, spans_sent, spans_dropped;
 };
 struct counts {
     size_t ntasks, nqueues, nkinds;

@@ -189,6 +189,8 @@ struct fiber *fiber_spawn(const struct fiber_opts *o, fiber_fn fn, void *arg)
     if (from) {
         f->cx.deadline_mono_ms = from->deadline_mono_ms;
         memcpy(f->cx.trace, from->trace, sizeof f->cx.trace);
+        memcpy(f->cx.span, from->span, sizeof f->cx.span);
+        f->cx.sampled = from->sampled;
         memcpy(f->cx.request_id, from->request_id, sizeof f->cx.request_id);
         memcpy(f->cx.subject, from->subject, sizeof f->cx.subject);
     }

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "rt/address.h"
 #include "rt/loop.h"
+#include "rt/spans.h"
 #include <assert.h>
 #include <ctype.h>
 #include <curl/curl.h>
@@ -409,7 +410,7 @@ static rc begin(struct cx *cx, const struct http_request *q, int64_t total_ms,
     return OK;
 }
 
-rc http_call(struct cx *cx, const struct http_request *q, struct http_response *r)
+static rc call_out(struct cx *cx, const struct http_request *q, struct http_response *r)
 {
     int64_t total_ms = MIN(q->total_ms > 0 ? q->total_ms : TOTAL_MS, cx_left_ms(cx));
     rc result = OK;
@@ -442,6 +443,40 @@ rc http_call(struct cx *cx, const struct http_request *q, struct http_response *
         return fail(cx, ADDRESS_REFUSED,
                     "this address is not public and may not be called from here");
     return !done && result == E_CANCELLED ? result : OK;
+}
+
+/* Who is called, without what may be secret in a URL. In cx's arena. */
+static const char *host_of(struct cx *cx, const char *url)
+{
+    const char *host = strstr(url, "://");
+    size_t n = host ? strcspn(host += 3, "/?#") : 0;
+    const char *at = host ? memrchr(host, '@', n) : NULL;
+
+    if (at) {
+        n -= (size_t)(at + 1 - host);
+        host = at + 1;
+    }
+    return host ? arena_strndup(&cx->arena, host, n) : NULL;
+}
+
+rc http_call(struct cx *cx, const struct http_request *q, struct http_response *r)
+{
+    static const char *const outcomes[] = {
+        [HTTP_NOT_SENT] = "not sent", [HTTP_UNCLEAR] = "unclear", [HTTP_ANSWERED] = "answered"};
+    struct span span;
+    char status[24] = "";
+
+    span_begin(cx, &span, SPAN_CLIENT, q->what ? q->what : "http.call");
+    rc result = call_out(cx, q, r);
+    if (!span.live)
+        return result;
+    if (r->outcome == HTTP_ANSWERED)
+        snprintf(status, sizeof status, "%ld", r->status);
+    span_end(cx, &span, result == OK && r->outcome == HTTP_ANSWERED && r->status < 500,
+             SPAN_FACTS({"http.request.method", q->method ? q->method : "GET"},
+                        {"server.address", host_of(cx, q->url)}, {"outcome", outcomes[r->outcome]},
+                        {"http.response.status_code", *status ? status : NULL}));
+    return result;
 }
 
 void http_response_release(struct http_response *r)

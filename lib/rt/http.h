@@ -22,6 +22,7 @@ struct http_header {
 struct http_request {
     const char *method;                /* GET, POST ... */
     const char *url;                   /* http or https only */
+    const char *what;                  /* the call's name in traces; NULL: "http.call" */
     const struct http_header *headers; /* ends with {NULL} ; may be NULL */
     const char *body;
     size_t body_len;

@@ -3,6 +3,7 @@
  *
  * One house for all cases; each case asks the real hub and then counts the rows. */
 #include "base/buf.h"
+#include "base/trace.h"
 #include "tests/support/house.h"
 #include "tests/unit/unit.h"
 #include <stdio.h>
@@ -298,7 +299,7 @@ START_TEST(the_same_key_twice)
 }
 END_TEST
 
-/* W3C trace context: the id goes into the job; what is none is replaced by one of our own. */
+/* W3C trace context: it goes on with the job; what is none is replaced by one of our own. */
 static const struct {
     const char *title, *header;
     bool taken;
@@ -323,8 +324,9 @@ START_TEST(traces_go_through)
     ck_assert_msg(made.status == 201, "case: %s: %s", traces[_i].title, made.body);
     const char *trace = pg_one(house.stores.database_url, "SELECT trace FROM jobs WHERE id = '%s'",
                                web_text(&made, "id"));
-    ck_assert_int_eq((int)strlen(trace), 32);
-    ck_assert_msg((strcmp(trace, "4bf92f3577b34da6a3ce929d0e0e4736") == 0) == traces[_i].taken,
+    ck_assert_int_eq((int)strlen(trace), TRACEPARENT_LEN);
+    ck_assert_msg((strcmp(trace, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") == 0) ==
+                      traces[_i].taken,
                   "case: %s: %s", traces[_i].title, trace);
 }
 END_TEST

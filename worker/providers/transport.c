@@ -28,10 +28,13 @@ rc transport_read(struct cx *cx, const char *base_url, const cJSON *settings,
 rc transport_call(struct cx *cx, const struct transport *t, const struct transport_call *c,
                   struct http_response *r)
 {
+    static const char *const names[] = {
+        [TO_PLACE] = "provider.place", [TO_ASK] = "provider.ask", [TO_LIST] = "provider.list"};
     const char *url = arena_printf(&cx->arena, "%s%s", t->base_url, c->target);
 
     return http_call(cx,
                      &(struct http_request){
+                         .what = names[c->purpose],
                          .method = c->method,
                          .url = url,
                          .headers = c->headers,

@@ -32,6 +32,7 @@ static rc send_to(struct cx *cx, const struct worker_env *env, const char *url,
 
     rc result = http_call(cx,
                           &(struct http_request){
+                              .what = "webhook.deliver",
                               .method = "POST",
                               .url = url,
                               .headers = headers,

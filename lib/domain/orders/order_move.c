@@ -11,12 +11,14 @@
  * way. */
 #include "domain/orders/order_move.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "domain/orders/order_create.h"
 #include "domain/orders/order_flow.sql.h"
 #include "domain/orders/order_row.h"
 #include "domain/orders/orders.sql.h"
 #include "domain/orders/placements.sql.h"
 #include "domain/row.h"
+#include "rt/spans.h"
 #include <assert.h>
 #include <string.h>
 
@@ -153,15 +155,18 @@ static bool fit_cost(const struct provider_words *w)
 
 static rc enqueue(struct cx *cx, struct move *m, struct job_new *j)
 {
+    struct span span;
+
     j->durable = true;
     j->priority = JOB_PRIORITY;
     j->subject = m->o.id;
     j->tenant_id = m->o.tenant_id;
-    if (cx->trace[0])
-        j->trace = arena_printf(&cx->arena, "00-%s-%.16s-01", cx->trace, cx->trace);
-    if (m->st->enqueue)
-        return m->st->enqueue(cx, m->st->tx, j, m->st->arg);
-    return engine_insert(cx, m->st->tx, j, 1);
+    span_begin(cx, &span, SPAN_PRODUCER, "job.enqueue");
+    j->trace = trace_text(cx);
+    rc r = m->st->enqueue ? m->st->enqueue(cx, m->st->tx, j, m->st->arg)
+                          : engine_insert(cx, m->st->tx, j, 1);
+    span_end(cx, &span, r == OK, SPAN_FACTS({"job.task", j->task}));
+    return r;
 }
 
 rc move_enqueue(struct cx *cx, struct move *m, const char *task, int64_t run_at_ms)
