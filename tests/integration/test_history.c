@@ -290,7 +290,8 @@ static const struct {
      {"UPDATE command_history SET seq = CASE seq WHEN 2 THEN 3 ELSE 2 END WHERE seq IN (2, 3)"},
      "rewritten 1, changed 2, rewritten 2, changed 3, rewritten 3"},
     {"one twice",
-     {"INSERT INTO command_history SELECT seq, gen_random_uuid(), request_id, tenant_id, agent_id, "
+     {"INSERT INTO command_history SELECT seq, 'ffffffff-ffff-4fff-bfff-ffffffffffff', request_id, "
+      "tenant_id, agent_id, "
       "requested_by_user_id, requested_by, command_name, request_payload, status, "
       "response_payload, created_at, completed_at, archived_at, prev_hash, hash FROM "
       "command_history WHERE seq = 4"},
