@@ -149,6 +149,11 @@ static size_t put_text(const char *s, FILE *out)
     return width;
 }
 
+void table_put(const char *s)
+{
+    put_text(s, stdout);
+}
+
 static void print_padded(const char *text, size_t width, bool right, bool last)
 {
     size_t len = put_text(text, NULL);

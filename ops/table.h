@@ -24,4 +24,6 @@ void table_row(struct table *t, ...);
  * value" lines). */
 void table_print(struct table *t, bool json);
 void table_print_one(struct table *t, bool json);
+/* A text that others wrote, so that it cannot speak to the terminal; to stdout. */
+void table_put(const char *s);
 struct table *table_free(struct table *t); /* unprinted; NULL in, NULL out */

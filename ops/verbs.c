@@ -157,6 +157,8 @@ const struct verb verbs[] = {
     {"job explain", 1, 1, STORES, "ID", "", "why it is not being carried out, and what to do",
      verb_job_explain},
     {"job log", 1, 1, STORES, "ID", "after= limit=", "what a job told while it ran", verb_job_log},
+    {"job tail", 0, 1, STORES, "[ID]", "queue= task= every= times=",
+     "what a job tells until it ends; or, without one, each attempt that ends", verb_job_tail},
     {"job wait", 1, 1, STORES, "ID", "timeout=", "until it has ended, a minute where not said",
      verb_job_wait},
     {"job cancel", 1, 1, STORES | CHANGES, "ID", "", "queued: at once; running: at its next wait",
@@ -227,7 +229,8 @@ const struct verb verbs[] = {
      verb_history_ls},
     {"doctor", 0, 0, NEEDS_PG | NEEDS_REDIS, "", "",
      "what is wrong, or soon will be, and what to do; status 1 when something is bad", verb_doctor},
-    {"top", 0, 0, STORES, "", "every= times=", "the queues, again and again", verb_top},
+    {"top", 0, 0, STORES, "",
+     "every= times=", "queues, tasks, workers and what runs longest, again and again", verb_top},
 };
 const size_t verb_count = COUNT(verbs);
 

@@ -88,6 +88,7 @@ VERB(job_add);
 VERB(job_show);
 VERB(job_explain);
 VERB(job_log);
+VERB(job_tail);
 VERB(job_wait);
 VERB(job_cancel);
 VERB(job_retry);

@@ -132,7 +132,7 @@ static void check_refused(const struct cli_run *r, const struct cli *c)
 
 static void check_json(struct cli *c, const struct verb *v)
 {
-    bool lines = strcmp(v->name, "dlq export") == 0;
+    bool lines = strcmp(v->name, "dlq export") == 0 || strcmp(v->name, "job tail") == 0;
     size_t n = strlen(c->out);
 
     ck_assert_msg((lines && n == 0) || (n > 1 && c->out[n - 1] == '\n'), "'%s'", c->out);

@@ -34,6 +34,25 @@ START_TEST(workers)
     done(CLI(&h, "worker", "resume", name));
     AUTO(on) = CLI(&h, "worker", "resume", "--all", "--json");
     cli_fields(on.json, "workers:n drain:b");
+
+    /* what it does is followed: one job to its end, then all that ended of late */
+    AUTO(added) = CLI(&h, "job", "add", "mihwar.echo", "--queue", "watched", "--args",
+                      "{\"fail\":\"invalid_field\"}", "--json");
+    _cleanup_(freep) char *job = xstrdup(cli_text(&added, "id"));
+    ck_wait(pg_one_int(DB, "SELECT count(*) FROM jobs WHERE id = '%s' AND state = 'dead'", job) ==
+                1,
+            30000);
+    AUTO(one) = CLI(&h, "job", "tail", job);
+    ck_assert_msg(strstr(one.out, "dead: ") != NULL, "%s", one.out);
+    AUTO(recent) = CLI(&h, "job", "tail", "--queue", "watched", "--times", "1");
+    ck_assert_msg(strstr(recent.out, job) && strstr(recent.out, "invalid_field"), "%s", recent.out);
+    AUTO(lines) = CLI(&h, "job", "tail", "--task", "mihwar.echo", "--times", "2", "--json");
+    cli_fields(lines.json, "job:s task:s queue:s attempt:n took_ms:n outcome:s error_code:s? "
+                           "error:s? worker:s finished_at:s");
+    AUTO(other) = CLI(&h, "job", "tail", "--task", "nobody.knows", "--times", "1");
+    ck_assert_str_eq(other.out, "");
+    refused(CLI(&h, "job", "tail", "nothing"), 1, "there is no such job");
+    refused(CLI(&h, "job", "tail", job, "--queue", "watched"), 2, "not both");
     ck_assert(house_down(&h, WORKER));
     ck_assert_int_eq(workers_up(), 0);
 }

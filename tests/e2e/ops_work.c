@@ -165,7 +165,10 @@ START_TEST(queues)
 
     AUTO(top) = CLI(&h, "top", "--times", "2", "--every", "50ms");
     ck_assert_msg(!strchr(top.out, '\033') && strstr(top.out, "mihwar top"), "%s", top.out);
-    done(CLI(&h, "top", "--times", "1", "--json"));
+    AUTO(once) = CLI(&h, "top"); /* no terminal: one picture */
+    ck_assert_msg(!strchr(once.out, '\033') && strstr(once.out, "workers: "), "%s", once.out);
+    AUTO(seen) = CLI(&h, "top", "--times", "1", "--json");
+    cli_fields(seen.json, "at:s queues:a tasks:a workers:a longest:a");
 }
 END_TEST
 
