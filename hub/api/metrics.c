@@ -15,6 +15,7 @@
 #include "hub/exposition.h"
 #include "hub/hub.h"
 #include "queue/counts.h"
+#include "queue/limits.h"
 #include "queue/needed.h"
 #include "queue/workers.h"
 #include "rt/waitq.h"
@@ -23,6 +24,7 @@
 #define COLLECT_MS    2000
 #define FRESH_MS      1000
 #define METRICS_MAX   MiB(16)
+#define LIMITS_MAX    200
 #define PROVIDERS_MAX 1000 /* more are not shown one by one */
 
 /* ------------------------------------------------------------------ queues */
@@ -261,6 +263,45 @@ static rc collect_providers(struct cx *cx, struct hub *hub, struct seen *s, stru
     return OK;
 }
 
+/* ------------------------------------------------------------------ limits */
+
+/* Keys that an operator has named; what "*" stands for would be without bounds. */
+static rc collect_limits(struct cx *cx, struct hub *hub, struct seen *s, struct buf *out)
+{
+    struct limit_row *rows;
+    struct limit_state *now;
+    size_t n, kept = 0;
+
+    (void)s;
+    try(limits_list(cx, hub->engine, NULL, &rows, &n));
+    now = arena_alloc(&cx->arena, (LIMITS_MAX + 1) * sizeof *now);
+    for (size_t i = 0; i < n && kept < LIMITS_MAX; i++) {
+        if (strcmp(rows[i].limit.key, LIMIT_ANY) == 0)
+            continue;
+        try(limit_look(cx, hub->engine, rows[i].queue, rows[i].limit.key, &now[kept]));
+        rows[kept++] = rows[i];
+    }
+    family(out, "mihwar_limit_held", "gauge", "jobs that the limit of a key holds back");
+    for (size_t i = 0; i < kept; i++)
+        sample(out, "mihwar_limit_held",
+               LABELS({"queue", rows[i].queue}, {"key", rows[i].limit.key}), (double)now[i].held);
+    family(out, "mihwar_limit_under_way", "gauge", "jobs of a key that are under way");
+    for (size_t i = 0; i < kept; i++)
+        sample(out, "mihwar_limit_under_way",
+               LABELS({"queue", rows[i].queue}, {"key", rows[i].limit.key}),
+               (double)now[i].under_way);
+    family(out, "mihwar_limit_breaker", "gauge",
+           "of a key's breaker: 0 closed, 1 open, 2 half open");
+    for (size_t i = 0; i < kept; i++)
+        if (rows[i].limit.percent)
+            sample(out, "mihwar_limit_breaker",
+                   LABELS({"queue", rows[i].queue}, {"key", rows[i].limit.key}),
+                   strcmp(now[i].breaker, "open") == 0   ? 1
+                   : strcmp(now[i].breaker, "half") == 0 ? 2
+                                                         : 0);
+    return OK;
+}
+
 /* ------------------------------------------------------------------ all of them */
 
 /* In this order: a later one uses what an earlier one has seen. */
@@ -268,10 +309,8 @@ static const struct {
     const char *name;
     rc (*collect)(struct cx *cx, struct hub *hub, struct seen *s, struct buf *out);
 } collectors[] = {
-    {"queues", collect_queues},
-    {"tasks", collect_tasks},
-    {"workers", collect_workers},
-    {"providers", collect_providers},
+    {"queues", collect_queues},       {"tasks", collect_tasks},   {"workers", collect_workers},
+    {"providers", collect_providers}, {"limits", collect_limits},
 };
 
 static void collect(struct cx *cx, struct hub *hub, struct buf *out)

@@ -459,10 +459,12 @@ rc doctor_look(struct cx *cx, const struct doctor *d, struct finding **ret, size
         cx_deadline_restore(&limit);
         if (r == E_CANCELLED)
             return r;
-        if (r != OK)
+        if (r == E_REDIS || r == E_PG)
+            note(&v, FINDING_WARN, say(cx, "could not be looked at: %s", cx_words(cx, r)),
+                 "this user may not ask", "docs/operations.md says which rights it needs");
+        else if (r != OK)
             note(&v, FINDING_BAD, say(cx, "could not be looked at: %s", cx_words(cx, r)),
-                 "a store is away, or does not let us look",
-                 "is it up, and may this user ask? see database_url and redis_url");
+                 "a store is away", "is it up? see database_url and redis_url");
     }
     *ret = v.all;
     *ret_n = v.n;

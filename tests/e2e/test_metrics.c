@@ -188,6 +188,15 @@ START_TEST(breakers_are_shown)
     ck_wait(value_of(sample) == 1, 10000);
     ck_assert_int_eq(house_cli(&h, NULL, "provider", "breaker", "znet-a", "close", NULL), 0);
     ck_wait(value_of(sample) == 0, 10000);
+
+    /* those of keys, too */
+    ck_assert_int_eq(house_cli(&h, NULL, "limit", "set", "watched", "znet:7", "--concurrency", "2",
+                               "--breaker", "50", NULL),
+                     0);
+    ck_wait(value_of("mihwar_limit_breaker{queue=\"watched\",key=\"znet:7\"}") == 0, 10000);
+    ck_assert_int_eq(house_cli(&h, NULL, "limit", "breaker", "watched", "znet:7", "open", NULL), 0);
+    ck_wait(value_of("mihwar_limit_breaker{queue=\"watched\",key=\"znet:7\"}") == 1, 10000);
+    ck_assert(value_of("mihwar_limit_held{queue=\"watched\",key=\"znet:7\"}") == 0);
 }
 END_TEST
 
