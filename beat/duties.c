@@ -27,7 +27,7 @@
 #include "domain/orders/order_sweep.h"
 #include "domain/retention.h"
 #include "domain/shop/integrations.h"
-#include "queue/policy.h"
+#include "queue/shape/policy.h"
 #include "rt/fiber.h"
 #include <string.h>
 

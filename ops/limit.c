@@ -4,7 +4,7 @@
 #include "domain/audit.h"
 #include "ops/table.h"
 #include "ops/verbs.h"
-#include "queue/limits.h"
+#include "queue/shape/limits.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

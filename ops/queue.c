@@ -6,7 +6,7 @@
 #include "ops/table.h"
 #include "ops/verbs.h"
 #include "queue/keys.h"
-#include "queue/policy.h"
+#include "queue/shape/policy.h"
 #include "rt/fiber.h"
 #include <inttypes.h>
 #include <stdio.h>

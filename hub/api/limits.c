@@ -1,6 +1,6 @@
 /* limits.c - what may be under way, how often it may begin, whose breaker is open. For operators' keys: a queue serves all
  * tenants. */
-#include "queue/limits.h"
+#include "queue/shape/limits.h"
 #include "domain/audit.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"

@@ -15,8 +15,8 @@
 #include "hub/exposition.h"
 #include "hub/hub.h"
 #include "queue/counts.h"
-#include "queue/limits.h"
 #include "queue/needed.h"
+#include "queue/shape/limits.h"
 #include "queue/workers.h"
 #include "rt/waitq.h"
 #include <string.h>

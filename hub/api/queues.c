@@ -3,7 +3,7 @@
 #include "domain/audit.h"
 #include "hub/api/api.h"
 #include "hub/hub.h"
-#include "queue/policy.h"
+#include "queue/shape/policy.h"
 #include <string.h>
 
 static void print_queue(struct buf *out, const struct queue_stats *s)

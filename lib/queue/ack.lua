@@ -6,7 +6,7 @@
 -- returns {done, refused}
 -- include: now
 -- include: options
--- include: tally
+-- include: shape/tally
 -- include: gone
 -- include: finish
 local done, refused = finish({jobs = KEYS[1], lease = KEYS[2], stats = KEYS[3], rate = KEYS[4], cancel = KEYS[5],

@@ -7,9 +7,9 @@
 --   Taken out means without an envelope. The token is removed where that is cheap; claim drops what is left.
 -- include: token
 -- include: options
--- include: tally
+-- include: shape/tally
 -- include: gone
--- include: lanes
+-- include: shape/lanes
 local body = redis.call('HGET', KEYS[1], ARGV[1])
 if not body then
     return 0

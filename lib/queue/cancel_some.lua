@@ -7,7 +7,7 @@
 --   Taken out means without an envelope. Their tokens stay where they are: claim drops them.
 -- include: token
 -- include: options
--- include: tally
+-- include: shape/tally
 -- include: gone
 local leased = {}
 for _, token in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do

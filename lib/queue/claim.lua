@@ -14,7 +14,7 @@
 -- include: now
 -- include: token
 -- include: options
--- include: tally
+-- include: shape/tally
 -- include: gone
 -- include: finish
 -- include: ripe

@@ -6,8 +6,8 @@
 -- returns how many envelopes were dropped
 -- include: token
 -- include: options
--- include: lanes
--- include: tally
+-- include: shape/lanes
+-- include: shape/tally
 redis.call('DEL', KEYS[4]) -- from here on nobody pushes durable jobs but the rebuild
 
 local function in_pieces(list, fn)

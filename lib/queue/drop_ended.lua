@@ -5,7 +5,7 @@
 -- ARGV[1..] ids
 -- returns how many were there
 -- include: options
--- include: tally
+-- include: shape/tally
 -- include: gone
 local ids = {}
 for i = 1, #ARGV do

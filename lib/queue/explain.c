@@ -6,8 +6,8 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "queue/internal.h"
-#include "queue/limits.h"
-#include "queue/policy.h"
+#include "queue/shape/limits.h"
+#include "queue/shape/policy.h"
 #include "queue/workers.h"
 #include <inttypes.h>
 #include <stdlib.h>

@@ -8,8 +8,8 @@
 -- include: now
 -- include: token
 -- include: options
--- include: policy
--- include: lanes
+-- include: shape/policy
+-- include: shape/lanes
 local now, prefix, id, token = clock(ARGV[1]), string.sub(KEYS[1], 1, -5), ARGV[2], ARGV[3]
 local policy = policy_of(redis.call('GET', KEYS[4])) or {}
 local body = redis.call('HGET', KEYS[1], id)

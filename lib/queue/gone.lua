@@ -1,6 +1,6 @@
 -- gone.lua (piece): forget ended jobs. keys: jobs, cancel, unique, unique_of; ids may be an empty table.
 -- Returns how many envelopes were there.
--- include: tally
+-- include: shape/tally
 local function forget_jobs(jobs, cancel, unique, unique_of, ids)
     if #ids == 0 then
         return 0

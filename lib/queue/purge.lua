@@ -6,9 +6,9 @@
 -- returns {tokens taken, jobs that were there, durable id ...}; call again until no token was taken
 -- include: token
 -- include: options
--- include: tally
+-- include: shape/tally
 -- include: gone
--- include: lanes
+-- include: shape/lanes
 local left, tokens = tonumber(ARGV[1]), {}
 for k = 6, 15 do
     if left > 0 then

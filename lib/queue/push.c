@@ -16,8 +16,8 @@
 #include "queue/internal.h"
 #include "queue/options.h"
 #include "queue/outbox.h"
-#include "queue/policy.h"
 #include "queue/queue.sql.h"
+#include "queue/shape/policy.h"
 #include "queue/unique.h"
 #include <ctype.h>
 #include <inttypes.h>

@@ -12,10 +12,10 @@
 -- include: now
 -- include: token
 -- include: options
--- include: tally
--- include: policy
--- include: lanes
--- include: room
+-- include: shape/tally
+-- include: shape/policy
+-- include: shape/lanes
+-- include: shape/room
 local jobs, sched, stats, wait, unique, unique_of = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[7]
 local now = clock(ARGV[1])
 local epoch_gate = redis.call('MGET', KEYS[5], KEYS[10])

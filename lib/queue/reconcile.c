@@ -21,9 +21,9 @@
 #include "queue/names.h"
 #include "queue/outbox.h"
 #include "queue/outbox.sql.h"
-#include "queue/policy.h"
 #include "queue/reconcile.sql.h"
 #include "queue/rows.h"
+#include "queue/shape/policy.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

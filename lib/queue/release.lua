@@ -7,8 +7,8 @@
 -- returns how many leases were still held
 -- include: token
 -- include: options
--- include: policy
--- include: lanes
+-- include: shape/policy
+-- include: shape/lanes
 local held, prefix, policy = 0, string.sub(KEYS[1], 1, -5), policy_of(redis.call('GET', KEYS[6]))
 for i = #ARGV, 3, -1 do
     local token, again = ARGV[i], next_token(ARGV[i], tonumber(ARGV[1]))

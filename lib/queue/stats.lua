@@ -6,8 +6,8 @@
 -- include: now
 -- include: token
 -- include: options
--- include: policy
--- include: lanes
+-- include: shape/policy
+-- include: shape/lanes
 local now, prefix = clock(ARGV[1]), string.sub(KEYS[1], 1, -5)
 local ready, oldest, ends, held = 0, 0, 0, 0
 local function look(list)

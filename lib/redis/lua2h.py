@@ -10,9 +10,9 @@ of keys, read from a comment in the file's head:
     -- KEYS: 3
     -- include: lease
 
-"-- include: lease" is replaced by lease.lua of the same folder, once per script; pieces may include pieces. A piece has no
-KEYS line and is not given on the command line. Refused, so that it fails the build and not a job: a script without a KEYS
-line, one that names a KEYS[n] beyond its count, a piece that is missing, pieces that include each other.
+"-- include: lease" is replaced by lease.lua of the same folder ("../lease", "shape/lease": of another), once per script; pieces
+may include pieces. A piece has no KEYS line and is not given on the command line. Refused, so that it fails the build and not a
+job: a script without a KEYS line, one that names a KEYS[n] beyond its count, a piece that is missing, pieces that include each other.
 """
 import argparse
 import hashlib
@@ -21,7 +21,7 @@ import re
 import sys
 
 KEYS = re.compile(r"^--\s*KEYS:\s*(\d+)\s*$", re.M)
-INCLUDE = re.compile(r"^--\s*include:\s*([A-Za-z0-9_.-]+)\s*$")
+INCLUDE = re.compile(r"^--\s*include:\s*([A-Za-z0-9_./-]+)\s*$")
 USED = re.compile(r"\bKEYS\[(\d+)\]")
 HEAD_LINES = 40
 
@@ -47,7 +47,7 @@ def expand(path, seen, stack, deps):
         if not m:
             out.append(line)
             continue
-        piece = os.path.join(os.path.dirname(path), m.group(1) + ".lua")
+        piece = os.path.normpath(os.path.join(os.path.dirname(path), m.group(1) + ".lua"))
         if piece not in seen:
             seen.add(piece)
             out += expand(piece, seen, stack + [path], deps)

@@ -2,8 +2,8 @@
 #include "base/clock.h"
 #include "queue/end.h"
 #include "queue/explain.h"
-#include "queue/limits.h"
-#include "queue/policy.h"
+#include "queue/shape/limits.h"
+#include "queue/shape/policy.h"
 #include "queue/workers.h"
 #include "tests/integration/queue_state.h"
 #include <stdio.h>

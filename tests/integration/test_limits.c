@@ -1,8 +1,8 @@
 /* test_limits.c - limits of keys and queues: rate, how many at once, the breaker; what is held back goes in its order, and a count
  * cannot drift. */
 #include "base/json.h"
-#include "queue/limits.h"
-#include "queue/policy.h"
+#include "queue/shape/limits.h"
+#include "queue/shape/policy.h"
 #include "tests/integration/queue_state.h"
 #include <stdio.h>
 #include <stdlib.h>

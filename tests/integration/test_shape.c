@@ -2,7 +2,7 @@
  * queue takes, what of it survives Redis, and that changing it loses and doubles nothing. */
 #include "base/clock.h"
 #include "base/json.h"
-#include "queue/policy.h"
+#include "queue/shape/policy.h"
 #include "tests/integration/queue_state.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 --
 -- Who comes begins at the lowest time of those who are there, or where he left: not at zero, or a newcomer would get
 -- everything until he has caught up; not lower than he left, or one job at a time would be a way to the front of the row.
--- include: options
+-- include: ../options
 local function lane_of(prefix, tenant, p)
     return prefix .. 'lane' .. p .. ':' .. tenant
 end

@@ -4,7 +4,7 @@
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] key
 -- returns {held, under way, tokens until the next may begin by rate (ms from now, 0: at once), breaker '' | 'open' | 'half',
 --          open for so many ms, ended well, ended badly (in the window), slot, slot ... (at most 20 of who is under way)}
--- include: now
+-- include: ../now
 local prefix, now, key = string.sub(KEYS[1], 1, -7), clock(ARGV[1]), ARGV[2]
 local texts = redis.call('HMGET', KEYS[1], key, '*')
 local good, def = pcall(cjson.decode, texts[1] or (key ~= '=' and texts[2]) or 'null')

@@ -3,7 +3,7 @@
 -- KEYS[1] gate  KEYS[2] jobs
 -- ARGV[1] jobs  ARGV[2] bytes  ARGV[3..] tenant or '-', jobs of it, ...
 -- returns {} or {word of the bound, its number}
--- include: options
+-- include: ../options
 -- include: tally
 -- include: policy
 -- include: room

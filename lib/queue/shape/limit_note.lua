@@ -4,7 +4,7 @@
 -- KEYS[1] limits
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] key  ARGV[3] '1': well, '0': not
 -- returns 0 nobody counts | 1 counted | 2 and it opened | 3 and it closed
--- include: now
+-- include: ../now
 local prefix, now, key, well = string.sub(KEYS[1], 1, -7), clock(ARGV[1]), ARGV[2], ARGV[3] == '1'
 local texts = redis.call('HMGET', KEYS[1], key, '*')
 local good, def = pcall(cjson.decode, texts[1] or texts[2] or 'null')

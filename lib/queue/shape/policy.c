@@ -6,15 +6,15 @@
  * Copies are made under a lock of the queue's, from the row to Redis, so that an older one cannot
  * come after a newer one; what is in Redis may be behind for as long as a copy takes, or until beat
  * makes it good. */
-#include "queue/policy.h"
+#include "queue/shape/policy.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "queue/envelope.h"
 #include "queue/internal.h"
-#include "queue/limits.h"
-#include "queue/policy.sql.h"
+#include "queue/shape/limits.h"
+#include "queue/shape/policy.sql.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,12 +1,12 @@
 /* limits.c - see limits.h. What a claim asks of them is in admit.lua and breaker.lua. */
-#include "queue/limits.h"
+#include "queue/shape/limits.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "pg/pg_array.h"
 #include "queue/internal.h"
-#include "queue/limits.sql.h"
 #include "queue/options.h"
-#include "queue/policy.h"
+#include "queue/shape/limits.sql.h"
+#include "queue/shape/policy.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

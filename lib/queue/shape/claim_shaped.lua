@@ -10,14 +10,14 @@
 --        `-------fold----------'  (when the queue is no longer fair)
 --
 -- No part of it costs more in a longer queue: sorting and folding go a few steps with each claim.
--- include: now
--- include: token
--- include: options
+-- include: ../now
+-- include: ../token
+-- include: ../options
 -- include: tally
--- include: gone
--- include: finish
--- include: ripe
--- include: hand
+-- include: ../gone
+-- include: ../finish
+-- include: ../ripe
+-- include: ../hand
 -- include: policy
 -- include: lanes
 -- include: pick

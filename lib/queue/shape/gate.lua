@@ -7,7 +7,7 @@
 -- returns 1
 --   What still lies in lanes or is held keeps a queue shaped until a claim has folded it back (claim_shaped.lua).
 --   The first count of a queue that is full already is one step: half a second for a million jobs, when somebody asks for it.
--- include: options
+-- include: ../options
 -- include: tally
 local prefix = string.sub(KEYS[1], 1, -5)
 local gate, letter = ARGV[1], string.sub(ARGV[1], 1, 1)

@@ -2,7 +2,7 @@
 -- that is bounded in them: the hash is there then, and every step that adds or forgets envelopes keeps it.
 --     bytes -> sum    n:TENANT -> jobs (n:- those of nobody)
 -- A hash is scanned in steps that may show a field twice only while it is resized, and never inside one script.
--- include: options
+-- include: ../options
 local function tally_new()
     return {bytes = 0, tenants = {}}
 end
