@@ -119,7 +119,7 @@ static rc take_retries(struct cx *cx, struct raw o, struct celery_message *m)
     struct raw v = raw_get(o, "retries");
     int64_t n = 0;
 
-    if (raw_there(v) && !raw_int(v, 0, 1000000, &n))
+    if (raw_there(v) && !raw_int(v, 0, CELERY_RETRIES_MAX, &n))
         return fail(cx, INVALID_FIELD, "retries must be a whole number");
     m->retries = (int)n;
     return OK;
@@ -220,7 +220,7 @@ static rc take_properties(struct cx *cx, struct celery_message *m)
     if (raw_int(raw_get(p, "priority"), INT32_MIN, INT32_MAX, &priority))
         m->priority = (int)MIN(MAX(priority, (int64_t)0), (int64_t)9);
     m->redelivered = raw_true(raw_get(info, "redelivered"));
-    if (raw_int(raw_get(m->headers, DEATHS), 0, 1000, &deaths))
+    if (raw_int(raw_get(m->headers, DEATHS), 0, CELERY_DEATHS_MAX, &deaths))
         m->deaths = (int)deaths;
     return OK;
 }
@@ -275,6 +275,28 @@ static void put_seconds(struct buf *b, int64_t ms)
         buf_printf(b, "%.15g", (double)ms / 1000);
     else
         buf_puts(b, "null");
+}
+
+static void put_limits(struct buf *b, int64_t hard_ms, int64_t soft_ms)
+{
+    buf_puts(b, ",\"timelimit\":[");
+    put_seconds(b, hard_ms);
+    buf_putc(b, ',');
+    put_seconds(b, soft_ms);
+    buf_putc(b, ']');
+}
+
+static void put_index(struct buf *b, int64_t index)
+{
+    if (index >= 0)
+        buf_printf(b, ",\"group_index\":%lld", (long long)index);
+    else
+        buf_puts(b, ",\"group_index\":null");
+}
+
+static void put_bool(struct buf *b, const char *name, bool v)
+{
+    buf_printf(b, ",\"%s\":%s", name, v ? "true" : "false");
 }
 
 static void put_base64(struct buf *b, const char *p, size_t n)
@@ -332,21 +354,16 @@ static void put_headers(struct buf *b, const struct celery_new *m)
     put_time(b, "eta", m->eta_ms);
     put_time(b, "expires", m->expires_ms);
     buf_json_field(b, "group", m->group);
-    if (m->group_index >= 0)
-        buf_printf(b, ",\"group_index\":%lld", (long long)m->group_index);
-    else
-        buf_puts(b, ",\"group_index\":null");
-    buf_printf(b, ",\"retries\":%d,\"timelimit\":[", m->retries);
-    put_seconds(b, m->hard_ms);
-    buf_putc(b, ',');
-    put_seconds(b, m->soft_ms);
-    buf_putc(b, ']');
+    put_index(b, m->group_index);
+    buf_printf(b, ",\"retries\":%d", m->retries);
+    put_limits(b, m->hard_ms, m->soft_ms);
     buf_json_field(b, "root_id", m->root_id ? m->root_id : m->id);
     buf_json_field(b, "parent_id", m->parent_id);
     put_repr(b, "argsrepr", m->args.n ? m->args : RAW("[]"));
     put_repr(b, "kwargsrepr", m->kwargs.n ? m->kwargs : RAW("{}"));
     buf_json_field(b, "origin", m->origin ? m->origin : "mihwar");
-    buf_printf(b, ",\"ignore_result\":%s}", m->ignore_result ? "true" : "false");
+    put_bool(b, "ignore_result", m->ignore_result);
+    buf_putc(b, '}');
 }
 
 static void put_delivery(struct buf *b, const char *exchange, const char *routing_key)
@@ -420,6 +437,9 @@ void celery_message_again(struct buf *b, const struct celery_message *m, bool co
         buf_json_field(&h, "root_id", m->root_id ? m->root_id : m->id);
         buf_json_field(&h, "group", m->group);
         put_time(&h, "expires", m->expires_ms);
+        put_index(&h, m->group_index);
+        put_limits(&h, m->hard_ms, m->soft_ms);
+        put_bool(&h, "ignore_result", m->ignore_result);
     }
     buf_puts(b, "{");
     put_others(b, m->whole, parts);

@@ -13,6 +13,8 @@
 
 #define CELERY_MESSAGE_MAX MiB(8)
 #define CELERY_BODY_TYPE   "application/json"
+#define CELERY_RETRIES_MAX 1000000
+#define CELERY_DEATHS_MAX  1000
 
 struct celery_message {
     struct raw whole, headers, properties; /* the envelope; headers as they came (protocol 1: {}) */

@@ -20,14 +20,19 @@ static void look(const struct answer *a)
     FUZZ_MUST(!a->cost || a->cost[0] != '-');
 }
 
-/* A byte order mark, blanks and control characters before the answer say nothing. */
-static size_t skip_noise(const char *s, size_t n)
+static size_t skip_blanks(const char *s, size_t n, size_t i)
 {
-    size_t i = n >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-
     while (i < n && (unsigned char)s[i] <= ' ')
         i++;
     return i;
+}
+
+/* A byte order mark, blanks and control characters before the answer say nothing. */
+static size_t skip_noise(const char *s, size_t n)
+{
+    size_t i = skip_blanks(s, n, 0);
+
+    return n - i >= 3 && memcmp(s + i, "\xef\xbb\xbf", 3) == 0 ? skip_blanks(s, n, i + 3) : i;
 }
 
 FUZZ(data, n)
