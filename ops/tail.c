@@ -1,25 +1,23 @@
 /* tail.c - job tail: what jobs tell and how they end, as it happens, until Ctrl-C.
  *
  *   job tail ID                 its log lines and progress, until it has ended
- *   job tail [--queue] [--task] each durable attempt that ends: the stores are asked twice a second
+ *   job tail [--queue] [--task] each durable attempt that ends (queue/follow.h)
  *
- * An attempt's row bears the time at which it was written, and is seen when its transaction commits: what may
- * come late is asked for again, and what was shown is not shown twice. */
+ * The stores are asked twice a second. */
 #include "base/clock.h"
 #include "ops/table.h"
 #include "ops/until.h"
 #include "ops/verbs.h"
+#include "queue/follow.h"
 #include "queue/jobs.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EVERY_MS 500
-#define FIRST_MS 60000 /* so much of what was is shown at first */
-#define LATE_MS  3000  /* a transaction may take so long to commit */
+#define LAST_MS  1000 /* what a job told is written behind its end, at times */
+#define LONG_MS  10000
 #define BATCH    500
-#define PAGES    20 /* in one round */
-#define SHOWN    8192
 
 /* ---------------------------------------------------------------- one job */
 
@@ -54,48 +52,57 @@ static rc show_news(struct cx *cx, struct ops *o, const char *id, char after[48]
     return OK;
 }
 
-/* *ret_ended: nothing more will come. The state is asked for before the events: what a job says is written
- * before it ends, or never. */
-static rc follow(struct cx *cx, struct ops *o, const char *id, char after[48], bool *ret_ended)
+static void print_end(const struct job_info *j, bool json)
+{
+    bool bad = j->last_error && strcmp(j->state, "completed") != 0;
+
+    if (json) {
+        printf("{\"state\":\"%s\"}\n", j->state);
+        return;
+    }
+    printf("%s%s", j->state, bad ? ": " : "");
+    if (bad)
+        table_put(j->last_error);
+    putchar('\n');
+}
+
+/* Of a broker job nothing may be left when it has ended: it was here, and is not any more. */
+static rc look_at(struct cx *cx, struct ops *o, const char *id, bool seen, struct job_info *j)
+{
+    rc r = job_load(cx, o->engine, id, NULL, j);
+
+    if (r != E_NOT_FOUND || !seen)
+        return r;
+    *j = (struct job_info){.state = "ended", .finished_ms = clock_ms()};
+    return OK;
+}
+
+struct followed {
+    char after[48];
+    bool seen;
+    int64_t ended_mono_ms; /* 0: it lives */
+};
+
+static rc follow(struct cx *cx, struct ops *o, struct followed *f, bool *ret_ended)
 {
     struct job_info j;
 
-    try(job_load(cx, o->engine, id, NULL, &j));
-    try(show_news(cx, o, id, after));
-    *ret_ended = j.finished_ms != 0;
-    if (!*ret_ended)
-        return OK;
-    if (o->json) {
-        printf("{\"state\":\"%s\"}\n", j.state);
-    } else {
-        printf("%s%s", j.state, j.last_error && strcmp(j.state, "completed") != 0 ? ": " : "\n");
-        if (j.last_error && strcmp(j.state, "completed") != 0) {
-            table_put(j.last_error);
-            putchar('\n');
-        }
-    }
+    try(look_at(cx, o, o->argv[0], f->seen, &j));
+    f->seen = true;
+    if (j.finished_ms && !f->ended_mono_ms)
+        f->ended_mono_ms = clock_mono_ms();
+    else if (!j.finished_ms)
+        f->ended_mono_ms = 0; /* somebody brought it back */
+    bool over = f->ended_mono_ms && (clock_ms() - j.finished_ms >= LONG_MS ||
+                                     clock_mono_ms() - f->ended_mono_ms >= LAST_MS);
+    try(show_news(cx, o, o->argv[0], f->after));
+    if (over)
+        print_end(&j, o->json);
+    *ret_ended = over;
     return OK;
 }
 
 /* ---------------------------------------------------------------- all of them */
-
-struct follower {
-    int64_t from_ms;
-    char shown[SHOWN][ID_LEN + 24]; /* id, generation, attempt; a ring */
-    size_t next;
-};
-
-static bool was_shown(struct follower *f, const struct ended_attempt *a)
-{
-    char key[sizeof f->shown[0]];
-
-    snprintf(key, sizeof key, "%s %d %d", a->job_id, a->end.generation, a->end.attempt);
-    for (size_t i = 0; i < SHOWN; i++)
-        if (strcmp(f->shown[i], key) == 0)
-            return true;
-    memcpy(f->shown[f->next++ % SHOWN], key, sizeof key);
-    return false;
-}
 
 static void print_attempt(const struct ended_attempt *a, bool json)
 {
@@ -126,32 +133,18 @@ static void print_attempt(const struct ended_attempt *a, bool json)
     putchar('\n');
 }
 
-static rc follow_all(struct cx *cx, struct ops *o, struct follower *f)
+static void tell_attempt(const struct ended_attempt *a, void *arg)
 {
-    struct ended_attempt *a;
-    int64_t from = f->from_ms, newest = from;
-    size_t n = BATCH;
-
-    for (int page = 0; page < PAGES && n == BATCH; page++) {
-        try(attempts_since(cx, o->engine, from, opt(o, "queue"), opt(o, "task"), BATCH, &a, &n));
-        for (size_t i = 0; i < n; i++) {
-            if (!was_shown(f, &a[i]))
-                print_attempt(&a[i], o->json);
-            newest = a[i].end.finished_ms;
-        }
-        from = MAX(newest, from + 1);
-    }
-    f->from_ms = MAX(f->from_ms, newest - LATE_MS);
-    return OK;
+    print_attempt(a, *(bool *)arg);
 }
 
-static rc round_of(struct cx *cx, struct ops *o, struct follower *f, char after[48],
+static rc round_of(struct cx *cx, struct ops *o, struct followed *one, struct follow *all,
                    bool *ret_ended)
 {
     struct arena kept = cx->arena;
 
     cx->arena = (struct arena){0};
-    rc r = o->argc ? follow(cx, o, o->argv[0], after, ret_ended) : follow_all(cx, o, f);
+    rc r = all ? follow_round(cx, all, tell_attempt, &o->json) : follow(cx, o, one, ret_ended);
     arena_release(&cx->arena);
     cx->arena = kept;
     if (r == OK && fflush(stdout) != 0)
@@ -161,17 +154,19 @@ static rc round_of(struct cx *cx, struct ops *o, struct follower *f, char after[
 
 rc verb_job_tail(struct cx *cx, struct ops *o)
 {
-    _cleanup_(freep) struct follower *f = xcalloc(1, sizeof *f);
-    char after[48] = "";
+    struct follow *all = NULL;
+    struct followed one = {0};
     bool ended = false;
     struct until u;
 
     if (o->argc && (opt(o, "queue") || opt(o, "task")))
         return fail(cx, USAGE, "name a job, or --queue and --task, not both");
-    f->from_ms = clock_ms() - FIRST_MS;
     rc r = until_begin(cx, o, EVERY_MS, /* once= */ false, &u);
     u.every_ms = MAX(u.every_ms, EVERY_MS);
+    if (r == OK && !o->argc)
+        r = follow_new(cx, o->engine, opt(o, "queue"), opt(o, "task"), &all);
     while (r == OK && !ended && (r = until_next(cx, &u)) == OK)
-        r = round_of(cx, o, f, after, &ended);
+        r = round_of(cx, o, &one, all, &ended);
+    follow_free(all);
     return until_end(cx, &u, r);
 }

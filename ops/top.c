@@ -1,5 +1,6 @@
-/* top.c - what the house does now: queues, tasks, workers and what runs longest; again and again, until Ctrl-C
- * (or --times N). Rates and durations are those since the last look; at the first one, since ever. */
+/* top.c - what the house does now: queues, the slowest tasks, workers and what runs longest; again and again, until
+ * Ctrl-C (or --times N). Rates and durations are those of the last ten seconds or so (workers tell what they have
+ * counted every five); at the first look, since ever. */
 #include "base/clock.h"
 #include "ops/table.h"
 #include "ops/until.h"
@@ -23,11 +24,18 @@ struct sight {
     int64_t at_ms;
 };
 
-/* What of the last look is needed for the next: kept apart from its arena. */
+/* What of a look is needed for later ones: kept apart from its arena. */
 struct past {
     struct counts counts;
     struct arena arena;
     int64_t at_ms; /* 0: there was none */
+};
+/* The looks of the last span, the oldest first. */
+#define SPAN_MS 10000
+#define LOOKS   16
+struct looks {
+    struct past at[LOOKS];
+    size_t n;
 };
 
 static rc see(struct cx *cx, struct ops *o, struct sight *s)
@@ -39,7 +47,7 @@ static rc see(struct cx *cx, struct ops *o, struct sight *s)
     return OK;
 }
 
-/* ---------------------------------------------------------------- since the last look */
+/* ---------------------------------------------------------------- since a look before */
 
 static void take_off(struct histogram *h, const struct histogram *old)
 {
@@ -78,13 +86,31 @@ static struct task_counts task_since(const struct sight *s, const struct past *p
     return t;
 }
 
-static void remember(struct past *p, const struct sight *s)
+static void forget_oldest(struct looks *l)
+{
+    arena_release(&l->at[0].arena);
+    memmove(&l->at[0], &l->at[1], --l->n * sizeof l->at[0]);
+}
+
+/* The one to compare with: the youngest that is as old as the span, else the oldest. */
+static const struct past *look_before(struct looks *l, int64_t now_ms)
+{
+    static const struct past none;
+
+    while (l->n > 1 && now_ms - l->at[1].at_ms >= SPAN_MS)
+        forget_oldest(l);
+    return l->n ? &l->at[0] : &none;
+}
+
+/* Somebody may look more often than we want to remember. */
+static void remember(struct looks *l, const struct sight *s)
 {
     const struct counts *c = &s->counts;
 
-    arena_release(&p->arena);
-    p->arena = (struct arena){0};
-    p->at_ms = s->at_ms;
+    if (l->n == LOOKS || (l->n && s->at_ms - l->at[l->n - 1].at_ms < SPAN_MS / (LOOKS - 2)))
+        return;
+    struct past *p = &l->at[l->n++];
+    *p = (struct past){.at_ms = s->at_ms};
     p->counts = (struct counts){
         .tasks = arena_alloc(&p->arena, (c->ntasks + 1) * sizeof *c->tasks),
         .queues = arena_alloc(&p->arena, (c->nqueues + 1) * sizeof *c->queues),
@@ -134,14 +160,16 @@ static struct table *queues_table(struct cx *cx, const struct sight *s, const st
     return t;
 }
 
-static int by_time(const void *a, const void *b)
+static int by_slowness(const void *a, const void *b)
 {
     const struct task_counts *x = a, *y = b;
+    double dx = histogram_quantile_ms(&x->took, 0.99), dy = histogram_quantile_ms(&y->took, 0.99);
 
-    return (x->took.sum_us < y->took.sum_us) - (x->took.sum_us > y->took.sum_us);
+    return dx != dy ? (dx < dy) - (dx > dy)
+                    : (x->took.sum_us < y->took.sum_us) - (x->took.sum_us > y->took.sum_us);
 }
 
-/* Those that took the most time first. */
+/* The slowest first. */
 static struct table *tasks_table(struct cx *cx, const struct sight *s, const struct past *p,
                                  size_t most)
 {
@@ -153,7 +181,7 @@ static struct table *tasks_table(struct cx *cx, const struct sight *s, const str
 
     for (size_t i = 0; i < n; i++)
         all[i] = task_since(s, p, i);
-    qsort(all, n, sizeof *all, by_time);
+    qsort(all, n, sizeof *all, by_slowness);
     for (size_t i = 0; i < n && shown < most; i++) {
         int64_t ends = 0;
         for (int e = 0; e < COUNT_OUTCOMES; e++)
@@ -264,7 +292,7 @@ static void print_people(struct cx *cx, const struct sight *s, const struct past
 }
 
 /* Somebody may watch for days: what one look needs is given back after it. */
-static rc look(struct cx *cx, struct ops *o, struct past *p)
+static rc look(struct cx *cx, struct ops *o, struct looks *l)
 {
     struct arena kept = cx->arena;
     struct sight s = {0};
@@ -272,11 +300,11 @@ static rc look(struct cx *cx, struct ops *o, struct past *p)
     cx->arena = (struct arena){0};
     rc r = see(cx, o, &s);
     if (r == OK && o->json)
-        print_json(cx, &s, p);
+        print_json(cx, &s, look_before(l, s.at_ms));
     else if (r == OK)
-        print_people(cx, &s, p, isatty(STDOUT_FILENO));
+        print_people(cx, &s, look_before(l, s.at_ms), isatty(STDOUT_FILENO));
     if (r == OK)
-        remember(p, &s);
+        remember(l, &s);
     arena_release(&cx->arena);
     cx->arena = kept;
     if (r == OK && fflush(stdout) != 0)
@@ -286,12 +314,13 @@ static rc look(struct cx *cx, struct ops *o, struct past *p)
 
 rc verb_top(struct cx *cx, struct ops *o)
 {
-    struct past past = {0};
+    struct looks looks = {0};
     struct until u;
     rc r = until_begin(cx, o, 2000, /* once= */ true, &u);
 
     while (r == OK && (r = until_next(cx, &u)) == OK)
-        r = look(cx, o, &past);
-    arena_release(&past.arena);
+        r = look(cx, o, &looks);
+    while (looks.n)
+        forget_oldest(&looks);
     return until_end(cx, &u, r);
 }

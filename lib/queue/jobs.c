@@ -213,34 +213,6 @@ static rc load_attempts(struct cx *cx, struct engine *e, struct job_info *j)
     return OK;
 }
 
-rc attempts_since(struct cx *cx, struct engine *e, int64_t since_ms, const char *queue,
-                  const char *task, size_t limit, struct ended_attempt **ret, size_t *ret_n)
-{
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
-
-    try(pg_do(cx, e->db, SQL_ATTEMPTS_SINCE, &res, pg_t(since_ms), pg_s(queue), pg_s(task),
-              pg_i((int64_t)limit)));
-    *ret_n = (size_t)pg_rows(res);
-    *ret = arena_alloc(&cx->arena, (*ret_n + 1) * sizeof **ret);
-    for (int r = 0; r < pg_rows(res); r++) {
-        struct ended_attempt *a = &(*ret)[r];
-        *a = (struct ended_attempt){
-            .queue = copy(cx, pg_text(res, r, 9)),
-            .task = copy(cx, pg_text(res, r, 10)),
-            .end = {.generation = (int)pg_int(res, r, 1),
-                    .attempt = (int)pg_int(res, r, 2),
-                    .outcome = copy(cx, pg_text(res, r, 3)),
-                    .error_code = copy(cx, pg_text(res, r, 4)),
-                    .error = copy(cx, pg_text(res, r, 5)),
-                    .worker = copy(cx, pg_text(res, r, 6)),
-                    .started_ms = pg_ms(res, r, 7),
-                    .finished_ms = pg_ms(res, r, 8)},
-        };
-        snprintf(a->job_id, sizeof a->job_id, "%s", pg_text(res, r, 0));
-    }
-    return OK;
-}
-
 /* A live job may be under way: only Redis knows. When it cannot be asked, PostgreSQL's word
  * stands. */
 static void add_lease(struct cx *cx, struct engine *e, int attempt, int snoozes, struct job_info *j)

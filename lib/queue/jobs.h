@@ -34,16 +34,5 @@ struct job_info {
  * Parks. */
 rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
             struct job_info *ret) MW_PARKS;
-/* An attempt of any job, that has ended. */
-struct ended_attempt {
-    char job_id[ID_LEN + 1];
-    const char *queue, *task;
-    struct job_attempt end;
-};
-/* Those of durable jobs that ended at since_ms (wall) or later, oldest first; since_ms should be of late. queue, task
- * NULL: any. In cx's arena. Parks. */
-rc attempts_since(struct cx *cx, struct engine *e, int64_t since_ms, const char *queue,
-                  const char *task, size_t limit, struct ended_attempt **ret,
-                  size_t *ret_n) MW_PARKS;
 /* The job as the API and the command line show it, appended. */
 void job_info_json(const struct job_info *j, struct buf *out);

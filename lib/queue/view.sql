@@ -56,10 +56,3 @@ UPDATE jobs SET awaited = true WHERE id = $1::uuid AND live AND NOT awaited RETU
 
 -- name: job_lives
 SELECT live FROM jobs WHERE id = $1::uuid;
-
--- name: attempts_since
--- Attempts that ended at $1 or later, oldest first: the index is by ranges of blocks, so $1 should be of late.
-SELECT a.job_id, a.generation, a.attempt, a.outcome, a.error_code, a.error, a.worker, a.started_at, a.finished_at, j.queue, j.task
-  FROM job_attempts a JOIN jobs j ON j.id = a.job_id
- WHERE a.finished_at >= $1::timestamptz AND ($2::text IS NULL OR j.queue = $2) AND ($3::text IS NULL OR j.task = $3)
- ORDER BY a.finished_at, a.job_id, a.attempt LIMIT $4::integer;

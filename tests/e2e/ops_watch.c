@@ -44,6 +44,15 @@ START_TEST(workers)
             30000);
     AUTO(one) = CLI(&h, "job", "tail", job);
     ck_assert_msg(strstr(one.out, "dead: ") != NULL, "%s", one.out);
+    AUTO(slow) = CLI(&h, "job", "add", "mihwar.sleep", "--queue", "watched", "--args",
+                     "{\"ms\":400,\"steps\":2}", "--json");
+    AUTO(told) = CLI(&h, "job", "tail", cli_text(&slow, "id"));
+    ck_assert_msg(strstr(told.out, "step 2 of 2") && strstr(told.out, "\ncompleted\n"), "%s",
+                  told.out);
+    AUTO(brief) = CLI(&h, "job", "add", "mihwar.sleep", "--queue", "watched", "--broker", "--args",
+                      "{\"ms\":1000,\"steps\":2}", "--json");
+    AUTO(gone) = CLI(&h, "job", "tail", cli_text(&brief, "id"));
+    ck_assert_msg(strstr(gone.out, "step 2 of 2") && strstr(gone.out, "\nended\n"), "%s", gone.out);
     AUTO(recent) = CLI(&h, "job", "tail", "--queue", "watched", "--times", "1");
     ck_assert_msg(strstr(recent.out, job) && strstr(recent.out, "invalid_field"), "%s", recent.out);
     AUTO(lines) = CLI(&h, "job", "tail", "--task", "mihwar.echo", "--times", "2", "--json");
