@@ -9,6 +9,7 @@
 #include "rt/watchdog.h"
 #include "secure/seal.h"
 #include "worker/celery/consumer.h"
+#include "worker/leases.h"
 #include "worker/presence.h"
 #include "worker/providers/pool.h"
 #include "worker/recycle.h"
@@ -203,16 +204,6 @@ static rc recover(struct cx *cx, struct pool *p)
     return OK;
 }
 
-static struct job_run *find_run(struct pool *p, const struct lease *l)
-{
-    struct job_run *run;
-
-    TAILQ_FOREACH(run, &p->runs, link)
-    if (run->job.lease.claim == l->claim && strcmp(run->job.lease.id, l->id) == 0)
-        return run;
-    return NULL;
-}
-
 static bool acks_wait(const struct pool_queue *q, const struct lease *l)
 {
     for (size_t i = 0; i < q->nacks; i++)
@@ -230,7 +221,7 @@ static rc return_unseen(struct cx *cx, struct pool *p, struct pool_queue *q)
 
     try(engine_last_claim(cx, p->env.engine, q->name, p->claimer, &last, &n));
     for (size_t i = 0; i < n; i++)
-        if (!find_run(p, &last[i]) && !acks_wait(q, &last[i]))
+        if (!leases_find(p, &last[i]) && !acks_wait(q, &last[i]))
             last[unseen++] = last[i];
     if (unseen > 0)
         try(engine_release(cx, p->env.engine, q->name, last, unseen));
@@ -261,6 +252,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
         memcpy(acks, q->acks, acked * sizeof *acks);
     if (max > 0)
         q->hot = false; /* a marker that comes while we are parked makes it hot again */
+    uint64_t heard = leases_heard(p->leases);
     rc r = engine_claim(cx, p->env.engine, q->name, max, p->settings->lease, acks, acked, &c,
                         &refused);
     if (r != OK) {
@@ -277,6 +269,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
         q->due_ms = c.next_due_ms;
     q->hot |= max > 0 && c.n == max;
     take_aboard(p, q, &c);
+    leases_claimed(p->leases, q, heard);
     if (!c.lost)
         return OK;
     cx_deadline_restore(&d);
@@ -461,70 +454,6 @@ static rc waiter_fiber(struct cx *cx, void *arg)
     return OK;
 }
 
-/* ---------------------------------------------------------------- leases */
-
-static void pool_cancel(struct job_run *run)
-{
-    if (run->fiber && !run->finishing)
-        fiber_cancel(run->fiber);
-}
-
-/* What extend said of one run. Cancelled fibers end by themselves. */
-static void heed(struct job_run *run, bool lost, bool wished)
-{
-    if (!lost && !wished)
-        return;
-    run->lost |= lost;
-    run->wished_away |= wished;
-    log_ev(LOG_WARN, lost ? "lease.lost" : "job.cancel_wished", kv_str("job", run->job.lease.id),
-           kv_str("task", run->job.task), kv_int("attempt", run->job.attempt),
-           kv_int("age_ms", run->started_ms ? clock_ms() - run->started_ms : 0));
-    if (!run->held)
-        pool_cancel(run);
-}
-
-static rc extend_queue(struct cx *cx, struct pool *p, struct pool_queue *q)
-{
-    _cleanup_(freep) struct lease *all = xmalloc((p->running + 1) * sizeof *all);
-    struct job_run *run;
-    size_t n = 0;
-
-    TAILQ_FOREACH(run, &p->runs, link)
-    if (run->queue == q && !run->lost)
-        all[n++] = run->job.lease;
-    for (size_t from = 0; from < n; from += QUEUE_BATCH) {
-        size_t k = MIN(n - from, (size_t)QUEUE_BATCH);
-        bool lost[QUEUE_BATCH], wished[QUEUE_BATCH];
-        try(engine_extend(cx, p->env.engine, q->name, all + from, k, p->settings->lease, lost,
-                          wished));
-        for (size_t i = 0; i < k; i++)
-            if ((lost[i] || wished[i]) && (run = find_run(p, &all[from + i])) &&
-                !(run->wished_away && !lost[i]))
-                heed(run, lost[i], wished[i]);
-    }
-    return OK;
-}
-
-static rc extender_fiber(struct cx *cx, void *arg)
-{
-    struct pool *p = arg;
-
-    for (;;) {
-        try(fiber_sleep(cx, MAX(p->settings->lease / 3, 1)));
-        watchdog_feed();
-        for (size_t i = 0; i < p->nqueues; i++) {
-            _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
-                cx_deadline_within(cx, p->settings->lease / 3);
-            rc r = extend_queue(cx, p, &p->queues[i]);
-            if (r == E_CANCELLED)
-                return r;
-            if (r != OK) /* two calls may fail before another worker can take the jobs */
-                log_fail(LOG_WARN, "leases.not_extended", cx, r,
-                         kv_str("queue", p->queues[i].name));
-        }
-    }
-}
-
 /* ---------------------------------------------------------------- life */
 
 rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names,
@@ -611,10 +540,9 @@ void pool_start(struct pool *p)
 {
     p->pump = fiber_spawn(&(struct fiber_opts){.name = "worker.pump"}, pump_fiber, p);
     p->waiter = fiber_spawn(&(struct fiber_opts){.name = "worker.wait"}, waiter_fiber, p);
-    p->extender = fiber_spawn(&(struct fiber_opts){.name = "worker.leases"}, extender_fiber, p);
     fiber_detach(p->pump);
     fiber_detach(p->waiter);
-    fiber_detach(p->extender);
+    p->leases = leases_start(p);
     redis_on_connect(p->redis, redis_is_back, p);
     consumer_start(p->celery);
     p->presence = presence_start(p);
@@ -639,7 +567,7 @@ static rc grace_fiber(struct cx *cx, void *arg)
     TAILQ_FOREACH(run, &p->runs, link)
     {
         run->released = true;
-        pool_cancel(run);
+        run_cancel(run);
     }
     consumer_cut(p->celery);
     try(fiber_sleep(cx, p->settings->shutdown_grace / 10));
@@ -688,6 +616,7 @@ void pool_close(struct pool *p)
     p->presence = presence_free(p->presence);
     p->env.providers = provider_pool_free(p->env.providers);
     p->env.timeline = timeline_free(p->env.timeline);
+    p->leases = leases_free(p->leases);
     p->env.engine = engine_free(p->env.engine);
     p->env.db = pg_free(p->env.db);
     p->blocking = redis_free(p->blocking);

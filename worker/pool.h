@@ -4,7 +4,7 @@
  *     waiter ---------------> pump --claim--------> run fibers --end in PostgreSQL--> acks --.
  *        (blocking            ^  ^ `---------------------------------------------------------'
  *         connection)  due ---'  `-- a slot became free
- *     extender: every third of the lease, all leases in one call a queue
+ *     leases.c: every third of the lease, all leases in one call a queue; some when a cancel is told
  *
  * The pump alone claims: acks of what ended ride on its next claim, so that a busy worker makes
  * one round trip for a batch, and an idle one acks at once. Queues are served strictly in the
@@ -48,7 +48,8 @@ struct pool {
     struct job_run_list runs;
     struct job_run *suspect; /* the one under way of those that a worker crashed over */
     size_t waiting;          /* of them, aboard and not begun */
-    struct fiber *pump, *waiter, *extender;
+    struct fiber *pump, *waiter;
+    struct leases *leases;
     struct waitq room; /* the waiter sleeps here while every slot is taken */
     int64_t done;      /* jobs that ended here */
     struct seats seats[SEATS];

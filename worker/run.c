@@ -468,6 +468,12 @@ void run_begin(struct job_run *run)
     fiber_detach(run->fiber);
 }
 
+void run_cancel(struct job_run *run)
+{
+    if (run->fiber && !run->finishing)
+        fiber_cancel(run->fiber);
+}
+
 /* ---------------------------------------------------------------- what tasks call (task.h) */
 
 struct worker_env *job_env(const struct job *job)

@@ -16,6 +16,7 @@ struct job_run {
     int64_t began_us;   /* the same moment; wall */
     bool lost;          /* the lease is another's, or expired */
     bool wished_away;   /* its cancel was asked for */
+    bool spoken_of;     /* a notice named it: its lease is to be asked about (leases.c) */
     bool released;      /* the drain gives it back */
     bool waiting;       /* a worker crashed over it: it is begun when the one before it has ended */
     bool crowded;       /* too many wait: back in a while */
@@ -45,6 +46,8 @@ struct job_run {
 #define RUN_CRASHES_MAX 2
 struct job_run *run_new(struct pool *p, struct pool_queue *q, struct job *job);
 void run_begin(struct job_run *run);
+/* Its waits return CANCELLED, unless its task has returned already. */
+void run_cancel(struct job_run *run);
 struct job_run *run_free(struct job_run *run);
 void run_release(struct job_run *run); /* what it holds, without itself */
 

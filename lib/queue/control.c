@@ -37,6 +37,15 @@ static rc take_out(struct cx *cx, struct engine *e, const char *queue, const str
     return OK;
 }
 
+/* Redis has the wish: a holder that does not hear of it now sees it when it extends its lease. */
+static void tell_holder(struct cx *cx, struct engine *e, const char *id)
+{
+    rc r = e->db ? pg_do(cx, e->db, SQL_CANCEL_TELL, NULL, pg_s(id)) : OK;
+
+    if (r != OK)
+        log_fail(LOG_WARN, "cancel.not_told", cx, r, kv_str("job", id));
+}
+
 /* Only Redis knows a broker job, and only its queue knows it there. */
 static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *first,
                         bool *ret_running)
@@ -50,6 +59,8 @@ static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *fir
         *ret_running = t == LEASED;
         if (t == TAKEN_OUT && e->db) /* whoever waits for it hears that nothing will come */
             return pg_do(cx, e->db, SQL_END_TELL, NULL, pg_s(first->id));
+        if (t == LEASED)
+            tell_holder(cx, e, first->id);
         if (t != NOT_KNOWN)
             return OK;
     }

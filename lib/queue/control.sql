@@ -4,7 +4,13 @@
 SELECT queue, state, live, generation, attempt, snoozes FROM jobs WHERE id = $1::uuid;
 
 -- name: job_cancel_wish
-UPDATE jobs SET cancel_requested = true, updated_at = now() WHERE id = $1::uuid AND live RETURNING id;
+-- Its holder hears of it at the commit, and asks Redis.
+UPDATE jobs SET cancel_requested = true, updated_at = now() WHERE id = $1::uuid AND live
+RETURNING id, pg_notify('mihwar_cancelled', id::text);
+
+-- name: cancel_tell
+-- A broker job that is running: Redis has the wish.
+SELECT pg_notify('mihwar_cancelled', $1);
 
 -- name: job_cancel
 -- It was taken out of Redis, so nobody runs it. Ended meanwhile: no row.

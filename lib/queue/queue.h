@@ -211,8 +211,9 @@ rc engine_forget(struct cx *cx, struct engine *e, int64_t *ret_windows,
 
 /* ---------------------------------------------------------------- control */
 
-/* Queued: cancelled at once (*ret_running = false). Running: the wish is stored, the holder sees
- * it at its next lease extension or claim. NOT_FOUND, CONFLICT when it has ended. Parks. */
+/* Queued: cancelled at once (*ret_running = false). Running: the wish is stored and the holder
+ * told (NOTIFY mihwar_cancelled); one that does not hear sees it at its next lease extension or claim.
+ * NOT_FOUND, CONFLICT when it has ended. Parks. */
 rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_running) MW_PARKS;
 /* A dead or cancelled durable job becomes live again: attempts counted anew, generation + 1.
  * CONFLICT otherwise. Parks. */

@@ -159,7 +159,7 @@ START_TEST(cancelled)
 
     forget("polite");
     forget("stubborn");
-    START_ON(&b, Q, "--exec", program, "--lease", "3s", "--worker-kill-grace", "500ms");
+    START_ON(&b, Q, "--exec", program, "--lease", "1h", "--worker-kill-grace", "500ms");
     enqueue(&b, j, COUNT(j));
     ck_wait(pid_in("polite") && pid_in("stubborn"), 30000);
     for (const char *c = "ab"; *c; c++)

@@ -96,7 +96,7 @@ START_TEST(apart_is_like_aboard)
 
     j[4].timeout_ms = 300;
     j[4].max_attempts = j[6].max_attempts = 1;
-    START_ON(&b, Q, "--load", plug(APART), "--lease", "3s");
+    START_ON(&b, Q, "--load", plug(APART), "--lease", "1h");
     enqueue(&b, j, COUNT(j));
     ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE live AND task LIKE 'apart.%%'") == 2,
             30000);

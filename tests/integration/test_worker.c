@@ -1,6 +1,7 @@
 /* test_worker.c - a real mihwar-worker on real stores: who runs what, how it ends, what a death
  * leaves behind. */
 #include "base/clock.h"
+#include "queue/flow/flow.h"
 #include "tests/integration/worker_bench.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -139,19 +140,87 @@ START_TEST(a_scheduled_job_is_on_time)
 }
 END_TEST
 
+/* A lease of an hour: only the notice can end them in time. A worker that hears none sees the stored wish when it extends. */
+static const struct {
+    const char *title, *lease, *listen;
+    bool cut; /* the connection that would bring the notice ends before it */
+} ears[] = {
+    {"it is told", "1h", NULL, false},
+    {"its ear is cut off, and looks when it hears again", "1h", NULL, true},
+    {"it is deaf", "600ms", "postgresql:///x?host=/nowhere/at/all", false},
+};
+
+static void cancel_running(const struct bench *b, char c)
+{
+    struct enqueue cancel = {.url = b->url, .cancel = qid(c)};
+
+    ck_ok(on_fiber(enqueue_body, &cancel));
+    ck_assert(cancel.running);
+}
+
 START_TEST(a_running_job_can_be_cancelled)
 {
     struct bench b = new_bench();
-    struct enqueue cancel = {.url = b.url, .cancel = qid('a')};
+    struct job_new j[] = {job('a', "mihwar.sleep", "{\"ms\": 60000}"),
+                          job('b', "mihwar.sleep", "{\"ms\": 60000}"),
+                          job('c', "mihwar.sleep", "{\"ms\": 60000}")};
 
-    START(&b, "--lease", "600ms");
-    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 60000}"));
-    ck_wait(leased(1), 10000);
-    ck_ok(on_fiber(enqueue_body, &cancel));
-    ck_assert(cancel.running);
-    ck_wait(state_is(&b, 'a', "cancelled"), 10000);
+    j[1].durable = false;
+    START(&b, "--lease", ears[_i].lease, "--database-listen-url",
+          ears[_i].listen ? ears[_i].listen : "");
+    enqueue(&b, j, COUNT(j));
+    ck_wait(leased(3), 10000);
+    if (ears[_i].cut) {
+        ck_wait(pg_one_int(b.url, "SELECT count(*) FROM pg_stat_activity WHERE datname = "
+                                  "current_database() AND query = 'LISTEN mihwar_cancelled'") == 1,
+                10000);
+        pg_one(b.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+                      "current_database() AND query = 'LISTEN mihwar_cancelled'");
+    }
+    cancel_running(&b, 'a');
+    cancel_running(&b, 'b');
+    ck_wait(state_is(&b, 'a', "cancelled"), 30000);
     ck_assert_str_eq(attempts(&b, 'a'), "1.1.cancelled");
-    ck_wait(redis_forgot('a'), 5000);
+    ck_wait(redis_forgot('a') && redis_forgot('b') && leased(1), 30000);
+    ck_assert(!redis_forgot('c'));
+    cancel_running(&b, 'c');
+    ck_wait(leased(0), 30000);
+    stop_worker(&b);
+}
+END_TEST
+
+static rc group_cancelled(struct cx *cx, void *arg)
+{
+    enum { MANY = 250 }; /* more than one notice has room for */
+    struct bench *b = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, b->url, 1, &db));
+    struct engine *e = engine_new(redis, db);
+    struct flow *f = flow_new(cx);
+    struct flow_node *all = flow_group(f, NULL, FLOW_FAIL);
+    for (int i = 0; i < MANY; i++)
+        flow_job(f, all,
+                 &(struct job_new){.queue = Q, .task = "mihwar.sleep", .args = "{\"ms\": 600000}"});
+    ck_ok(flow_start(cx, e, f));
+    ck_wait(leased(MANY), 30000);
+    ck_ok(flow_cancel(cx, e, f->id, NULL));
+    ck_wait(leased(0), 30000);
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return OK;
+}
+
+START_TEST(a_running_workflow_can_be_cancelled)
+{
+    struct bench b = new_bench();
+
+    START(&b, "--lease", "1h", "--worker-concurrency", "300");
+    ck_ok(on_fiber(group_cancelled, &b));
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE state <> 'cancelled'"), 0);
     stop_worker(&b);
 }
 END_TEST
@@ -329,7 +398,8 @@ static Suite *suite(void)
     tcase_add_test(tc, a_failure_is_tried_again_and_then_dead);
     tcase_add_test(tc, an_unknown_task_stays);
     tcase_add_test(tc, a_scheduled_job_is_on_time);
-    tcase_add_test(tc, a_running_job_can_be_cancelled);
+    tcase_add_loop_test(tc, a_running_job_can_be_cancelled, 0, COUNT(ears));
+    tcase_add_test(tc, a_running_workflow_can_be_cancelled);
     tcase_add_test(tc, a_killed_child_gives_its_leases_back);
     tcase_add_test(tc, a_job_that_kills_every_worker_dies);
     tcase_add_test(tc, an_ack_that_was_lost_runs_nothing_twice);

@@ -103,4 +103,8 @@ SELECT id, name, state, tenant_id, jobs, created_at, finished_at FROM workflows
  ORDER BY created_at DESC, id DESC LIMIT $4::integer;
 
 -- name: flow_wish
-UPDATE jobs SET cancel_requested = true, updated_at = now() WHERE id = ANY ($1::uuid[]) AND live;
+-- Holders hear of it at the commit; a notice has room for 200 of them.
+WITH wished AS (
+    UPDATE jobs SET cancel_requested = true, updated_at = now() WHERE id = ANY ($1::uuid[]) AND live RETURNING id)
+SELECT pg_notify('mihwar_cancelled', string_agg(n.id::text, ' '))
+  FROM (SELECT id, row_number() OVER () / 200 AS notice FROM wished) n GROUP BY n.notice;
