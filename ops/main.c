@@ -47,7 +47,7 @@ static rc redis_answers(struct cx *cx, struct ops *o)
 static rc open_engine(struct cx *cx, struct ops *o)
 {
     try(redis_new(cx, o->settings->redis_url, &o->redis));
-    rc r = redis_answers(cx, o);
+    rc r = o->verb->needs & MAY_ASK_REDIS ? OK : redis_answers(cx, o);
 
     if (r == OK)
         o->engine = engine_new(o->redis, o->db);
@@ -71,7 +71,7 @@ static rc open_needs(struct cx *cx, struct ops *o)
     }
     if (needs & NEEDS_SCHEMA)
         try(migrate_check(cx, o->db));
-    return needs & (NEEDS_REDIS | WANTS_REDIS) ? open_engine(cx, o) : OK;
+    return needs & (NEEDS_REDIS | WANTS_REDIS | MAY_ASK_REDIS) ? open_engine(cx, o) : OK;
 }
 
 static rc run_verb(struct cx *cx, void *arg)

@@ -18,7 +18,9 @@ enum verb_needs {
     NEEDS_SEAL = 4,   /* the keys that open credentials and PINs */
     NEEDS_SCHEMA = 8, /* refuse on a schema that this program does not know */
     CHANGES = 16,     /* something is different afterwards: it leaves a line in the audit log */
-    WANTS_REDIS = 32 /* the engine when Redis answers; without it what is enqueued waits for beat */
+    WANTS_REDIS =
+        32, /* the engine when Redis answers; without it what is enqueued waits for beat */
+    MAY_ASK_REDIS = 64 /* the engine, whether Redis answers or not: that is part of the answer */
 };
 #define NEEDS_STORES (NEEDS_PG | NEEDS_REDIS | NEEDS_SCHEMA)
 

@@ -13,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REDIS_MS 2000 /* it is waited for so long */
+
 struct facts {
     const struct job_info *job;
     struct queue_setting setting; /* without PostgreSQL: as far as Redis knows */
     bool redis;                   /* it answered */
     const char *redis_error;      /* if not */
+    bool of_all;                  /* who asks may know of the jobs of all tenants */
     bool epoch, cancel;
     enum { UNKNOWN, READY, LEASED, SCHEDULED, HELD } where;
     int64_t now_ms, at_ms; /* when the lease is over, the job is due, the key is looked at again */
@@ -33,7 +36,7 @@ static void add(struct explanation *x, bool hinders, int64_t until_ms, const cha
                 const char *text)
 {
     if (x->n < FINDINGS_MAX)
-        x->list[x->n++] = (struct finding){code, text, until_ms, hinders};
+        x->list[x->n++] = (struct finding){code, text, until_ms, hinders, NULL, 0};
 }
 #define say(...)       arena_printf(&cx->arena, __VA_ARGS__)
 #define HINDERS(...)   add(x, true, __VA_ARGS__)
@@ -200,6 +203,7 @@ static void not_in_redis(struct cx *cx, const struct facts *f, struct explanatio
                 "not, is beat running?"));
 }
 
+/* In the order in which admit.lua asks: a breaker, how many at once, the rate. */
 static const char *limit_says(struct cx *cx, const char *of, const struct limit_state *l)
 {
     if (str_eq(l->breaker, "open"))
@@ -207,26 +211,55 @@ static const char *limit_says(struct cx *cx, const char *of, const struct limit_
                    l->open_ms ? say(" for %" PRId64 " s more", (l->open_ms + 999) / 1000) : "");
     if (str_eq(l->breaker, "half"))
         return say("; the breaker of %s lets a few begin to see how they end", of);
+    if (l->at_once && l->under_way >= l->at_once)
+        return say("; %" PRId64 " of %" PRId64 " at once are under way of %s", l->under_way,
+                   l->at_once, of);
     if (l->wait_ms > 0)
         return say("; the rate of %s lets the next begin in %" PRId64 " ms", of, l->wait_ms);
-    if (l->under_way > 0)
-        return say("; under way of %s: %" PRId64, of, l->under_way);
     return "";
+}
+
+/* Who has the slots of a limit that is full: "queue|id:…" each. A slot of another queue is named with it. */
+static void add_holders(struct cx *cx, const struct facts *f, const struct limit_state *l,
+                        struct finding *to, const char **text)
+{
+    if (!f->of_all || !l->at_once || l->under_way < l->at_once || *l->breaker)
+        return;
+    for (size_t i = 0; i < l->nslots && to->njobs < FINDING_JOBS; i++) {
+        const char *bar = strchr(l->slots[i], '|');
+        struct lease t;
+        if (!bar || !token_parse(bar + 1, strlen(bar + 1), &t))
+            continue;
+        const char *id = to->jobs[to->njobs++] = arena_strdup(&cx->arena, t.id);
+        const char *queue = arena_strndup(&cx->arena, l->slots[i], (size_t)(bar - l->slots[i]));
+        bool here = str_eq(queue, f->job->queue);
+        *text = say("%s%s%s%s%s", *text, **text ? ", " : "", id, here ? "" : " of queue ",
+                    here ? "" : queue);
+    }
 }
 
 /* The time at which a held key is looked at again says nothing: it is looked at every second. */
 static void held(struct cx *cx, const struct facts *f, struct explanation *x)
 {
     int64_t ms = MAX(MAX(f->own.wait_ms, f->own.open_ms), MAX(f->whole.wait_ms, f->whole.open_ms));
+    bool whole = str_eq(f->key, LIMIT_QUEUE);
+    struct finding by = {.jobs = arena_alloc(&cx->arena, FINDING_JOBS * sizeof *by.jobs)};
+    const char *holders = "";
 
     if (!waits(f) || f->where != HELD)
         return;
+    add_holders(cx, f, &f->own, &by, &holders);
+    if (!whole)
+        add_holders(cx, f, &f->whole, &by, &holders);
     HINDERS(ms ? f->now_ms + ms : 0, "held",
-            say("A limit of queue %s holds it back (key %s), %" PRId64
-                " before it%s%s. See 'mihwar "
-                "limit ls'.",
-                f->job->queue, f->key, f->before, limit_says(cx, "the key", &f->own),
-                limit_says(cx, "the queue", &f->whole)));
+            say("A limit of queue %s holds it back%s%s%s, %" PRId64
+                " before it%s%s%s%s. See 'mihwar limit ls'.",
+                f->job->queue, whole ? "" : " (key ", whole ? "" : f->key, whole ? "" : ")",
+                f->before, limit_says(cx, whole ? "the queue" : "the key", &f->own),
+                whole ? "" : limit_says(cx, "the queue", &f->whole), *holders ? "; by " : "",
+                holders));
+    x->list[x->n - 1].jobs = by.jobs;
+    x->list[x->n - 1].njobs = by.njobs;
 }
 
 static void workers(struct cx *cx, const struct facts *f, struct explanation *x)
@@ -325,7 +358,6 @@ static rc ask_redis(struct cx *cx, struct engine *e, struct facts *f)
 {
     _cleanup_(redis_reply_freep) redisReply *r = NULL;
     _cleanup_(call_release) struct call c = {0};
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, f->job->queue, &k));
@@ -368,6 +400,7 @@ static rc gather(struct cx *cx, struct engine *e, struct facts *f)
     memcpy(f->token.id, j->id, sizeof f->token.id);
     if (e->db)
         try(engine_setting(cx, e, j->queue, &f->setting));
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, REDIS_MS);
     rc r = ask_redis(cx, e, f);
     if (r == E_CANCELLED)
         return r;
@@ -377,16 +410,36 @@ static rc gather(struct cx *cx, struct engine *e, struct facts *f)
     return OK;
 }
 
+/* What PostgreSQL does not know may be a broker job: Redis is asked, but not for long. */
+static rc load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
+               struct job_info *ret)
+{
+    rc r = job_load_stored(cx, e, id, tenant_id, ret);
+
+    if (r != E_NOT_FOUND)
+        return r;
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, REDIS_MS);
+    r = job_load(cx, e, id, tenant_id, ret);
+    return r == E_DEADLINE || r == E_STORE_DOWN || r == E_STORE_DOUBT
+               ? fail(cx, STORE_DOWN,
+                      "PostgreSQL does not know job %s, and Redis, which alone knows broker jobs, "
+                      "does not answer",
+                      id)
+               : r;
+}
+
 rc engine_explain(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
                   struct explanation **ret)
 {
     struct explanation *x = arena_alloc(&cx->arena, sizeof *x);
-    struct facts f = {.job = &x->job};
+    struct facts f = {.job = &x->job, .of_all = !tenant_id};
 
     *x = (struct explanation){0};
-    try(job_load(cx, e, id, tenant_id, &x->job));
+    try(load(cx, e, id, tenant_id, &x->job));
     if (!x->job.finished_ms)
         try(gather(cx, e, &f));
+    if (f.where == LEASED)
+        x->job.state = "leased";
     for (size_t i = 0; i < COUNT(checks); i++)
         checks[i](cx, &f, x);
     for (size_t i = x->n; i-- > 0;)
@@ -404,7 +457,10 @@ static void put_finding(struct buf *out, const struct finding *f)
     buf_json_field(out, "code", f->code);
     buf_json_field(out, "text", f->text);
     buf_json_time(out, "until", f->until_ms);
-    buf_putc(out, '}');
+    buf_puts(out, ",\"jobs\":[");
+    for (size_t i = 0; i < f->njobs; i++)
+        buf_printf(out, "%s\"%s\"", i ? "," : "", f->jobs[i]);
+    buf_puts(out, "]}");
 }
 
 void explanation_json(const struct explanation *x, struct buf *out)

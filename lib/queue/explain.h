@@ -15,7 +15,12 @@ struct finding {
     const char *text;
     int64_t until_ms; /* it is over by then without anybody's doing; 0: not known, or never */
     bool hinders;
+    const char **
+        jobs; /* ids of others that have what it waits for, at most FINDING_JOBS; none for a tenant, as
+                          they may be another's */
+    size_t njobs;
 };
+#define FINDING_JOBS 10
 #define FINDINGS_MAX 32
 struct explanation {
     struct job_info job;
@@ -23,8 +28,8 @@ struct explanation {
     struct finding list[FINDINGS_MAX];
     size_t n;
 };
-/* Into cx's arena. Errors and tenant_id as of job_load. A Redis that does not answer is a finding.
- * Parks. */
+/* Into cx's arena. Errors and tenant_id as of job_load. A Redis that does not answer within two seconds is a
+ * finding; of a broker job nothing is known then, and the failure says so. Parks. */
 rc engine_explain(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
                   struct explanation **ret) MW_PARKS;
 /* As the API and --json show it: an object. */

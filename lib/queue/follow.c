@@ -85,9 +85,9 @@ rc follow_new(struct cx *cx, struct engine *e, const char *queue, const char *ta
 /* ---------------------------------------------------------------- a round */
 
 struct round {
-    struct mark at;        /* the last one read */
-    size_t old;            /* of f->shown: the first that is not before it */
-    int64_t horizon_us;    /* kept in mind for the next round: what is at it or later */
+    struct mark at;     /* the last one read */
+    size_t old;         /* of f->shown: the first that is not before it */
+    int64_t horizon_us; /* kept in mind for the next round: what is at it or later */
     struct marks remember;
     void (*tell)(const struct ended_attempt *a, void *arg);
     void *arg;

@@ -225,31 +225,55 @@ static void add_lease(struct cx *cx, struct engine *e, int attempt, int snoozes,
         j->state = "leased";
 }
 
+static rc load_timeline(struct cx *cx, struct engine *e, struct job_info *j)
+{
+    return e->db ? timeline_last(cx, e, j->id, JOB_EVENTS_SHOWN, &j->events, &j->nevents,
+                                 &j->progress)
+                 : OK;
+}
+
+/* NOT_FOUND: there is no row; *ret has the id nevertheless. */
+static rc load_row(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
+                   bool with_lease, struct job_info *ret)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    *ret = (struct job_info){0};
+    if (!id_parse(id, ret->id))
+        return fail(cx, NOT_FOUND, "there is no such job");
+    if (e->db)
+        try(pg_do(cx, e->db, SQL_JOB_GET, &res, pg_s(ret->id), pg_s(tenant_id)));
+    if (!e->db || pg_rows(res) == 0)
+        return fail(cx, NOT_FOUND, "there is no such job");
+    read_job(cx, res, ret);
+    if (with_lease && pg_bool(res, 0, 5))
+        add_lease(cx, e, (int)pg_int(res, 0, 7), (int)pg_int(res, 0, 8), ret);
+    return load_attempts(cx, e, ret);
+}
+
+rc job_load_stored(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
+                   struct job_info *ret)
+{
+    try(load_row(cx, e, id, tenant_id, /* with_lease= */ false, ret));
+    return load_timeline(cx, e, ret);
+}
+
 rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
             struct job_info *ret)
 {
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL, *dead = NULL;
-    struct job_info j = {0};
+    _cleanup_(pg_result_freep) struct pg_result *dead = NULL;
+    struct job_info j;
+    rc r = load_row(cx, e, id, tenant_id, /* with_lease= */ true, &j);
 
-    if (!id_parse(id, j.id))
-        return fail(cx, NOT_FOUND, "there is no such job");
-    if (e->db)
-        try(pg_do(cx, e->db, SQL_JOB_GET, &res, pg_s(j.id), pg_s(tenant_id)));
-    if (e->db && pg_rows(res) == 0)
-        try(pg_do(cx, e->db, SQL_DEAD_OF_JOB, &dead, pg_s(j.id), pg_s(tenant_id)));
-    if (res && pg_rows(res) == 1) {
-        read_job(cx, res, &j);
-        if (pg_bool(res, 0, 5))
-            add_lease(cx, e, (int)pg_int(res, 0, 7), (int)pg_int(res, 0, 8), &j);
-        try(load_attempts(cx, e, &j));
-    } else {
-        rc r = load_broker(cx, e, tenant_id, &j);
+    if (r == E_NOT_FOUND && *j.id) {
+        if (e->db)
+            try(pg_do(cx, e->db, SQL_DEAD_OF_JOB, &dead, pg_s(j.id), pg_s(tenant_id)));
+        r = load_broker(cx, e, tenant_id, &j);
         if (r == E_NOT_FOUND && dead && pg_rows(dead) == 1)
             r = load_dead(cx, e, pg_text(dead, 0, 0), &j);
-        try(r);
     }
-    if (e->db)
-        try(timeline_last(cx, e, j.id, JOB_EVENTS_SHOWN, &j.events, &j.nevents, &j.progress));
+    try(r);
+    try(load_timeline(cx, e, &j));
     *ret = j;
     return OK;
 }

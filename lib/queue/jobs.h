@@ -34,5 +34,9 @@ struct job_info {
  * Parks. */
 rc job_load(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
             struct job_info *ret) MW_PARKS;
+/* A durable job as PostgreSQL knows it: Redis is not asked, so a job under way is "ready" still. NOT_FOUND also for
+ * broker jobs. Parks. */
+rc job_load_stored(struct cx *cx, struct engine *e, const char *id, const char *tenant_id,
+                   struct job_info *ret) MW_PARKS;
 /* The job as the API and the command line show it, appended. */
 void job_info_json(const struct job_info *j, struct buf *out);

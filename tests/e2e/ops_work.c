@@ -42,6 +42,9 @@ START_TEST(jobs)
                "hinders:b code:s text:s until:s");
     AUTO(told) = CLI(&h, "job", "explain", twin);
     ck_assert_msg(strncmp(told.out, "It is due at ", 13) == 0, "%s", told.out);
+    static const char *const no_redis[] = {"MIHWAR_REDIS_URL=unix:/nonexistent/redis.sock", NULL};
+    AUTO(away) = CLI_WITH(&h, .env = no_redis, "job", "explain", twin);
+    ck_assert_msg(strstr(away.out, "Redis does not answer") != NULL, "%s", away.out);
     refused(CLI(&h, "job", "explain", "nothing"), 1, "there is no such job");
 
     done(CLI(&h, "job", "cancel", twin));

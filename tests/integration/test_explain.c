@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define TENANT "00000000-0000-4000-8000-00000000000"
 #define HOUR   3600000
@@ -176,6 +179,95 @@ static void limited(struct cx *cx, struct qtest *t)
     ck_assert_uint_eq(c.n, 0);
     claim_result_release(&c);
 }
+/* 'b' goes first; whether it has begun or not, the next claim holds 'a' back. */
+static void keyed_then_held(struct cx *cx, struct qtest *t, const char *queue, bool begins)
+{
+    struct job_options o = {.limit_key = "sms"};
+    struct job_new first = qjob('b', true);
+    struct claim_result c;
+
+    first.queue = queue;
+    first.priority = 9;
+    first.options = &o;
+    qenqueue(cx, t, first);
+    size_t refused;
+    ck_ok(engine_claim(cx, t->e, queue, 1, HOUR, NULL, 0, &c, &refused));
+    if (strcmp(queue, Q) != 0 && c.lost) { /* nobody had used it yet */
+        claim_result_release(&c);
+        ck_ok(engine_recover(cx, t->e, NULL));
+        ck_ok(engine_claim(cx, t->e, queue, 1, HOUR, NULL, 0, &c, &refused));
+    }
+    ck_assert_uint_eq(c.n, begins);
+    claim_result_release(&c);
+    c = qclaim(cx, t, 1);
+    ck_assert_uint_eq(c.n, 0);
+    claim_result_release(&c);
+}
+static void limit_of(struct cx *cx, struct qtest *t, struct limit l)
+{
+    const char *q = Q;
+
+    ck_ok(limit_set(cx, t->e, &q, 1, &l));
+}
+static void key_limited(struct cx *cx, struct qtest *t)
+{
+    limit_of(cx, t, (struct limit){.key = "sms", .concurrency = 1});
+    keyed_then_held(cx, t, Q, true);
+}
+static void key_behind_queue(struct cx *cx, struct qtest *t)
+{
+    limit_of(cx, t, (struct limit){.key = "sms", .concurrency = 5});
+    limit_of(cx, t, (struct limit){.key = LIMIT_QUEUE, .concurrency = 1});
+    keyed_then_held(cx, t, Q, true);
+}
+static void key_shared(struct cx *cx, struct qtest *t)
+{
+    const char *both[] = {Q, "u"};
+
+    ck_ok(limit_set(cx, t->e, both, 2, &(struct limit){.key = "sms", .concurrency = 1}));
+    keyed_then_held(cx, t, "u", true);
+}
+static void key_rated(struct cx *cx, struct qtest *t)
+{
+    limit_of(cx, t, (struct limit){.key = "sms", .rate = 1, .per_ms = HOUR, .burst = 1});
+    keyed_then_held(cx, t, Q, true);
+}
+static struct limit breaker(const char *forced)
+{
+    return (struct limit){.key = "sms",
+                          .percent = 50,
+                          .least = 2,
+                          .window_ms = 10000,
+                          .open_ms = 60000,
+                          .probes = 1,
+                          .forced = forced};
+}
+static void key_forced_open(struct cx *cx, struct qtest *t)
+{
+    limit_of(cx, t, breaker("open"));
+    keyed_then_held(cx, t, Q, false);
+}
+static void break_it(struct cx *cx, struct qtest *t)
+{
+    const char *moved = NULL;
+
+    limit_of(cx, t, breaker(NULL));
+    engine_set_clock(t->e, clock_ms()); /* it stands still: the time left is what was set */
+    for (int i = 0; i < 2; i++)
+        ck_ok(limit_note(cx, t->e, Q, "sms", false, &moved));
+    ck_assert_str_eq(moved, "open");
+}
+static void key_broken(struct cx *cx, struct qtest *t)
+{
+    break_it(cx, t);
+    keyed_then_held(cx, t, Q, false);
+}
+static void key_half_open(struct cx *cx, struct qtest *t)
+{
+    break_it(cx, t);
+    engine_set_clock(t->e, clock_ms() + 61000);
+    keyed_then_held(cx, t, Q, true); /* 'b' is the probe */
+}
 static void no_worker(struct cx *cx, struct qtest *t)
 {
     beat(cx, t,
@@ -210,7 +302,7 @@ static void running_here(struct cx *cx, struct qtest *t)
 
 /* ---------------------------------------------------------------- the rows */
 
-enum { DURABLE = 1, LATER = 2, LATE = 4, BROKER = 8 };
+enum { DURABLE = 1, LATER = 2, LATE = 4, BROKER = 8, KEYED = 16 };
 static const struct row {
     const char *title;
     int job; /* of the job that is asked about */
@@ -249,7 +341,26 @@ static const struct row {
     {"others came first", DURABLE, behind, "[behind]", "2 ready jobs of the same priority"},
     {"tenants share", DURABLE, fair, "[shared]", "other tenants have ready jobs"},
     {"held back by a limit", DURABLE, held, "[held]", "key sms"},
-    {"the queue takes one at a time", DURABLE, limited, "[held]", "under way of the key: 1"},
+    {"the queue takes one at a time", DURABLE, limited, "[held]",
+     "A limit of queue t holds it back, 0 before it; 1 of 1 at once are under way of the queue; by "
+     "00000000-0000-7000-8000-00000000000b. See 'mihwar limit ls'."},
+    {"its key takes one at a time", DURABLE | KEYED, key_limited, "[held]",
+     "A limit of queue t holds it back (key sms), 0 before it; 1 of 1 at once are under way of the "
+     "key; "
+     "by 00000000-0000-7000-8000-00000000000b. See"},
+    {"its key has room, the queue has none", DURABLE | KEYED, key_behind_queue, "[held]",
+     "(key sms), 0 before it; 1 of 1 at once are under way of the queue; by "
+     "00000000-0000-7000-8000-00000000000b. See"},
+    {"another queue has the slot", DURABLE | KEYED, key_shared, "[held]",
+     "; by 00000000-0000-7000-8000-00000000000b of queue u. See"},
+    {"its key begins once an hour", DURABLE | KEYED, key_rated, "[held]",
+     "(key sms), 0 before it; the rate of the key lets the next begin in 35"},
+    {"its key was broken by hand", DURABLE | KEYED, key_forced_open, "[held]",
+     "before it; the breaker of the key is open. See"},
+    {"its key is broken", DURABLE | KEYED, key_broken, "[held]",
+     "before it; the breaker of the key is open for 60 s more. See"},
+    {"its key is on probation", DURABLE | KEYED, key_half_open, "[held]",
+     "before it; the breaker of the key lets a few begin to see how they end. See"},
     {"nobody serves the queue", DURABLE, no_worker, "[no_worker]",
      "No living worker serves queue t"},
     {"nobody knows the task", DURABLE, unknown_task, "[unknown_task]", "knows task mihwar.noop"},
@@ -273,18 +384,22 @@ static void fresh(struct cx *cx, struct qtest *t)
 
 static void one_row(struct cx *cx, struct qtest *t, const struct row *r)
 {
-    struct job_options late_options = {.expires_at_ms = clock_ms() - 1000};
+    struct job_options keyed = {.limit_key = "sms"},
+                       late_options = {.expires_at_ms = clock_ms() - 1000};
     struct job_new j = qjob('a', (r->job & DURABLE) != 0);
     struct explanation *x;
 
     fresh(cx, t);
     j.tenant_id = TENANT "a";
     j.run_at_ms = r->job & LATER ? clock_ms() + HOUR : 0;
-    j.options = r->job & LATE ? &late_options : NULL;
+    j.options = r->job & LATE ? &late_options : r->job & KEYED ? &keyed : NULL;
     qenqueue(cx, t, j);
     if (r->before)
         r->before(cx, t);
     ck_ok(engine_explain(cx, t->e, qid('a'), TENANT "a", &x));
+    ck_assert_uint_eq(x->headline->njobs, 0);
+    ck_assert_msg(!strstr(x->headline->text, "; by "), "%s", x->headline->text);
+    ck_ok(engine_explain(cx, t->e, qid('a'), NULL, &x));
     ck_assert_msg(strcmp(codes(cx, x), r->want) == 0, "%s: %s, not %s (%s)", r->title, codes(cx, x),
                   r->want, x->headline->text);
     if (r->says)
@@ -300,21 +415,44 @@ QTEST(reasons, true)
     return OK;
 }
 
+/* A place where somebody listens and says nothing. */
+static int listen_only(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    unlink(path);
+    ck_assert(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 8) == 0);
+    return fd;
+}
+
 QTEST(without_redis, true)
 {
-    struct redis *nowhere;
+    const char *mute = arena_printf(&cx->arena, "%s/mute.sock", stores.dir);
+    const char *urls[] = {"unix:/nonexistent/redis.sock",
+                          arena_printf(&cx->arena, "unix:%s", mute)};
+    int fd = listen_only(mute);
     struct explanation *x;
-    _cleanup_(buf_release) struct buf out = BUF(KiB(64));
 
     qenqueue(cx, t, qjob('a', true));
-    ck_ok(redis_new(cx, "unix:/nonexistent/redis.sock", &nowhere));
-    struct engine *e = engine_new(nowhere, t->db);
-    ck_ok(engine_explain(cx, e, qid('a'), NULL, &x));
-    ck_assert_str_eq(codes(cx, x), "[redis_down]");
-    explanation_json(x, &out);
-    ck_assert_msg(strstr(buf_str(&out), "\"code\":\"redis_down\"") != NULL, "%s", buf_str(&out));
-    engine_free(e);
-    redis_free(nowhere);
+    for (size_t i = 0; i < COUNT(urls); i++) {
+        _cleanup_(buf_release) struct buf out = BUF(KiB(64));
+        struct redis *nowhere;
+        ck_ok(redis_new(cx, urls[i], &nowhere));
+        struct engine *e = engine_new(nowhere, t->db);
+        ck_ok(engine_explain(cx, e, qid('a'), NULL, &x));
+        ck_assert_str_eq(codes(cx, x), "[redis_down]");
+        explanation_json(x, &out);
+        ck_assert_msg(strstr(buf_str(&out), "\"code\":\"redis_down\"") != NULL, "%s",
+                      buf_str(&out));
+        ck_rc(engine_explain(cx, e, qid('b'), NULL, &x), E_STORE_DOWN);
+        ck_assert_msg(strstr(cx->err.text, "PostgreSQL does not know job") != NULL, "%s",
+                      cx->err.text);
+        engine_free(e);
+        redis_free(nowhere);
+    }
+    close(fd);
     return OK;
 }
 

@@ -81,9 +81,9 @@ QTEST(none_of_many_is_left_out, true)
     ck_ok(engine_enqueue(cx, t->e, j, COUNT(j)));
     ck_ok(follow_new(cx, t->e, NULL, NULL, &f));
     ck_ok(follow_new(cx, t->e, Q, "two", &g));
-    pg_one(t->database_url,
-           "INSERT INTO job_attempts (job_id, generation, attempt, outcome, started_at) SELECT id, 1, n, 'retry', now() "
-           "  FROM jobs, generate_series(1, 2500) AS n");
+    pg_one(t->database_url, "INSERT INTO job_attempts (job_id, generation, attempt, outcome, "
+                            "started_at) SELECT id, 1, n, 'retry', now() "
+                            "  FROM jobs, generate_series(1, 2500) AS n");
     ck_assert_uint_eq(news(cx, f), 5000);
     ck_assert_uint_eq(news(cx, f), 0);
     ck_assert_uint_eq(news(cx, g), 2500);

@@ -3,7 +3,8 @@
 -- KEYS[1] limits  KEYS[2] held
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] key
 -- returns {held, under way, tokens until the next may begin by rate (ms from now, 0: at once), breaker '' | 'open' | 'half',
---          open for so many ms, ended well, ended badly (in the window), slot, slot ... (at most 20 of who is under way)}
+--          open for so many ms, ended well, ended badly (in the window), how many at once (0: any number),
+--          slot, slot ... (at most 20 of who is under way)}
 -- include: ../now
 local prefix, now, key = string.sub(KEYS[1], 1, -7), clock(ARGV[1]), ARGV[2]
 local texts = redis.call('HMGET', KEYS[1], key, '*')
@@ -24,9 +25,18 @@ for _, both in ipairs(redis.call('HVALS', state .. 'brkw:' .. key)) do
     local x, y = string.match(both, '(%d+) (%d+)')
     ok, bad = ok + x, bad + y
 end
-local answer = {redis.call('LLEN', KEYS[2] .. ':' .. key), redis.call('SCARD', state .. 'slots:' .. key), wait_ms, b[1] or '', open_ms,
-                ok, bad}
-for _, slot in ipairs(redis.call('SRANDMEMBER', state .. 'slots:' .. key, 20)) do
+-- A slot is worth as much as its lease: those that are over count no more, as far as they are looked at (admit.lua).
+local all = redis.call('SCARD', state .. 'slots:' .. key)
+local seen, alive = redis.call('SRANDMEMBER', state .. 'slots:' .. key, 20), {}
+for _, slot in ipairs(seen) do
+    local queue, token = string.match(slot, '^(.-)|(.*)$')
+    if token and redis.call('ZSCORE', 'mw:{' .. queue .. '}:lease', token) then
+        alive[#alive + 1] = slot
+    end
+end
+table.sort(alive)
+local answer = {redis.call('LLEN', KEYS[2] .. ':' .. key), all - #seen + #alive, wait_ms, b[1] or '', open_ms, ok, bad, def.c or 0}
+for _, slot in ipairs(alive) do
     answer[#answer + 1] = slot
 end
 return answer

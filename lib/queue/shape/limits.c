@@ -333,7 +333,7 @@ rc limit_look(struct cx *cx, struct engine *e, const char *queue, const char *ke
     call_now(&c);
     call_str(&c, key);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (!reply_has(reply, 7) || reply->element[3]->type != REDIS_REPLY_STRING)
+    if (!reply_has(reply, 8) || reply->element[3]->type != REDIS_REPLY_STRING)
         return fail(cx, REDIS, "limit_look.lua answered with %zu elements", reply->elements);
     *ret = (struct limit_state){
         .held = reply_int(reply, 0),
@@ -343,11 +343,12 @@ rc limit_look(struct cx *cx, struct engine *e, const char *queue, const char *ke
         .open_ms = reply_int(reply, 4),
         .ended_well = reply_int(reply, 5),
         .ended_badly = reply_int(reply, 6),
-        .nslots = reply->elements - 7,
+        .at_once = reply_int(reply, 7),
+        .nslots = reply->elements - 8,
     };
     ret->slots = arena_alloc(&cx->arena, (ret->nslots + 1) * sizeof *ret->slots);
     for (size_t i = 0; i < ret->nslots; i++)
-        ret->slots[i] = arena_strdup(&cx->arena, reply->element[7 + i]->str);
+        ret->slots[i] = arena_strdup(&cx->arena, reply->element[8 + i]->str);
     return OK;
 }
 

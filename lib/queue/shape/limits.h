@@ -58,6 +58,7 @@ rc limits_list(struct cx *cx, struct engine *e, const char *queue, struct limit_
 /* What a key is doing now. */
 struct limit_state {
     int64_t held, under_way;
+    int64_t at_once;                 /* so many may be under way; 0: any number */
     int64_t wait_ms;                 /* until its rate lets the next one begin; 0: at once */
     const char *breaker;             /* "" closed, "open", "half" */
     int64_t open_ms;                 /* how long it will be open */
