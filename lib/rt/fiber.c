@@ -41,6 +41,7 @@ struct fiber {
     void *sp; /* where it goes on */
     struct stack stack;
     void *fake_stack; /* the address sanitizer's */
+    void *tsan;       /* the thread sanitizer's idea of it */
 
     struct fiber *ready_next;
     struct fiber *prev, *next; /* every fiber that is not freed */
@@ -68,6 +69,9 @@ static struct {
     const void *loop_stack_low;
     size_t loop_stack_size;
 #endif
+#ifdef MW_TSAN
+    void *loop_tsan;
+#endif
 } rt = {.ready_tail = &rt.ready};
 
 /* --- switching --- */
@@ -90,6 +94,15 @@ static void left(void)
 {
     __sanitizer_finish_switch_fiber(rt.loop_fake_stack, NULL, NULL);
 }
+#elif defined(MW_TSAN)
+/* Macros: a function would be entered in the history of one stack and left in that of another. */
+#define entering(f)                                                                                \
+    (rt.loop_tsan = __tsan_get_current_fiber(),                                                    \
+     (f)->tsan = (f)->tsan ? (f)->tsan : __tsan_create_fiber(0),                                   \
+     __tsan_switch_to_fiber((f)->tsan, 0))
+#define entered(f)           ((void)(f))
+#define leaving(f, for_ever) __tsan_switch_to_fiber(rt.loop_tsan, 0)
+#define left()               ((void)0)
 #else
 #define entering(f)          ((void)(f))
 #define entered(f)           ((void)(f))
@@ -227,6 +240,9 @@ static void free_fiber(struct fiber *f)
 static void bury(struct fiber *f)
 {
     event_del(&f->timer);
+#ifdef MW_TSAN
+    __tsan_destroy_fiber(f->tsan);
+#endif
     stack_put(&f->stack);
     rt.living--;
     if (f->detached)

@@ -3,9 +3,13 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MW_ASAN 1
+#elif defined(__SANITIZE_THREAD__)
+#define MW_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define MW_ASAN 1
+#elif __has_feature(thread_sanitizer)
+#define MW_TSAN 1
 #endif
 #endif
 
@@ -13,7 +17,13 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
-#define STACK_FACTOR 4 /* instrumented frames are larger: red zones around each array */
+#endif
+#ifdef MW_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+#if defined(MW_ASAN) || defined(MW_TSAN)
+#define STACK_FACTOR 4 /* instrumented frames are larger: red zones around each array, a report */
 #else
 #define STACK_FACTOR 1
 #endif

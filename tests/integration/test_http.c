@@ -17,8 +17,9 @@
 static struct {
     int fd, port;
     int connections;
-    char seen[4096]; /* the last request */
-} server;
+    pthread_mutex_t lock;
+    char seen[4096]; /* the last request; under the lock, a thread a connection writes here */
+} server = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void say(int fd, const char *text)
 {
@@ -97,13 +98,31 @@ static bool answer(int fd, const char *request)
     return false; /* "/close" and all above */
 }
 
+/* A copy of the last request; "" when there was none. The caller frees. */
+static char *seen(void)
+{
+    pthread_mutex_lock(&server.lock);
+    char *text = xstrdup(server.seen);
+    pthread_mutex_unlock(&server.lock);
+    return text;
+}
+
+static bool seen_any(void)
+{
+    _cleanup_(freep) char *text = seen();
+
+    return *text != 0;
+}
+
 static void *serve_one(void *arg)
 {
     int fd = (int)(intptr_t)arg;
     char request[4096];
 
     while (read_request(fd, request, sizeof request)) {
-        memcpy(server.seen, request, sizeof request);
+        pthread_mutex_lock(&server.lock);
+        memcpy(server.seen, request, strlen(request) + 1);
+        pthread_mutex_unlock(&server.lock);
         if (!answer(fd, request))
             break;
     }
@@ -265,11 +284,12 @@ static rc call_facts(struct cx *cx, void *arg)
             .method = "POST", .url = url, .headers = headers, .body = "{\"a\":1}", .body_len = 7},
         &r));
     ck_assert_str_eq(r.content_type, "text/plain");
-    ck_assert_msg(starts_with(server.seen, "POST /ok HTTP/1.1\r\n"), "%s", server.seen);
-    ck_assert_ptr_nonnull(strstr(server.seen, "\r\nX-One: eins\r\n"));
-    ck_assert_ptr_nonnull(strstr(server.seen, "\r\nX-Empty:"));
-    ck_assert_ptr_nonnull(strstr(server.seen, "\r\n\r\n{\"a\":1}"));
-    ck_assert_ptr_null(strstr(server.seen, "Expect"));
+    _cleanup_(freep) char *got = seen();
+    ck_assert_msg(starts_with(got, "POST /ok HTTP/1.1\r\n"), "%s", got);
+    ck_assert_ptr_nonnull(strstr(got, "\r\nX-One: eins\r\n"));
+    ck_assert_ptr_nonnull(strstr(got, "\r\nX-Empty:"));
+    ck_assert_ptr_nonnull(strstr(got, "\r\n\r\n{\"a\":1}"));
+    ck_assert_ptr_null(strstr(got, "Expect"));
     http_response_release(&r);
     http_free();
     return OK;
@@ -408,7 +428,7 @@ static rc cancel_body(struct cx *cx, void *arg)
 
     http_init(0);
     struct fiber *f = fiber_spawn(&(struct fiber_opts){.name = "asker"}, silent_call, &r);
-    while (!early && !__atomic_load_n(&server.seen[0], __ATOMIC_SEQ_CST))
+    while (!early && !seen_any())
         try(fiber_sleep(cx, 5));
     if (early)
         try(fiber_yield(cx));

@@ -62,7 +62,8 @@ struct proc_opts {
     gid_t gid;
     int death_signal; /* when we die; 0: SIGKILL */
 };
-/* fork and exec; support_die() when it cannot be started. */
+/* fork and exec; support_die() when it cannot be started. Our own programs run inside the words of
+ * MIHWAR_TEST_WRAP, if it is set: valgrind (scripts/leaks). */
 struct proc *proc_start(const struct proc_opts *o);
 pid_t proc_pid(const struct proc *p);
 /* Reaps it when it has ended. */
