@@ -46,16 +46,20 @@ bool buf_putc(struct buf *b, char c)
 
 bool buf_printf(struct buf *b, const char *fmt, ...)
 {
+    size_t room = b->full || !b->p ? 0 : b->cap - b->len;
     va_list ap, again;
 
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? b->p + b->len : NULL, room, fmt, ap); /* mostly it fits at once */
     va_end(ap);
     bool ok = n >= 0 && reserve(b, (size_t)n);
     if (ok) {
-        vsnprintf(b->p + b->len, (size_t)n + 1, fmt, again);
+        if ((size_t)n >= room)
+            vsnprintf(b->p + b->len, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;
+    } else if (room) {
+        b->p[b->len] = 0;
     }
     va_end(again);
     return ok;

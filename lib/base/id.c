@@ -110,6 +110,36 @@ bool id_parse(const char *s, char *out)
     return true;
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool id_bytes(const char *s, unsigned char out[16])
+{
+    unsigned char b[16];
+
+    if (!s)
+        return false;
+    for (int i = 0; i < 16; i++, s += 2) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (*s++ != '-')
+                return false;
+        }
+        int high = hex_digit(s[0]), low = high < 0 ? -1 : hex_digit(s[1]);
+        if (low < 0)
+            return false;
+        b[i] = (unsigned char)(high << 4 | low);
+    }
+    if (*s)
+        return false;
+    memcpy(out, b, sizeof b);
+    return true;
+}
+
 int64_t id_time_ms(const char *s)
 {
     char digits[13];

@@ -14,6 +14,8 @@ char *id_new(char *out);
 /* Lower-cases and copies s when it is a UUID of any version in the 8-4-4-4-12 form; false
  * otherwise. */
 bool id_parse(const char *s, char *out);
+/* The 16 bytes of what id_parse would take; false otherwise. */
+bool id_bytes(const char *s, unsigned char out[16]);
 /* When a UUIDv7 was made, ms since 1970; 0 for another version. s is what id_parse took. */
 int64_t id_time_ms(const char *s);
 /* n random bytes from the kernel's generator (buffered; fork-safe). */

@@ -35,6 +35,7 @@ struct pg_arg {
     char num[40];
     bool bytes;
     bool too_big; /* an array past its ceiling (pg_array.h): its query fails with BUFFER_FULL */
+    bool unfit;   /* an array with an element that is not of its type: PG */
 };
 struct pg_arg pg_s(const char *s);
 struct pg_arg pg_i(int64_t n);

@@ -22,6 +22,9 @@ rc pg_check_args(struct cx *cx, const struct pg_step *steps, size_t n)
             if (steps[i].args[k].too_big)
                 return fail(cx, BUFFER_FULL, "%s: parameter %d is larger than its ceiling",
                             steps[i].q->name, k + 1);
+            if (steps[i].args[k].unfit)
+                return fail(cx, PG, "%s: parameter %d has an element that is not of its type",
+                            steps[i].q->name, k + 1);
         }
     }
     return OK;

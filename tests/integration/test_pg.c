@@ -119,6 +119,77 @@ PG_TEST(arrays_keep_every_value, 1)
     return OK;
 }
 
+/* The same values in the binary form; what is not of its type fails as a literal would. */
+PG_TEST(typed_arrays_keep_every_value, 1)
+{
+    static const struct sql same = {"a_same",
+                                    "SELECT t, n, u FROM unnest($1::text[], $2::int[], $3::uuid[])"
+                                    " WITH ORDINALITY AS a (t, n, u, ord) ORDER BY ord",
+                                    3, true};
+    static const char uuid[] = "0190a1b2-C3d4-7e5f-8a9b-0c1d2e3f4a5b";
+    _cleanup_(pg_array_release) struct pg_array t = PG_ARRAY_OF(PG_TEXTS, KiB(64)),
+                                                n = PG_ARRAY_OF(PG_INT4S, KiB(64)),
+                                                u = PG_ARRAY_OF(PG_UUIDS, KiB(64));
+    _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+
+    for (size_t i = 0; i < COUNT(nasty); i++) {
+        pg_array_s(&t, nasty[i]);
+        pg_array_i(&n, i % 2 ? INT32_MIN : INT32_MAX - (int64_t)i);
+        pg_array_s(&u, i % 3 ? uuid : NULL);
+    }
+    ck_ok(pg_do(cx, db, same, &r, pg_a(&t), pg_a(&n), pg_a(&u)));
+    ck_assert_int_eq(pg_rows(r), (int)COUNT(nasty));
+    for (int i = 0; i < (int)COUNT(nasty); i++) {
+        ck_assert_pstr_eq(pg_text(r, i, 0), nasty[i]);
+        ck_assert(pg_int(r, i, 1) == (i % 2 ? INT32_MIN : INT32_MAX - (int64_t)i));
+        ck_assert_pstr_eq(pg_text(r, i, 2), i % 3 ? "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b" : NULL);
+    }
+    return OK;
+}
+
+static const struct {
+    enum pg_array_of of;
+    const char *text; /* NULL: the number */
+    int64_t number;
+} unfit[] = {
+    {PG_UUIDS, "", 0},
+    {PG_UUIDS, "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5", 0},
+    {PG_UUIDS, "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5bc", 0},
+    {PG_UUIDS, "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5g", 0},
+    {PG_UUIDS, "0190a1b2c-3d4-7e5f-8a9b-0c1d2e3f4a5b", 0},
+    {PG_INT4S, NULL, (int64_t)INT32_MAX + 1},
+    {PG_INT4S, NULL, (int64_t)INT32_MIN - 1},
+    {PG_TEXTS, "\xff\xfe", 0}, /* not UTF-8: the server's word */
+};
+
+PG_TEST(typed_arrays_refuse_what_does_not_fit, 1)
+{
+    static const struct sql counts[] = {{"c_int", "SELECT cardinality($1::int[])", 1, true},
+                                        {"c_text", "SELECT cardinality($1::text[])", 1, true},
+                                        {"c_uuid", "SELECT cardinality($1::uuid[])", 1, true}};
+    _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+
+    for (size_t i = 0; i < COUNT(unfit); i++) {
+        _cleanup_(pg_array_release) struct pg_array a = PG_ARRAY_OF(unfit[i].of, KiB(1));
+        const struct sql *q = &counts[unfit[i].of == PG_INT4S   ? 0
+                                      : unfit[i].of == PG_TEXTS ? 1
+                                                                : 2];
+
+        if (unfit[i].text)
+            pg_array_s(&a, unfit[i].text);
+        else
+            pg_array_i(&a, unfit[i].number);
+        ck_rc(pg_query(cx, db, q, NULL, PG_ARGS(pg_a(&a))), E_PG);
+    }
+    _cleanup_(pg_array_release) struct pg_array none = PG_ARRAY_OF(PG_UUIDS, 64),
+                                                big = PG_ARRAY_OF(PG_TEXTS, 64);
+    ck_ok(pg_do(cx, db, counts[2], &r, pg_a(&none)));
+    ck_assert_int_eq(pg_int(r, 0, 0), 0);
+    pg_array_s(&big, "with its head and its length it has more than sixty-four bytes");
+    ck_rc(pg_do(cx, db, counts[1], NULL, pg_a(&big)), E_BUFFER_FULL);
+    return OK;
+}
+
 PG_TEST(arrays_end, 1)
 {
     static const struct sql count = {"a_count", "SELECT cardinality($1::text[])", 1, true};
@@ -308,6 +379,8 @@ static Suite *suite(void)
     tcase_add_test(tc, values_come_and_go);
     tcase_add_test(tc, null_is_null);
     tcase_add_test(tc, arrays_keep_every_value);
+    tcase_add_test(tc, typed_arrays_keep_every_value);
+    tcase_add_test(tc, typed_arrays_refuse_what_does_not_fit);
     tcase_add_test(tc, arrays_end);
     tcase_add_test(tc, sessions_are_bounded);
     tcase_add_test(tc, failures_have_codes);

@@ -60,6 +60,16 @@ START_TEST(ids_are_read)
     ck_assert_msg(id_parse(parsed[_i].in, out) == (parsed[_i].want != NULL), "case: %s",
                   parsed[_i].title);
     ck_assert_str_eq(out, parsed[_i].want ? parsed[_i].want : "untouched");
+
+    unsigned char bytes[16];
+    char hex[2 * sizeof bytes + 1], *plain = hex;
+    ck_assert_msg(id_bytes(parsed[_i].in, bytes) == (parsed[_i].want != NULL), "case: %s",
+                  parsed[_i].title);
+    if (parsed[_i].want) {
+        hex_encode(bytes, sizeof bytes, hex);
+        for (const char *p = parsed[_i].want; *p; p++)
+            ck_assert(*p == '-' || *p == *plain++);
+    }
 }
 END_TEST
 

@@ -1,7 +1,8 @@
 /* order_create.c - a batch of orders in one statement (order_create.h draws it).
  *
  *   orders_insert --> send --(skipped rows)--> look up whom they lost to
- *        |              `-- in doubt, deadlock: the same rows again: their ids make it harmless
+ *        |              |-- somebody is inserting the same: as a late one, which waits for him
+ *        |              `-- in doubt, deadlock: the same rows again, late: their ids make it harmless
  *        `-- a rule of the database refused the batch: each row alone */
 #include "domain/orders/order_create.h"
 #include "base/log.h"
@@ -161,7 +162,9 @@ static void columns_init(struct columns *c)
 {
     struct pg_array *a = &c->id;
     for (size_t i = 0; i < sizeof(*c) / sizeof(*a); i++)
-        a[i] = PG_ARRAY(BATCH_MAX);
+        a[i] = PG_ARRAY_OF(PG_TEXTS, BATCH_MAX);
+    c->id.of = c->job_id.of = c->tenant.of = c->package.of = c->product.of = PG_UUIDS;
+    c->quantity.of = PG_INT4S;
 }
 
 static void columns_release(struct columns *c)
@@ -188,7 +191,8 @@ static void columns_add(struct columns *c, const struct order_new *r)
     pg_array_s(&c->trace, r->trace);
 }
 
-static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
+static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
+                     bool late)
 {
     _cleanup_(columns_release) struct columns c;
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
@@ -196,16 +200,18 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
     columns_init(&c);
     for (size_t i = 0; i < n; i++)
         columns_add(&c, rows[i]);
-    try(pg_do(cx, db, SQL_ORDERS_INSERT, &res, pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant),
-              pg_a(&c.package), pg_a(&c.product), pg_a(&c.user), pg_a(&c.extra), pg_a(&c.quantity),
-              pg_a(&c.callback), pg_a(&c.reference), pg_a(&c.key), pg_a(&c.hash), pg_a(&c.trace)));
+    try(pg_query(cx, db, late ? &SQL_ORDERS_INSERT_LATE : &SQL_ORDERS_INSERT, &res,
+                 PG_ARGS(pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant), pg_a(&c.package),
+                         pg_a(&c.product), pg_a(&c.user), pg_a(&c.extra), pg_a(&c.quantity),
+                         pg_a(&c.callback), pg_a(&c.reference), pg_a(&c.key), pg_a(&c.hash),
+                         pg_a(&c.trace))));
     assert((size_t)pg_rows(res) == n);
 
     struct order_new **skipped = arena_alloc(&cx->arena, n * sizeof(*skipped));
     const char **verdicts = arena_alloc(&cx->arena, n * sizeof(*verdicts));
     size_t nskipped = 0;
     for (size_t i = 0; i < n; i++) {
-        struct row r = {.cx = cx, .res = res, .row = (int)i, .col = 1};
+        struct row r = ROW(cx, res, (int)i);
         const char *verdict = row_text(&r), *product_id = row_text(&r);
         int64_t created_ms = row_ms(&r);
         if (created_ms) {
@@ -222,17 +228,26 @@ struct batch {
     struct pg *db;
     struct order_new *const *rows;
     size_t n;
+    bool late; /* it may meet what is there, or is being made: itself included */
 };
 
 static rc send_rows(struct cx *cx, void *arg)
 {
-    const struct batch *b = arg;
-    return send_batch(cx, b->db, b->rows, b->n);
+    struct batch *b = arg;
+
+    if (!b->late) {
+        b->late = true;
+        rc r = send_batch(cx, b->db, b->rows, b->n, /* late= */ false);
+        if (r != E_PG_UNIQUE)
+            return r;
+    }
+    return send_batch(cx, b->db, b->rows, b->n, /* late= */ true);
 }
 
-static rc send_surely(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
+static rc send_surely(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
+                      bool late)
 {
-    return surely(cx, send_rows, &(struct batch){db, rows, n}, surely_of_a_row);
+    return surely(cx, send_rows, &(struct batch){db, rows, n, late}, surely_of_a_row);
 }
 
 rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
@@ -245,13 +260,13 @@ rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, si
         if (!rows[i]->job_id[0])
             id_new(rows[i]->job_id);
     }
-    rc r = send_surely(cx, db, rows, n);
+    rc r = send_surely(cx, db, rows, n, /* late= */ false);
     if (!surely_of_a_row(r))
         return r;
     if (n > 1)
         log_fail(LOG_WARN, "orders.one_by_one", cx, r, kv_int("rows", (int64_t)n));
     for (size_t i = 0; i < n; i++) {
-        r = n > 1 ? send_surely(cx, db, &rows[i], 1) : r;
+        r = n > 1 ? send_surely(cx, db, &rows[i], 1, /* late= */ true) : r;
         if (r != OK)
             refuse(
                 cx,

@@ -4,10 +4,11 @@
  *     order_new_check  --rows-->  orders_insert  --one statement-->     product_orders + jobs, one commit
  *     <------- outcome of each row                then  orders_push --> Redis
  *
- * The statement inserts whoever is new (ON CONFLICT DO NOTHING) with its order.dispatch job and
- * says who was; a row that lost (same Idempotency-Key, same reference, same id) is looked up: it is
- * the first answer again, or a mismatch. Ids are made before sending, so a batch whose commit is in
- * doubt is simply sent again: what was committed is found to be its own. If the statement fails as
+ * The statement inserts whoever is new with its order.dispatch job and says who was; a row that
+ * lost (same Idempotency-Key, same reference, same id) is looked up: it is the first answer again,
+ * or a mismatch. When two insert the same at once the batch is sent as a late one, which waits for
+ * whoever was first (ON CONFLICT DO NOTHING). Ids are made before sending, so a batch whose commit
+ * is in doubt is simply sent again, late: what was committed is found to be its own. If the statement fails as
  * a whole for a row's sake, rows run one by one, and only the bad one hears of it.
  *
  * An Idempotency-Key and a reference lead to one order for ever (both are columns of the order). */

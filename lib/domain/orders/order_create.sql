@@ -1,7 +1,58 @@
 -- name: orders_insert
 -- One statement for a batch: judges each row, inserts those that may be and are new, each with its order.dispatch job, and
--- tells for every row what became of it. Rows go in in one order everywhere, so that two batches with the same keys wait for each
--- other instead of deadlocking. A row that was skipped is looked up by orders_first.
+-- tells for every row what became of it. Who has its key or its reference already is 'taken', and looked up by orders_first.
+-- Somebody who is inserting the same at this very moment makes the statement fail as a whole (unique violation): then, and
+-- when it is sent again, orders_insert_late is asked. This one is the cheaper by far, and nearly always enough. Rows go in in one
+-- order everywhere, so that two batches with the same keys wait for each other instead of deadlocking.
+-- LIKE '_%' is "not NULL" in words that make the planner expect few of them: with ten, it would plan anew each time.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::int[],
+                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY
+        AS t (id, job_id, tenant_id, package_id, product_id, user_identifier, extra_field, quantity, callback_url, reference,
+              idempotency_key, body_hash, trace, ord)
+), goods AS MATERIALIZED (
+    SELECT p.tenant_id, p.id AS package_id, p.product_id,
+           EXISTS (SELECT FROM package_routing r JOIN integrations i ON i.id IN (r.primary_id, r.fallback_id)
+                    WHERE r.package_id = p.id AND i.enabled) AS routed
+      FROM packages p JOIN products d ON d.id = p.product_id
+     WHERE p.id = ANY ($4::uuid[]) AND p.enabled AND d.enabled
+), taken AS MATERIALIZED (
+    SELECT i.ord
+      FROM input i JOIN product_orders o ON o.tenant_id = i.tenant_id AND o.idempotency_key = i.idempotency_key
+     WHERE i.idempotency_key LIKE '_%'
+    UNION
+    SELECT i.ord
+      FROM input i JOIN product_orders o ON o.tenant_id = i.tenant_id AND o.reference = i.reference
+     WHERE i.reference LIKE '_%'
+), judged AS MATERIALIZED (
+    SELECT i.*, g.product_id AS good_product_id,
+           CASE WHEN g.package_id IS NULL THEN 'unknown'
+                WHEN i.product_id <> g.product_id THEN 'product'
+                WHEN NOT g.routed THEN 'unrouted'
+                WHEN t.ord IS NOT NULL THEN 'taken'
+                ELSE 'ok' END AS verdict
+      FROM input i
+           LEFT JOIN goods g ON g.tenant_id = i.tenant_id AND g.package_id = i.package_id
+           LEFT JOIN taken t ON t.ord = i.ord
+), made AS (
+    INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, extra_field, quantity, callback_url,
+                                reference, idempotency_key, body_hash)
+    SELECT id, tenant_id, good_product_id, package_id, user_identifier, extra_field, quantity, callback_url, reference,
+           idempotency_key, body_hash
+      FROM judged
+     WHERE verdict = 'ok'
+     ORDER BY tenant_id, idempotency_key, reference, ord
+), queued AS (
+    INSERT INTO jobs (id, queue, task, args, unique_key, subject, tenant_id, trace)
+    SELECT job_id, 'orders', 'order.dispatch', ('{"order_id" : "' || id || '"}')::json, 'order.dispatch:' || id, id::text,
+           tenant_id, trace
+      FROM judged
+     WHERE verdict = 'ok'
+)
+SELECT verdict, good_product_id, CASE WHEN verdict = 'ok' THEN now() END FROM judged ORDER BY ord;
+
+-- name: orders_insert_late
+-- The same for a batch that met somebody, or itself: who comes second is skipped, and looked up by orders_first.
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::int[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY
@@ -36,7 +87,7 @@ WITH input AS MATERIALIZED (
            j.tenant_id, j.trace
       FROM made m JOIN judged j ON j.id = m.id
 )
-SELECT j.ord, j.verdict, j.good_product_id, m.created_at
+SELECT j.verdict, j.good_product_id, m.created_at
   FROM judged j LEFT JOIN made m ON m.id = j.id
  ORDER BY j.ord;
 
