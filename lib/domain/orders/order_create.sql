@@ -4,7 +4,8 @@
 -- Somebody who is inserting the same at this very moment makes the statement fail as a whole (unique violation): then, and
 -- when it is sent again, orders_insert_late is asked. This one is the cheaper by far, and nearly always enough. Rows go in in one
 -- order everywhere, so that two batches with the same keys wait for each other instead of deadlocking.
--- LIKE '_%' is "not NULL" in words that make the planner expect few of them: with ten, it would plan anew each time.
+-- LIKE '_%' is "not NULL" in words that make the planner expect few of them: whatever the size of a batch, one plan then serves it as
+-- well, and is kept. A plan for each batch would cost more than to carry it out (0.4 ms).
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::int[],
                          $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY
@@ -15,7 +16,7 @@ WITH input AS MATERIALIZED (
            EXISTS (SELECT FROM package_routing r JOIN integrations i ON i.id IN (r.primary_id, r.fallback_id)
                     WHERE r.package_id = p.id AND i.enabled) AS routed
       FROM packages p JOIN products d ON d.id = p.product_id
-     WHERE p.id = ANY ($4::uuid[]) AND p.enabled AND d.enabled
+     WHERE p.id = ANY ($4::uuid[]) AND p.id::text LIKE '_%' AND p.enabled AND d.enabled
 ), taken AS MATERIALIZED (
     SELECT i.ord
       FROM input i JOIN product_orders o ON o.tenant_id = i.tenant_id AND o.idempotency_key = i.idempotency_key
