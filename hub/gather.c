@@ -13,7 +13,9 @@
 #define BATCH_MS    10000
 #define COMMITS_MAX 4
 #define BATCH_WORTH 16 /* rows that may start a commit while another is under way */
-#define PUSHES_MAX  16 /* at once: while Redis is away they take their time */
+#define WORTH_MOST                                                                                 \
+    64 /* as many, when half of those who wait are more than that: a statement costs as much as ten rows */
+#define PUSHES_MAX 16 /* at once: while Redis is away they take their time */
 
 struct waiting {
     struct batch_item item;
@@ -138,6 +140,7 @@ struct gather *gather_new(struct hub *hub, const struct gather_kind *kind)
                                                     .max = BATCH_MAX,
                                                     .at_once = COMMITS_MAX,
                                                     .worth = BATCH_WORTH,
+                                                    .worth_most = WORTH_MOST,
                                                     .timeout_ms = BATCH_MS,
                                                     .carry = carry,
                                                     .free_item = waiting_free,

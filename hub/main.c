@@ -30,6 +30,7 @@
 #include "rt/supervisor.h"
 #include "secure/seal.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -250,6 +251,18 @@ static enum reload on_parent_reload(void *arg)
     return RELOAD_PASS; /* certificates, in any case */
 }
 
+/* A process is worth a processor's work, and PostgreSQL needs as much for what it is given: two processes on two
+ * processors would only halve the batches. */
+static int processes(const struct settings *s)
+{
+    cpu_set_t mine;
+
+    if (s->hub_processes)
+        return (int)s->hub_processes;
+    return sched_getaffinity(0, sizeof mine, &mine) == 0 ? MAX(MIN(CPU_COUNT(&mine) / 2, 64), 1)
+                                                         : 1;
+}
+
 int main(int argc, char **argv)
 {
     _cleanup_(cx_release) struct cx cx = CX_PLAIN("hub");
@@ -269,7 +282,7 @@ int main(int argc, char **argv)
         if (r == OK) {
             status = supervisor_run(&(struct supervisor_opts){
                 .name = "hub",
-                .children = (int)p.settings.hub_processes,
+                .children = processes(&p.settings),
                 .grace_ms = p.settings.shutdown_grace,
                 .stuck_ms = STUCK_MS,
                 .child_main = child_main,

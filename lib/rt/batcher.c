@@ -11,6 +11,7 @@ struct batcher {
     struct batcher_opts o;
     struct batch_item *head, **tail;
     size_t nwaiting; /* items in the list */
+    size_t here;     /* fibers that wait: for the next batch, or for one that is on its way */
     size_t out;      /* batches that have not said that they are on their way back */
     size_t alive;
     bool starting; /* one was spawned and has not taken its items yet */
@@ -104,12 +105,18 @@ static rc run_batch(struct cx *cx, void *arg)
     return OK;
 }
 
+/* Two batches that take turns carry the most: while one is on its way the other gathers as many. */
+static size_t worth(const struct batcher *b)
+{
+    return MAX(b->o.worth, MIN(b->here / 2, b->o.worth_most));
+}
+
 /* A batch that was spawned takes its items when it runs: those that arrive in the same turn of the
  * loop ride along. */
 static void start_if_worth(struct batcher *b)
 {
     if (b->stopped || b->nwaiting == 0 || b->starting || b->out >= b->o.at_once ||
-        (b->out > 0 && b->nwaiting < b->o.worth))
+        (b->out > 0 && b->nwaiting < worth(b)))
         return;
     b->starting = true;
     b->out++;
@@ -150,10 +157,12 @@ rc batch_wait(struct cx *cx, struct batcher *b, struct batch_item *item, bool *r
     *b->tail = item;
     b->tail = &item->next;
     b->nwaiting++;
+    b->here++;
     item->waiter = cx->fiber;
     start_if_worth(b);
     while (!item->done && r == OK)
         r = fiber_park(cx);
+    b->here--;
     if (!item->done) {
         item->waiter = NULL;
         *ret_left = true;

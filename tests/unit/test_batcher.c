@@ -100,13 +100,14 @@ static void let_all_end(struct cx *cx)
     ck_assert_int_eq(fiber_yield(cx), OK);
 }
 
-static void begin(size_t max, size_t at_once, size_t worth)
+static void begin(size_t max, size_t at_once, size_t worth, size_t worth_most)
 {
     memset(&the, 0, sizeof the);
     the.b = batcher_new(&(struct batcher_opts){.name = "batch",
                                                .max = max,
                                                .at_once = at_once,
                                                .worth = worth,
+                                               .worth_most = worth_most,
                                                .timeout_ms = 10000,
                                                .carry = carry,
                                                .free_item = free_parcel});
@@ -115,7 +116,7 @@ static void begin(size_t max, size_t at_once, size_t worth)
 static rc gathers(struct cx *cx, void *arg)
 {
     (void)arg;
-    begin(/* max= */ 3, /* at_once= */ 1, /* worth= */ 1);
+    begin(/* max= */ 3, /* at_once= */ 1, /* worth= */ 1, 0);
     spawn(1);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
@@ -135,7 +136,7 @@ static rc gathers(struct cx *cx, void *arg)
 static rc worth(struct cx *cx, void *arg)
 {
     (void)arg;
-    begin(8, 2, 3);
+    begin(8, 2, 3, 0);
     spawn(1);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
@@ -158,10 +159,37 @@ static rc worth(struct cx *cx, void *arg)
     return OK;
 }
 
+/* With many here the second batch waits for half of them, or for as many as are asked for at most. */
+static rc worth_of_many(struct cx *cx, void *arg)
+{
+    (void)arg;
+    begin(8, 2, 1, 2);
+    for (int i = 1; i <= 7; i += 2)
+        spawn(i);
+    while (!the.gate)
+        ck_assert_int_eq(fiber_yield(cx), OK);
+    struct fiber *first = the.gate;
+    the.gate = NULL;
+    spawn(9);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(fiber_yield(cx), OK);
+    ck_assert_ptr_null(the.gate); /* one of five is not */
+    spawn(11);
+    while (!the.gate)
+        ck_assert_int_eq(fiber_yield(cx), OK);
+    ck_assert_str_eq(the.log, "[1 3 5 7][9 11]");
+    fiber_wake(first);
+    open_gate(cx);
+    let_all_end(cx);
+    ck_assert_int_eq(the.freed, 6);
+    batcher_free(the.b);
+    return OK;
+}
+
 static rc gives_up(struct cx *cx, void *arg)
 {
     (void)arg;
-    begin(8, 1, 1);
+    begin(8, 1, 1, 0);
     struct fiber *f = spawn(1);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
@@ -179,7 +207,7 @@ static rc gives_up(struct cx *cx, void *arg)
 static rc stops(struct cx *cx, void *arg)
 {
     (void)arg;
-    begin(8, 1, 1);
+    begin(8, 1, 1, 0);
     spawn(1);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
@@ -201,7 +229,11 @@ static rc stops(struct cx *cx, void *arg)
 static const struct {
     const char *title;
     rc (*body)(struct cx *cx, void *arg);
-} cases[] = {{"gathers", gathers}, {"worth", worth}, {"gives up", gives_up}, {"stops", stops}};
+} cases[] = {{"gathers", gathers},
+             {"worth", worth},
+             {"worth of many", worth_of_many},
+             {"gives up", gives_up},
+             {"stops", stops}};
 
 START_TEST(each_case)
 {
