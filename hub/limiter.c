@@ -1,7 +1,7 @@
 /* limiter.c - buckets by digest; the table's order is the order of use. */
 #include "hub/limiter.h"
 #include "base/id.h"
-#include "secure/digest.h"
+#include "secure/hmac_key.h"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@ struct bucket {
 struct limiter {
     int64_t each_us, room_us; /* room: what may be owed and still leave one token */
     size_t n, max;
-    unsigned char secret[32];
+    struct hmac_key *secret;
     struct bucket_list list; /* least recently used first */
     struct chain chains[CHAINS];
 };
@@ -32,7 +32,7 @@ static struct bucket *find(struct limiter *l, const char *who, unsigned char dig
 {
     struct bucket *k;
 
-    hmac_sha256(l->secret, sizeof l->secret, who, strlen(who), digest);
+    hmac_key_digest(l->secret, who, strlen(who), digest);
     LIST_FOREACH(k, &l->chains[(digest[0] | (size_t)digest[1] << 8) % CHAINS], chain)
     {
         if (memcmp(k->key, digest, KEY_LEN) == 0)
@@ -106,12 +106,14 @@ size_t limiter_count(const struct limiter *l)
 struct limiter *limiter_new(int64_t burst, int64_t per_s, size_t max)
 {
     struct limiter *l = xcalloc(1, sizeof *l);
+    unsigned char secret[32];
 
     l->each_us = MAX(INT64_C(1), 1000000 / per_s);
     l->room_us = l->each_us * (burst - 1);
     l->max = max;
     TAILQ_INIT(&l->list);
-    random_bytes(l->secret, sizeof l->secret);
+    random_bytes(secret, sizeof secret);
+    l->secret = hmac_key_new(secret, sizeof secret);
     return l;
 }
 
@@ -123,6 +125,8 @@ struct limiter *limiter_free(struct limiter *l)
         TAILQ_REMOVE(&l->list, k, age);
         free(k);
     }
+    if (l)
+        hmac_key_free(l->secret);
     free(l);
     return NULL;
 }

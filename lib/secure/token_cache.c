@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/text.h"
-#include "secure/digest.h"
+#include "secure/hmac_key.h"
 #include "secure/token.h"
 #include <assert.h>
 #include <openssl/crypto.h>
@@ -70,7 +70,7 @@ struct doors {
 
 struct token_cache {
     struct token_cache_opts o;
-    unsigned char key[32];
+    struct hmac_key *key;
     struct bucket buckets[BUCKETS];
     struct entries good, refused;
     struct check_list checks;
@@ -311,7 +311,7 @@ rc token_identify(struct cx *cx, struct token_cache *c, const char *text, struct
         memcpy(ask->prefix, prefix, sizeof ask->prefix);
     if (!readable)
         return refuse(cx);
-    hmac_sha256(c->key, sizeof c->key, text, TOKEN_TEXT_LEN, digest);
+    hmac_key_digest(c->key, text, TOKEN_TEXT_LEN, digest);
     while (again && r == OK) {
         struct entry *e = find(c, digest);
         struct check *k;
@@ -369,6 +369,7 @@ void token_cache_doubt(struct token_cache *c, bool changed)
 struct token_cache *token_cache_new(const struct token_cache_opts *o)
 {
     struct token_cache *c = xcalloc(1, sizeof *c);
+    unsigned char key[32];
 
     c->o = *o;
     if (!c->o.kind)
@@ -377,7 +378,9 @@ struct token_cache *token_cache_new(const struct token_cache_opts *o)
         c->o.fresh_ms = FRESH_MS;
     if (!c->o.now_ms)
         c->o.now_ms = clock_mono_ms;
-    random_bytes(c->key, sizeof c->key);
+    random_bytes(key, sizeof key);
+    c->key = hmac_key_new(key, sizeof key);
+    OPENSSL_cleanse(key, sizeof key);
     TAILQ_INIT(&c->good.list);
     TAILQ_INIT(&c->refused.list);
     c->good.max = o->max ? o->max : GOOD_MAX;
@@ -394,7 +397,7 @@ struct token_cache *token_cache_free(struct token_cache *c)
         return NULL;
     assert(LIST_EMPTY(&c->checks));
     token_cache_forget(c, NULL);
-    OPENSSL_cleanse(c->key, sizeof c->key);
+    hmac_key_free(c->key);
     free(c);
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* test_secure.c - sealed values, digests, keys of the API and their memory. */
 #include "base/id.h"
 #include "base/text.h"
-#include "secure/digest.h"
+#include "secure/hmac_key.h"
 #include "secure/seal.h"
 #include "secure/token.h"
 #include "tests/support/fibers.h"
@@ -245,6 +245,16 @@ START_TEST(digests)
     char joined[DIGEST_HEX_LEN + 1];
     webhook_sign("secret", 1700000000, "{\"id\":1}", 8, out);
     ck_assert_str_eq(out, hmac_sha256_hex("secret", 6, "1700000000.{\"id\":1}", 19, joined));
+
+    struct hmac_key *k = hmac_key_new("Jefe", 4);
+    for (int i = 0; i < 3; i++) { /* each begins anew */
+        unsigned char once[DIGEST_LEN], again[DIGEST_LEN];
+        hmac_sha256("Jefe", 4, "what do ya want", (size_t)(15 - i), once);
+        hmac_key_digest(k, "what do ya want", (size_t)(15 - i), again);
+        ck_assert_mem_eq(once, again, DIGEST_LEN);
+    }
+    ck_assert_ptr_null(hmac_key_free(k));
+    ck_assert_ptr_null(hmac_key_free(NULL));
 }
 END_TEST
 
