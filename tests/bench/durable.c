@@ -4,7 +4,7 @@
  *
  * `clients` processes enqueue mihwar.noop in batches (one transaction each) while a real mihwar-worker carries them out. From
  * the first enqueue until PostgreSQL has the last end. Every row is looked at afterwards: completed once, by one attempt.
- * Private stores. One line of JSON. */
+ * Private stores that keep what they promise: fsync, an append-only file. One line of JSON. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "queue/queue.h"
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
 {
     options_read(argc, argv, options, COUNT(options));
     memset(args_200, '1', sizeof args_200 - 1); /* a JSON number */
-    stores_start(&stores, NULL);
+    stores_start(&stores, &(struct stores_opts){.durable = true});
     log_setup(stderr, LOG_WARN, LOG_LOGFMT);
     setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
     setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
