@@ -2,7 +2,7 @@
  * by hand.
  *
  * Blocks of 2 KiB, later 16, in a chain, larger pieces get a block of their own. The ceiling keeps a visitor
- * from growing it. */
+ * from growing it. What was in a first block is wiped when the arena is released. */
 #pragma once
 #include "base/util.h"
 

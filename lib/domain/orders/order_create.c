@@ -207,14 +207,14 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
                          pg_a(&c.trace))));
     assert((size_t)pg_rows(res) == n);
 
+    int64_t created_ms = pg_ms(res, 0, 2); /* of all of them: the transaction's now() */
     struct order_new **skipped = arena_alloc(&cx->arena, n * sizeof(*skipped));
     const char **verdicts = arena_alloc(&cx->arena, n * sizeof(*verdicts));
     size_t nskipped = 0;
     for (size_t i = 0; i < n; i++) {
         struct row r = ROW(cx, res, (int)i);
         const char *verdict = row_text(&r), *product_id = row_text(&r);
-        int64_t created_ms = row_ms(&r);
-        if (created_ms) {
+        if (str_eq(verdict, "ok")) {
             fill(cx, rows[i], ORDER_CREATED, rows[i]->id, product_id, created_ms);
         } else {
             skipped[nskipped] = rows[i];

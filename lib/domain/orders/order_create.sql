@@ -50,7 +50,7 @@ WITH input AS MATERIALIZED (
       FROM judged
      WHERE verdict = 'ok'
 )
-SELECT verdict, good_product_id, CASE WHEN verdict = 'ok' THEN now() END FROM judged ORDER BY ord;
+SELECT verdict, good_product_id, CASE WHEN ord = 1 THEN now() END FROM judged ORDER BY ord;
 
 -- name: orders_insert_late
 -- The same for a batch that met somebody, or itself: who comes second is skipped, and looked up by orders_first.
@@ -81,14 +81,14 @@ WITH input AS MATERIALIZED (
      WHERE verdict = 'ok'
      ORDER BY tenant_id, idempotency_key, reference, ord
     ON CONFLICT DO NOTHING
-    RETURNING id, created_at
+    RETURNING id
 ), queued AS (
     INSERT INTO jobs (id, queue, task, args, unique_key, subject, tenant_id, trace)
     SELECT j.job_id, 'orders', 'order.dispatch', json_build_object('order_id', j.id), 'order.dispatch:' || j.id, j.id::text,
            j.tenant_id, j.trace
       FROM made m JOIN judged j ON j.id = m.id
 )
-SELECT j.verdict, j.good_product_id, m.created_at
+SELECT CASE WHEN verdict = 'ok' AND m.id IS NULL THEN 'taken' ELSE verdict END, j.good_product_id, CASE WHEN ord = 1 THEN now() END
   FROM judged j LEFT JOIN made m ON m.id = j.id
  ORDER BY j.ord;
 
