@@ -186,28 +186,8 @@ static const char *phrase(int status)
     return status == 422 ? "Unprocessable Content" : status == 429 ? "Too Many Requests" : NULL;
 }
 
-/* The answer is written at once instead of in the loop's next turn, by libevent: two system calls less, to ask epoll for room that
- * is there. What does not fit is libevent's. TLS has its own buffers in between. */
-static void write_now(const struct request *q, struct evhttp_connection *conn)
-{
-    bool plain = q->door == DOOR_WEB && !q->hub->draining && !q->last; /* an end is libevent's */
-    struct bufferevent *bev = conn && plain ? evhttp_connection_get_bufferevent(conn) : NULL;
-    struct evbuffer *out = bev ? bufferevent_get_output(bev) : NULL;
-
-    if (!out || evbuffer_get_length(out) == 0)
-        return;
-    evbuffer_unfreeze(out, /* at_front= */ 1);
-    int n = evbuffer_write(out, bufferevent_getfd(bev));
-    evbuffer_freeze(out, /* at_front= */ 1);
-    if (n > 0 && evbuffer_get_length(out) == 0) {
-        bufferevent_disable(bev, EV_WRITE);
-        bufferevent_trigger(bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-    }
-}
-
 static void send_out(struct request *q)
 {
-    struct evhttp_connection *conn = evhttp_request_get_connection(q->ev); /* NULL: has hung up */
     struct evbuffer *out = evbuffer_new();
     char len[24];
 
@@ -224,7 +204,6 @@ static void send_out(struct request *q)
     if (q->hub->draining || q->last)
         reply_header(q, "Connection", "close");
     evhttp_send_reply(q->ev, q->status, phrase(q->status), out);
-    write_now(q, conn);
     if (out)
         evbuffer_free(out);
 }

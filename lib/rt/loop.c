@@ -34,9 +34,6 @@ rc loop_init(struct cx *cx)
     assert(!loop.base);
     if (config) {
         event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-        /* What is added and deleted within a turn costs no system call. Descriptors of ours are not dup()ed: one that
-         * is closed and used again is noticed (ENOENT, EEXIST) and put right. */
-        event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
         loop.base = event_base_new_with_config(config);
         event_config_free(config);
     }
