@@ -463,6 +463,17 @@ struct visitor *door_detach(struct door *d, struct evhttp_connection *conn,
     return visitors_detach(d->visitors, conn, on_unwelcome, arg);
 }
 
+void door_watch(struct door *d, struct evhttp_connection *conn, void (*on_hangup)(void *arg),
+                void *arg)
+{
+    visitors_watch(d->visitors, conn, on_hangup, arg);
+}
+
+void door_unwatch(struct door *d, struct evhttp_connection *conn)
+{
+    visitors_unwatch(d->visitors, conn);
+}
+
 bool door_unsent(const struct door *d)
 {
     return d->visitors && visitors_unsent(d->visitors);

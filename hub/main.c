@@ -94,6 +94,7 @@ static rc drain(struct cx *cx, void *arg)
     hub->draining = true;
     server_stop(hub->server);
     order_feed_wake(hub->feed);
+    await_stop(hub->await);
     agent_sessions_drain(cx, hub->agents, grace);
     r = server_drained(cx, hub->server, MAX(end - clock_mono_ms(), (int64_t)1));
     log_ev(r == OK ? LOG_INFO : LOG_WARN, "hub.drained",

@@ -7,7 +7,7 @@
  * stream (realtime/sse.h).
  *
  * The caller may hang up at any time; the handler does not notice and needs not: its work is
- * finished and the reply dropped. */
+ * finished and the reply dropped. Who waits for long notices (hangup.h). */
 #pragma once
 #include "base/buf.h"
 #include "base/json.h"

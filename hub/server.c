@@ -401,6 +401,17 @@ struct visitor *server_forget(struct server *s, const struct request *q,
     return door_detach(s->doors[q->door], evhttp_request_get_connection(q->ev), on_unwelcome, arg);
 }
 
+void server_watch(struct server *s, const struct request *q, void (*on_hangup)(void *arg),
+                  void *arg)
+{
+    door_watch(s->doors[q->door], evhttp_request_get_connection(q->ev), on_hangup, arg);
+}
+
+void server_unwatch(struct server *s, const struct request *q)
+{
+    door_unwatch(s->doors[q->door], evhttp_request_get_connection(q->ev));
+}
+
 static bool unsent(const struct server *s)
 {
     for (size_t i = 0; i < DOOR_KINDS; i++) {

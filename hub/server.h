@@ -32,6 +32,10 @@ size_t server_in_flight(const struct server *s);
 /* Its connection is taken over (detached.h): nobody here looks after it any more. */
 struct visitor *server_forget(struct server *s, const struct request *q,
                               void (*on_unwelcome)(void *arg), void *arg);
+/* hangup.h: is the caller still there? */
+void server_watch(struct server *s, const struct request *q, void (*on_hangup)(void *arg),
+                  void *arg);
+void server_unwatch(struct server *s, const struct request *q);
 /* After loop_run: replies that were given but not written yet leave, within a second; whoever asks
  * now is refused. */
 void server_flush(struct server *s);

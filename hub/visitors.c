@@ -28,9 +28,10 @@
 #include <sys/socket.h>
 
 #define PAUSE_MS       100
-#define CROWD_SHARE    10   /* of handshake_ms, when nobody else is accepted */
-#define RECHECK_STRIDE 16   /* a certificate takes 0.2 ms */
-#define EXPIRED_STRIDE 2048 /* a date takes nothing */
+#define WATCHED_MAX    KiB(4) /* what a caller may say while its request waits */
+#define CROWD_SHARE    10     /* of handshake_ms, when nobody else is accepted */
+#define RECHECK_STRIDE 16     /* a certificate takes 0.2 ms */
+#define EXPIRED_STRIDE 2048   /* a date takes nothing */
 
 struct visitor {
     struct visitor *next, **link;
@@ -46,7 +47,9 @@ struct visitor {
     char *name;                      /* in its certificate */
     int64_t until_ms;                /* when that ends */
     void (*on_unwelcome)(void *arg); /* detached */
+    void (*on_hangup)(void *arg);    /* watched: a request waits */
     void *arg;
+    bufferevent_data_cb on_data; /* evhttp's own, while it is watched */
     char ip[46];
 };
 
@@ -140,6 +143,8 @@ static void on_close(struct evhttp_connection *conn, void *arg)
     struct visitor *it = arg;
 
     (void)conn;
+    if (it->on_hangup)
+        it->on_hangup(it->arg);
     if (it->of->o.tls)
         tls_goodbye(tls_of(it->bev));
     visitor_leave(it);
@@ -228,10 +233,11 @@ static bool is_gone(const struct visitor *it)
     return !cb;
 }
 
-/* Reading is off while a request is under way: that time is the request's own. */
+/* Reading is off while a request is under way, or on only to hear of a hang-up: that time is the request's own. */
 static bool is_late(const struct visitor *it, int64_t now_mono_ms)
 {
-    return it->since_mono_ms && now_mono_ms - it->since_mono_ms >= it->of->o.limit_ms &&
+    return it->since_mono_ms && !it->on_hangup &&
+           now_mono_ms - it->since_mono_ms >= it->of->o.limit_ms &&
            (bufferevent_get_enabled(it->bev) & EV_READ);
 }
 
@@ -413,6 +419,42 @@ const char *visitors_asked(struct visitors *v, struct evhttp_connection *conn)
 
     evhttp_connection_set_closecb(conn, on_close, it);
     return it->name ? it->name : "";
+}
+
+/* Reading is how a hang-up is noticed. evhttp must not be told of bytes that come now (the next request, too early): it would
+ * take them for a mistake of its own. They stay in the buffer, and it reads them after the reply. */
+void visitors_watch(struct visitors *v, struct evhttp_connection *conn,
+                    void (*on_hangup)(void *arg), void *arg)
+{
+    struct visitor *it = visitor_of(v, conn);
+    struct timeval limit = tv_of(v->o.limit_ms);
+    bufferevent_data_cb on_write;
+    bufferevent_event_cb on_event;
+    void *evhttps;
+
+    it->on_hangup = on_hangup;
+    it->arg = arg;
+    bufferevent_getcb(it->bev, &it->on_data, &on_write, &on_event, &evhttps);
+    bufferevent_setcb(it->bev, NULL, on_write, on_event, evhttps);
+    bufferevent_setwatermark(it->bev, EV_READ, 0, WATCHED_MAX);
+    bufferevent_set_timeouts(it->bev, NULL, &limit);
+    bufferevent_enable(it->bev, EV_READ);
+}
+
+void visitors_unwatch(struct visitors *v, struct evhttp_connection *conn)
+{
+    struct visitor *it = visitor_of(v, conn);
+    struct timeval limit = tv_of(v->o.limit_ms);
+    bufferevent_data_cb on_write;
+    bufferevent_event_cb on_event;
+    void *evhttps;
+
+    it->on_hangup = NULL;
+    bufferevent_disable(it->bev, EV_READ);
+    bufferevent_getcb(it->bev, NULL, &on_write, &on_event, &evhttps);
+    bufferevent_setcb(it->bev, it->on_data, on_write, on_event, evhttps);
+    bufferevent_setwatermark(it->bev, EV_READ, 0, 0);
+    bufferevent_set_timeouts(it->bev, &limit, &limit);
 }
 
 struct visitor *visitors_detach(struct visitors *v, struct evhttp_connection *conn,

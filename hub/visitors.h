@@ -40,6 +40,12 @@ void visitors_forget_accept(struct visitors *v);
  * ends. */
 const char *visitors_asked(struct visitors *v, struct evhttp_connection *conn);
 
+/* A request of this connection waits: on_hangup is called, once, when its caller leaves meanwhile. Until visitors_unwatch,
+ * which must come before the reply; not behind the end of the connection. */
+void visitors_watch(struct visitors *v, struct evhttp_connection *conn,
+                    void (*on_hangup)(void *arg), void *arg);
+void visitors_unwatch(struct visitors *v, struct evhttp_connection *conn);
+
 /* Somebody else looks after this connection from now on (detached.h); only its certificate is still watched. */
 struct visitor *visitors_detach(struct visitors *v, struct evhttp_connection *conn,
                                 void (*on_unwelcome)(void *arg), void *arg);

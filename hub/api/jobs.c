@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "hub/api/api.h"
+#include "hub/hangup.h"
 #include "hub/hub.h"
 #include "queue/await.h"
 #include "queue/explain.h"
@@ -135,18 +136,34 @@ static rc own_job(struct cx *cx, struct request *q, char id[ID_LEN + 1])
     return task_allowed(cx, j.task);
 }
 
+/* Those who wait stand in the way of nobody: half of the places for requests is not theirs. */
+static rc wait_for_end(struct cx *cx, struct request *q, const char *id, int64_t ms, bool *ret_gone)
+{
+    _cleanup_(hangup_end) struct hangup h = {0};
+
+    *ret_gone = false;
+    if (await_count(q->hub->await) >= (size_t)MAX(q->hub->settings->hub_queue_max / 2, 1))
+        return fail(cx, OVERLOADED, "%zu callers wait for jobs here already: ask without wait_ms",
+                    await_count(q->hub->await));
+    hangup_watch(cx, &h, q);
+    rc r = await_end(cx, q->hub->await, id, q->who.tenant_id, ms);
+    *ret_gone = h.gone;
+    return h.gone ? OK : r;
+}
+
 rc jobs_get(struct cx *cx, struct request *q)
 {
     const char *wait = request_query(cx, q, "wait_ms");
     char id[ID_LEN + 1];
     int64_t ms = 0;
+    bool gone = false;
 
     try(request_param_id(cx, q, 0, "job", id));
     if (wait && !parse_int(wait, 0, AWAIT_MAX_MS, &ms))
         return fail_at(cx, INVALID_FIELD, "/wait_ms", "wait_ms is 0 to %d", AWAIT_MAX_MS);
     if (ms > 0)
-        try(await_end(cx, q->hub->await, id, q->who.tenant_id, ms));
-    return reply_job(cx, q, id);
+        try(wait_for_end(cx, q, id, ms, &gone));
+    return gone ? hangup_reply(cx, q) : reply_job(cx, q, id);
 }
 
 rc jobs_events(struct cx *cx, struct request *q)

@@ -26,6 +26,8 @@ struct await {
     struct engine *e;
     struct pg_listen *listen;
     TAILQ_HEAD(, waiter) waiters;
+    size_t n;
+    bool stopped;
 };
 
 struct await *await_new(struct engine *e)
@@ -68,8 +70,20 @@ static void on_gap(void *arg)
     tell(arg, NULL);
 }
 
+size_t await_count(const struct await *a)
+{
+    return a->n;
+}
+
+void await_stop(struct await *a)
+{
+    a->stopped = true;
+    tell(a, NULL);
+}
+
 static void leave(struct waiter *w)
 {
+    w->in->n--;
     TAILQ_REMOVE(&w->in->waiters, w, link);
 }
 
@@ -139,10 +153,11 @@ rc await_end(struct cx *cx, struct await *a, const char *job_id, const char *ten
         a->listen = pg_listen(a->e->db, "mihwar_ended", on_ended, on_gap, a);
     _cleanup_(leave) struct waiter w = {.in = a, .id = id, .fiber = cx->fiber};
     TAILQ_INSERT_TAIL(&a->waiters, &w, link);
+    a->n++;
     for (;;) {
         int64_t left = until - clock_mono_ms();
         try(look(cx, a, id, tenant_id, MAX(left, 0), &ended));
-        if (ended || left <= 0)
+        if (ended || left <= 0 || a->stopped)
             return OK;
         try(park(cx, &w, MIN(left, LOOK_MS)));
     }

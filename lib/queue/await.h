@@ -11,6 +11,8 @@
 struct await;
 struct await *await_new(struct engine *e); /* borrows */
 struct await *await_free(struct await *a); /* nobody may wait any more */
+size_t await_count(const struct await *a); /* who waits now */
+void await_stop(struct await *a); /* all waits end, as at their deadlines; new ones at once */
 /* Until the job has ended, at most wait_ms; both are OK. A broker job must have asked for its result to be kept: nothing
  * is left of another one (CONFLICT). NOT_FOUND. tenant_id NULL: of any tenant. Parks. */
 rc await_end(struct cx *cx, struct await *a, const char *job_id, const char *tenant_id,
