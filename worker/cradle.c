@@ -86,12 +86,13 @@ static void offer_itself(void)
         close(fd);
 }
 
-/* `from` to the places 0, 1, 2 and for a task 3: first out of their own way. */
-static void place_descriptors(const int from[3], bool program)
+/* `from` to the places 0, 1, 2 and perhaps 3 (what a task tells; what a program is given besides): first out of their own
+ * way. */
+static void place_descriptors(const int *from, size_t n, bool program)
 {
-    int high[3];
+    int high[NURSERY_FDS];
 
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < n; i++)
         if ((high[i] = fcntl(from[i], F_DUPFD, 10)) < 0)
             _exit(127);
     dup2(high[0], 0);
@@ -99,7 +100,9 @@ static void place_descriptors(const int from[3], bool program)
     dup2(high[2], 2);
     if (!program)
         dup2(high[1], 3);
-    close_range(program ? 3 : 4, ~0U, 0);
+    else if (n > 3)
+        dup2(high[3], 3);
+    close_range(program && n == 3 ? 3 : 4, ~0U, 0);
 }
 
 static bool same_name(const char *a, const char *b)
@@ -139,13 +142,13 @@ static _Noreturn void be_program(char *path, const char *end)
 }
 
 static _Noreturn void be_ward(pid_t nursery, const struct nursery_order *o, char *words,
-                              const char *end, const int fds[3])
+                              const char *end, const int *fds, size_t nfds)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != nursery)
         _exit(127);
     setpgid(0, 0);
-    place_descriptors(fds, o->program);
+    place_descriptors(fds, nfds, o->program);
     no_signals_of_ours();
     offer_itself();
     if (o->program)
@@ -157,12 +160,13 @@ static _Noreturn void be_ward(pid_t nursery, const struct nursery_order *o, char
 
 /* ---------------------------------------------------------------- orders */
 
-static void bear(const struct nursery_order *o, char *words, const char *end, const int fds[3])
+static void bear(const struct nursery_order *o, char *words, const char *end, const int *fds,
+                 size_t nfds)
 {
     pid_t self = getpid(), pid = fork();
 
     if (pid == 0)
-        be_ward(self, o, words, end, fds);
+        be_ward(self, o, words, end, fds, nfds);
     if (pid < 0) {
         report(&(struct nursery_report){.id = o->id, .ended = true, .errno_of_fork = errno});
         return;
@@ -180,7 +184,7 @@ static void pass_signal(uint64_t id, int sig)
             kill(-c.born[i].pid, sig);
 }
 
-static void carry_out(char *p, size_t n, const int fds[3], size_t nfds)
+static void carry_out(char *p, size_t n, const int *fds, size_t nfds)
 {
     struct nursery_order o;
 
@@ -189,8 +193,8 @@ static void carry_out(char *p, size_t n, const int fds[3], size_t nfds)
     memcpy(&o, p, sizeof o);
     if (o.verb == NURSERY_SIGNAL)
         pass_signal(o.id, o.sig);
-    else if (nfds == 3)
-        bear(&o, p + sizeof o, p + n, fds);
+    else if (nfds >= 3)
+        bear(&o, p + sizeof o, p + n, fds, nfds);
 }
 
 /* False when nobody is there any more. */
@@ -201,14 +205,14 @@ static bool read_orders(void)
     for (;;) {
         union {
             struct cmsghdr head;
-            char room[CMSG_SPACE(3 * sizeof(int))];
+            char room[CMSG_SPACE(NURSERY_FDS * sizeof(int))];
         } control;
         struct iovec v = {text, sizeof text};
         struct msghdr m = {.msg_iov = &v,
                            .msg_iovlen = 1,
                            .msg_control = &control,
                            .msg_controllen = sizeof control};
-        int fds[3] = {-1, -1, -1};
+        int fds[NURSERY_FDS] = {-1, -1, -1, -1};
         size_t nfds = 0;
         ssize_t n = recvmsg(c.sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 

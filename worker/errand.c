@@ -174,15 +174,18 @@ static rc open_pipe(struct cx *cx, struct errand *e, int which, int *ret_its)
 
 static rc bear(struct cx *cx, struct errand *e, struct birth b, const void *in, size_t in_len)
 {
-    _cleanup_(closep) int given = memory_file(in, in_len), out = -1, err = -1;
+    _cleanup_(closep) int given = memory_file(in, in_len), out = -1, err = -1, more = -1;
 
-    if (given < 0)
+    if (e->previous)
+        more = memory_file(e->previous, strlen(e->previous));
+    if (given < 0 || (e->previous && more < 0))
         return fail(cx, OS, "no memory file for a process: %s", strerror(errno));
     try(open_pipe(cx, e, OUT, &out));
     try(open_pipe(cx, e, ERR, &err));
     b.in = given;
     b.out = out;
     b.err = err;
+    b.more = e->previous ? more : 0;
     return nursery_bear(cx, &b, &e->ward);
 }
 

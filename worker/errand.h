@@ -3,6 +3,7 @@
  *      job's fiber ── memory file ──> fd 0      read as it likes: nobody waits with writing
  *          on_out  <── pipe ───────── fd 1 (a task: 3)
  *          lines   <── pipe ───────── fd 2      lines of the job's log; the last ones are kept for its error
+ *          previous ── memory file ─> fd 3      a program in a workflow: what stood before it (MIHWAR_PREVIOUS=/dev/fd/3)
  *
  *      cancelled (soft limit, a wish, the drain)   SIGTERM, then SIGKILL: at the hard limit, or after worker_kill_grace
  *      hard limit                                  SIGKILL
@@ -21,6 +22,7 @@ struct errand {
     /* n bytes that it wrote to its output; not called after errand_run has returned */
     void (*on_out)(struct errand *e, const char *p, size_t n);
     void *arg;
+    const char *previous; /* for a program's descriptor 3; NULL: none */
     /* what became of it */
     struct ward ward;
     rc cut; /* OK, CANCELLED or DEADLINE: we ended it, or asked it to end */

@@ -141,7 +141,7 @@ static rc send_order(struct cx *cx, const void *p, size_t n, const int *fds, siz
 {
     union {
         struct cmsghdr head;
-        char room[CMSG_SPACE(3 * sizeof(int))];
+        char room[CMSG_SPACE(NURSERY_FDS * sizeof(int))];
     } c = {0};
     struct iovec v = {(void *)(uintptr_t)p, n};
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
@@ -165,7 +165,7 @@ rc nursery_bear(struct cx *cx, const struct birth *b, struct ward *ret)
 {
     _cleanup_(buf_release) struct buf order = BUF(NURSERY_ORDER_MAX);
     struct nursery_order o;
-    const int fds[] = {b->in, b->out, b->err};
+    const int fds[NURSERY_FDS] = {b->in, b->out, b->err, b->more};
 
     if (!nursery.on_report)
         return fail(cx, OS, "the nursery is gone");
@@ -182,7 +182,7 @@ rc nursery_bear(struct cx *cx, const struct birth *b, struct ward *ret)
     }
     if (!buf_ok(&order))
         return fail(cx, BUFFER_FULL, "more than %zu bytes of environment", NURSERY_ORDER_MAX);
-    try(send_order(cx, order.p, order.len, fds, COUNT(fds)));
+    try(send_order(cx, order.p, order.len, fds, b->more ? COUNT(fds) : COUNT(fds) - 1));
     *ret = (struct ward){.id = o.id};
     TAILQ_INSERT_TAIL(&nursery.wards, ret, link);
     return OK;

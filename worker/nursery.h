@@ -41,6 +41,7 @@ struct birth {
     size_t task;            /* its number in the registry */
     const char *const *env; /* "NAME=value" beside ours, NULL-terminated */
     int in, out, err;       /* the ward's; stay the caller's to close */
+    int more;               /* of a program: its descriptor 3; 0: none */
 };
 /* OS when the nursery is not there. *ret stays where it is until it has ended or is forgotten. */
 rc nursery_bear(struct cx *cx, const struct birth *b, struct ward *ret);
@@ -61,6 +62,7 @@ struct nursery_order {
     bool program; /* path and environment follow, each with its NUL */
 };
 #define NURSERY_ORDER_MAX KiB(16)
+#define NURSERY_FDS       4
 struct nursery_report {
     uint64_t id;
     pid_t pid;

@@ -61,6 +61,7 @@ static const char *const *environment(struct cx *cx, const struct job *j)
         {"TOKEN", token_format(&j->lease, token)},
         {"TRACEPARENT", j->trace},
         {"TENANT", j->tenant_id},
+        {"PREVIOUS", j->previous ? "/dev/fd/3" : ""},
         {"TIMEOUT_MS", arena_printf(&cx->arena, "%" PRId64, j->timeout_ms)},
     };
     const char **env = arena_alloc(&cx->arena, (COUNT(of_job) + 1) * sizeof *env);
@@ -131,7 +132,7 @@ static rc program_run(struct cx *cx, struct job *job)
 {
     const struct program *p = container_of(job->run->task, struct program, task);
     struct output out = {.kept = BUF(MW_RESULT_MAX)};
-    struct errand e = {.job = job, .on_out = on_out, .arg = &out};
+    struct errand e = {.job = job, .on_out = on_out, .arg = &out, .previous = job->previous};
     const struct birth b = {.path = p->path, .env = environment(cx, job)};
 
     rc r = errand_run(cx, &e, &b, job->args, job->args_len);
@@ -165,6 +166,7 @@ static rc add_program(struct cx *cx, const struct settings *s, const char *name,
         .timeout_ms = s->worker_exec_timeout,
         .backoff = {.base_ms = 1000, .cap_ms = 10 * 60 * 1000, .factor = 2, .jitter = JITTER_EQUAL},
         .durable = true,
+        .wants_previous = true,
     };
     programs.all = xrealloc(programs.all, (programs.n + 1) * sizeof *programs.all);
     programs.all[programs.n++] = p;

@@ -1,5 +1,6 @@
 /* test_programs.c - programs as tasks: what they are given, how their end is judged, and that none is left behind. */
 #include "base/text.h"
+#include "queue/flow/flow.h"
 #include "tests/integration/worker_bench.h"
 #include <check.h>
 #include <signal.h>
@@ -128,13 +129,14 @@ START_TEST(time_is_over)
 {
     struct bench b = new_bench();
     struct job_new j[] = {ask('a', "\"stubborn\""), ask('b', "\"family\""), ask('c', "\"text\""),
-                          job('d', "mihwar.sleep", "{\"ms\": 3000}")};
+                          job('d', "mihwar.sleep", "{\"ms\": 3000}"), ask('e', "\"freeze\"")};
 
+    forget("freeze");
     forget("stubborn");
     forget("family1");
     forget("family2");
-    j[0].timeout_ms = j[1].timeout_ms = 4000;
-    j[0].max_attempts = j[1].max_attempts = 1;
+    j[0].timeout_ms = j[1].timeout_ms = j[4].timeout_ms = 4000;
+    j[0].max_attempts = j[1].max_attempts = j[4].max_attempts = 1;
     START_ON(&b, Q, "--exec", program, "--lease", "3s");
     enqueue(&b, j, COUNT(j));
     ck_wait(state_is(&b, 'a', "dead") && state_is(&b, 'b', "dead"), 30000);
@@ -142,6 +144,9 @@ START_TEST(time_is_over)
     ck_assert_msg(strstr(error_of(&b, 'a'), "killed at its time limit of 4000 ms; peak memory "),
                   "%s", error_of(&b, 'a'));
     ck_assert(gone(pid_in("stubborn")));
+    ck_wait(state_is(&b, 'e', "dead"), 30000); /* stopped: no SIGTERM reaches it */
+    ck_assert_str_eq(attempts(&b, 'e'), "dead:deadline");
+    ck_assert(pid_in("freeze") > 0 && gone(pid_in("freeze")));
     ck_wait(gone(pid_in("family1")), 10000);
     ck_wait(state_is(&b, 'c', "completed") && state_is(&b, 'd', "completed"), 30000);
     ck_assert_str_eq(attempts(&b, 'd'), "completed");
@@ -149,6 +154,40 @@ START_TEST(time_is_over)
     ck_assert(pid_in("family2") > 0 && !gone(pid_in("family2")));
     stop_worker(&b);
     ck_assert(gone(pid_in("family2")));
+}
+END_TEST
+
+static rc begin_flow(struct cx *cx, void *arg)
+{
+    struct bench *b = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, b->url, 2, &db));
+    struct engine *e = engine_new(redis, db);
+    struct flow *f = flow_new(cx);
+    struct flow_node *all = flow_chain(f, NULL);
+    flow_job(f, all, &(struct job_new){.queue = Q, .task = "test.program", .args = "\"first\""});
+    flow_job(f, all, &(struct job_new){.queue = Q, .task = "test.program", .args = "\"heir\""});
+    rc r = flow_start(cx, e, f);
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return r;
+}
+
+START_TEST(what_stood_before_it)
+{
+    struct bench b = new_bench();
+
+    START_ON(&b, Q, "--exec", program);
+    ck_ok(on_fiber(begin_flow, &b));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM workflows WHERE state = 'completed'") == 1,
+            30000);
+    ck_assert_str_eq(pg_one(b.url, "SELECT result::text FROM workflow_steps WHERE step = 3"),
+                     "{\"given\":{\"n\":[1,\"two\"]},\"again\":{\"n\":[1,\"two\"]}}");
+    stop_worker(&b);
 }
 END_TEST
 
@@ -296,6 +335,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, what_a_program_makes_of_its_job);
     tcase_add_test(tc, time_is_over);
+    tcase_add_test(tc, what_stood_before_it);
     tcase_add_test(tc, cancelled);
     tcase_add_test(tc, a_drain_ends_programs_and_gives_their_jobs_back);
     tcase_add_test(tc, a_worker_killed_leaves_nobody_behind);

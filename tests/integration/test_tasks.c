@@ -124,13 +124,13 @@ END_TEST
 START_TEST(a_child_may_crash)
 {
     struct bench b = new_bench();
-    struct job_new j[] = {job('a', "apart.child", "\"crash\""),
-                          job('b', "apart.child", "\"leave\""), job('c', "apart.child", "\"spin\""),
-                          job('d', "apart.child", "\"print\""),
-                          job('e', "mihwar.sleep", "{\"ms\": 1000}")};
+    struct job_new j[] = {
+        job('a', "apart.child", "\"crash\""),       job('b', "apart.child", "\"leave\""),
+        job('c', "apart.child", "\"spin\""),        job('d', "apart.child", "\"print\""),
+        job('e', "mihwar.sleep", "{\"ms\": 1000}"), job('f', "apart.child", "\"freeze\"")};
 
-    j[2].timeout_ms = 500;
-    j[2].max_attempts = 1;
+    j[2].timeout_ms = j[5].timeout_ms = 500;
+    j[2].max_attempts = j[5].max_attempts = 1;
     START_ON(&b, Q, "--load", plug(APART), "--lease", "3s");
     enqueue(&b, j, COUNT(j));
     ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE live") == 0, 30000);
@@ -139,6 +139,9 @@ START_TEST(a_child_may_crash)
     ck_assert_str_eq(attempts(&b, 'c'), "dead:deadline");
     ck_assert_str_eq(attempts(&b, 'd'), "completed");
     ck_assert_str_eq(attempts(&b, 'e'), "completed"); /* a neighbour, undisturbed */
+    ck_assert_str_eq(attempts(&b, 'f'), "dead:deadline");
+    ck_assert_msg(strstr(of_job(&b, 'f', "last_error"), "killed at its time limit of 500 ms"), "%s",
+                  of_job(&b, 'f', "last_error"));
     ck_assert_msg(strstr(of_job(&b, 'a', "last_error"), "by signal 6 (Aborted); peak memory "),
                   "%s", of_job(&b, 'a', "last_error"));
     ck_assert_msg(strstr(of_job(&b, 'b', "last_error"), "exit status 7"), "%s",
@@ -182,6 +185,44 @@ START_TEST(threads_that_never_come_back)
     ck_wait(state_is(&b, 'a', "dead") && state_is(&b, 'b', "completed"), 30000);
     ck_assert_str_eq(attempts(&b, 'a'), "dead:deadline");
     ck_assert(said(&b, "ev=worker.threads_held"));
+    stop_worker(&b);
+}
+END_TEST
+
+/* Each with its word as arguments, one behind the other. */
+static rc begin_chain(struct cx *cx, void *arg)
+{
+    struct bench *b = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, b->url, 2, &db));
+    struct engine *e = engine_new(redis, db);
+    struct flow *f = flow_new(cx);
+    struct flow_node *all = flow_chain(f, NULL);
+    flow_job(f, all,
+             &(struct job_new){.queue = Q, .task = "mihwar.echo", .args = "{\"n\":[1,\"two\"]}"});
+    flow_job(f, all, &(struct job_new){.queue = Q, .task = "apart.child", .args = "\"heir\""});
+    flow_job(f, all, &(struct job_new){.queue = Q, .task = "apart.thread", .args = "\"heir\""});
+    rc r = flow_start(cx, e, f);
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return r;
+}
+
+START_TEST(apart_sees_what_stood_before_it)
+{
+    struct bench b = new_bench();
+
+    START_ON(&b, Q, "--load", plug(APART));
+    ck_ok(on_fiber(begin_chain, &b));
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM workflows WHERE state = 'completed'") == 1,
+            30000);
+    ck_assert_str_eq(pg_one(b.url, "SELECT string_agg(result::text, ' ' ORDER BY step) FROM "
+                                   "workflow_steps WHERE task LIKE 'apart.%%'"),
+                     "{\"n\":[1,\"two\"]} {\"n\":[1,\"two\"]}");
     stop_worker(&b);
 }
 END_TEST
@@ -303,6 +344,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_plug_in_runs);
     tcase_add_test(tc, a_task_sees_what_stood_before_it);
+    tcase_add_test(tc, apart_sees_what_stood_before_it);
     tcase_add_loop_test(tc, apart_is_like_aboard, 0, 2);
     tcase_add_test(tc, a_child_may_crash);
     tcase_add_test(tc, a_thread_that_blocks_keeps_its_lease);

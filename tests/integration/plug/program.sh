@@ -10,6 +10,12 @@ case $args in
     echo 'hello "world"'
     ;;
 *silent*) ;;
+*heir*) printf '{"given":%s,"again":%s}\n' "$(cat "${MIHWAR_PREVIOUS:-/dev/null}")" "$(cat <&3)" ;;
+*first*) [ -z "$MIHWAR_PREVIOUS" ] && [ ! -e /dev/fd/3 ] && echo '{"n":[1,"two"]}' ;;
+*freeze*)
+    echo $$ >"$MIHWAR_TEST_DIR/freeze"
+    kill -STOP $$
+    ;;
 *dead*)
     echo 'customer 7 is not there' >&2
     exit 65

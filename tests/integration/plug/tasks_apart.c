@@ -41,6 +41,8 @@ static int common(struct mw_job *job)
         if (mw_job_enqueue(job, &child, id) != 0)
             return -1;
     }
+    if (has(job, "heir"))
+        return mw_result(job, mw_job_previous(job) ? mw_job_previous(job) : "\"nothing\"");
     snprintf(result, sizeof result, "{\"job\":\"%s\",\"token\":\"%s\",\"task\":\"%s\",\"left\":%s}",
              mw_job_id(job), mw_job_token(job), mw_job_task(job),
              mw_job_left_ms(job) > 0 && mw_job_left_ms(job) <= 60000 ? "true" : "false");
@@ -66,6 +68,8 @@ static int blocking(struct mw_job *job)
 
 static int child(struct mw_job *job)
 {
+    if (has(job, "freeze"))
+        raise(SIGSTOP); /* until somebody kills it */
     if (has(job, "crash"))
         abort();
     if (has(job, "leave"))
