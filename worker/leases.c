@@ -204,8 +204,7 @@ struct leases *leases_start(struct pool *p)
 
     l->pool = p;
     l->listen = pg_listen(p->env.db, "mihwar_cancelled", on_notice, on_gap, l);
-    fiber_detach(
-        fiber_spawn(&(struct fiber_opts){.name = "worker.leases"}, extender_fiber, p));
+    fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "worker.leases"}, extender_fiber, p));
     return l;
 }
 

@@ -12,7 +12,8 @@
 struct leases;
 /* In pool_start. Borrows. */
 struct leases *leases_start(struct pool *p);
-struct leases *leases_free(struct leases *l); /* the loop has ended, or the caller's fiber ends it */
+struct leases *
+leases_free(struct leases *l); /* the loop has ended, or the caller's fiber ends it */
 struct job_run *leases_find(struct pool *p, const struct lease *l); /* NULL: not aboard */
 /* Around a claim: what it brings may have been spoken of while its answer was on its way. */
 uint64_t leases_heard(const struct leases *l);

@@ -314,14 +314,19 @@ static void keep_result(struct cx *cx, struct job_run *run)
         log_fail(LOG_WARN, "job.result_not_kept", cx, r, kv_str("job", run->job.lease.id));
 }
 
+static void keep_and_tell(struct cx *cx, struct job_run *run)
+{
+    if (run->job.options)
+        keep_result(cx, run);
+    tell_redis(cx, run);
+}
+
 static void end_as(struct cx *cx, struct job_run *run, rc r)
 {
     decide(cx, run, r);
     rc stored = end_durably(cx, run);
-    if (stored == OK && run->job.options)
-        keep_result(cx, run);
     if (stored == OK)
-        tell_redis(cx, run);
+        keep_and_tell(cx, run);
     else if (stored == E_STALE_ATTEMPT)
         finish_stale(cx, run);
     else /* its lease expires, and the next holder asks PostgreSQL */
@@ -337,7 +342,7 @@ static void finish(struct cx *cx, struct job_run *run, rc r)
     cx->deadline_mono_ms = 0;
     cx->cancelled = false;
     if (run->ended)
-        tell_redis(cx, run);
+        keep_and_tell(cx, run);
     else if (run->lost || r == E_STALE_ATTEMPT)
         finish_stale(cx, run);
     else if (run->released && r != OK)
