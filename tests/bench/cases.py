@@ -24,6 +24,7 @@ class Size:
         self.post_s = 3 if quick else 8
         self.idle_s = 5 if quick else 12
         self.durable = 10_000 if quick else 60_000
+        self.members = 999 if quick else 9999
         self.scheduled = (1000, 100_000) if quick else (10_000, 10_000_000)
         self.pending = 20_000 if quick else 1_000_000
         self.in_flight = 1000 if quick else 10_000
@@ -64,6 +65,12 @@ def durable(h, size):
     """Row, push, claim, fenced end with its record, ack (tests/bench/durable.c says how)."""
     (r,) = h.program("bench_durable", "--jobs", size.durable, "--batch", BATCH)
     return {"rate": r["value"], "redis_us": r["redis_us_per_job"], "ours_us": r["ours_us_per_job"]}
+
+
+def workflow(h, size):
+    """A group of jobs that do nothing, and one behind it (tests/bench/workflow.c)."""
+    (r,) = h.program("bench_workflow", "--jobs", size.members)
+    return {"rate": r["value"], "s": r["s"], "begun_s": r["begun_s"]}
 
 
 def drain_beside(h, size, scheduled):
