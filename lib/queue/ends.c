@@ -6,12 +6,13 @@
  *
  * Each row has its own fence, so one that is stale says so alone. A batch that fails as a whole (a text
  * that is no JSON, a deadlock with another batch) is done again one by one: only the bad one hears of it. When the
- * connection was lost, all are in doubt, and each asks again as it would alone. Deaths, and jobs with
- * options, are ended alone: more is written with them. */
+ * connection was lost, all are in doubt, and each asks again as it would alone. Deaths are ended alone: more is written with
+ * them. Members of a workflow gather among themselves: what follows is found once for all of them. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "pg/pg_array.h"
 #include "queue/end.h"
+#include "queue/flow/reached.h"
 #include "queue/internal.h"
 #include "queue/queue.sql.h"
 #include "rt/batcher.h"
@@ -26,13 +27,20 @@
 struct ending {
     struct batch_item item;
     struct job job; /* its lease; the texts stay with the attempt */
+    struct job_options options;
     struct job_end end;
     char *error_code, *error, *result, *worker;
 };
 
 bool ends_may_gather(const struct job *j, const struct job_end *end)
 {
-    return j->durable && !j->options && end->outcome != JOB_DEAD;
+    return j->durable && end->outcome != JOB_DEAD;
+}
+
+/* Something may follow. */
+static bool ends_member(const struct job *j, const struct job_end *end)
+{
+    return in_workflow(j) && (end->outcome == JOB_COMPLETED || end->outcome == JOB_CANCELLED);
 }
 
 static void free_ending(struct batch_item *item)
@@ -57,6 +65,10 @@ static struct ending *ending_new(const struct job *j, const struct job_end *end)
     struct ending *g = xcalloc(1, sizeof *g);
 
     g->job = (struct job){.lease = j->lease, .durable = true};
+    if (j->options) {
+        g->options = *j->options;
+        g->job.options = &g->options;
+    }
     g->end = *end;
     g->end.error_code = g->error_code = copy(end->error_code);
     g->end.error = g->error = end->error ? text_cleaned(end->error, strlen(end->error)) : NULL;
@@ -104,8 +116,9 @@ static void put(struct pg_array a[COLUMNS], const struct ending *g, int64_t now_
 }
 
 static rc end_many(struct cx *cx, struct engine *e, struct batch_item **items, size_t n,
-                   struct pg_result **ret)
+                   struct pg_result **ret, struct pg_result **ret_reached)
 {
+    const struct ending *first = (const struct ending *)items[0];
     struct pg_array a[COLUMNS];
     struct pg_arg args[COLUMNS];
     int64_t now = clock_ms();
@@ -116,7 +129,9 @@ static rc end_many(struct cx *cx, struct engine *e, struct batch_item **items, s
         put(a, (struct ending *)items[i], now);
     for (int c = 0; c < COLUMNS; c++)
         args[c] = pg_a(&a[c]);
-    rc r = pg_query(cx, e->db, &SQL_JOB_END_MANY, ret, args);
+    rc r = ends_member(&first->job, &first->end)
+               ? flow_end_many(cx, e, &SQL_JOB_END_MANY, args, ret, ret_reached)
+               : pg_query(cx, e->db, &SQL_JOB_END_MANY, ret, args);
     for (int c = 0; c < COLUMNS; c++)
         pg_array_release(&a[c]);
     return r;
@@ -159,14 +174,15 @@ static bool whole_batch(rc r)
 
 static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item **items, size_t n)
 {
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL, *reached = NULL;
     struct engine *e = arg;
 
     qsort(items, n, sizeof *items, by_id);
-    rc r = end_many(cx, e, items, n, &res);
+    rc r = end_many(cx, e, items, n, &res, &reached);
     batch_on_its_way_back(b);
     if (r == OK) {
         tell_each(cx, items, n, res);
+        flow_push_reached(cx, e, reached);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -178,22 +194,29 @@ static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item
 
 /* ---------------------------------------------------------------- who waits */
 
+/* Members of one workflow would wait for each other's transactions: one at a time. */
+static struct batcher *gatherer(struct engine *e, bool members)
+{
+    return batcher_new(&(struct batcher_opts){.name = members ? "jobs.end_members" : "jobs.end",
+                                              .max = ENDS_MAX,
+                                              .at_once = members ? 1 : ENDS_AT_ONCE,
+                                              .worth = ENDS_WORTH,
+                                              .timeout_ms = ENDS_MS,
+                                              .carry = carry,
+                                              .free_item = free_ending,
+                                              .arg = e});
+}
+
 rc ends_gather(struct cx *cx, struct engine *e, const struct job *j, const struct job_end *end)
 {
     struct ending *g = ending_new(j, end);
-    bool left;
+    bool members = ends_member(j, end), left;
+    struct batcher **b = members ? &e->member_ends : &e->ends;
 
-    if (!e->ends)
-        e->ends = batcher_new(&(struct batcher_opts){.name = "jobs.end",
-                                                     .max = ENDS_MAX,
-                                                     .at_once = ENDS_AT_ONCE,
-                                                     .worth = ENDS_WORTH,
-                                                     .timeout_ms = ENDS_MS,
-                                                     .carry = carry,
-                                                     .free_item = free_ending,
-                                                     .arg = e});
-    rc r = batch_wait(cx, e->ends, &g->item, &left);
-    batch_leave(e->ends, &g->item);
+    if (!*b)
+        *b = gatherer(e, members);
+    rc r = batch_wait(cx, *b, &g->item, &left);
+    batch_leave(*b, &g->item);
     if (left)
         return fail_rc(cx, r, "whether job %s has ended is not known: its end was under way",
                        j->lease.id);

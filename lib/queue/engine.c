@@ -27,6 +27,7 @@ struct engine *engine_free(struct engine *e)
         free(e->queues[i]);
     free(e->queues);
     batcher_free(e->ends);
+    batcher_free(e->member_ends);
     bounds_free(e->bounds);
     free(e);
     return NULL;

@@ -9,11 +9,11 @@ struct engine {
     struct pg *db;              /* NULL: broker jobs only */
     struct queue_keys **queues; /* every queue this process met; never freed before the engine */
     size_t nqueues;
-    int64_t epoch;         /* the highest one seen; -1: not asked yet */
-    int64_t test_now_ms;   /* 0: Redis TIME */
-    int64_t refusals;      /* pushes that met a queue without an epoch */
-    struct batcher *ends;  /* of attempts, in great numbers: ends.c */
-    char name[64];         /* of this claimer; "": it leaves no note */
+    int64_t epoch;                      /* the highest one seen; -1: not asked yet */
+    int64_t test_now_ms;                /* 0: Redis TIME */
+    int64_t refusals;                   /* pushes that met a queue without an epoch */
+    struct batcher *ends, *member_ends; /* of attempts, in great numbers: ends.c */
+    char name[64];                      /* of this claimer; "": it leaves no note */
     struct bounds *bounds; /* policy.c: the bounded queues, as far as this process has heard */
 };
 

@@ -519,6 +519,46 @@ QTEST(ends_that_come_together, true)
     return OK;
 }
 
+/* Each with a time to live of its own, of which the clock begins with the end of the job and not of an attempt. */
+QTEST(results_with_a_time_to_live_end_together, true)
+{
+    static const struct {
+        int64_t ttl_ms;
+        enum job_outcome outcome;
+        const char *lives_s; /* between its end and result_until, whole seconds */
+    } cases[] = {{60000, JOB_COMPLETED, "60"},
+                 {5000, JOB_COMPLETED, "5"},
+                 {0, JOB_COMPLETED, "none"},
+                 {60000, JOB_RETRY, "none"},
+                 {60000, JOB_CANCELLED, "60"}};
+    struct one_end all[COUNT(cases)] = {0};
+    struct fiber *f[COUNT(cases)];
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct job_options o = {.result_ttl_ms = cases[i].ttl_ms};
+        struct job_new j = qjob((char)('a' + (int)i), true);
+        j.options = &o;
+        qenqueue(cx, t, j);
+        struct claim_result c = qclaim(cx, t, 1);
+        all[i] = (struct one_end){t, qonly(c), {.outcome = cases[i].outcome, .result = "1"}, OK};
+    }
+    for (size_t i = 0; i < COUNT(cases); i++)
+        f[i] = fiber_spawn(&(struct fiber_opts){.name = "end"}, end_one, &all[i]);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        rc r;
+        ck_ok(fiber_join(cx, f[i], &r));
+        ck_ok(r);
+        ck_assert_str_eq(
+            pg_one(t->database_url,
+                   "SELECT coalesce(round(extract(epoch FROM result_until - finished_at))::text, "
+                   "'none') FROM jobs WHERE id = '%s'",
+                   qid((char)('a' + (int)i))),
+            cases[i].lives_s);
+        job_release(&all[i].job);
+    }
+    return OK;
+}
+
 /* ---------------------------------------------------------------- options */
 
 static const struct job_options limited = {
@@ -626,6 +666,7 @@ static Suite *suite(void)
     tcase_add_test(tc, dead_letters_are_replayed);
     tcase_add_test(tc, a_dead_broker_job_comes_back_too);
     tcase_add_test(tc, ends_that_come_together);
+    tcase_add_test(tc, results_with_a_time_to_live_end_together);
     tcase_add_test(tc, options_survive_the_dead_letters);
     tcase_add_test(tc, a_job_is_shown);
     suite_add_tcase(s, tc);

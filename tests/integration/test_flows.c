@@ -436,6 +436,80 @@ QTEST(ends_that_meet_are_counted_once, true)
     return OK;
 }
 
+struct last {
+    struct job *job;
+    struct job_end end;
+    rc want;
+};
+
+static rc last_fiber(struct cx *cx, void *arg)
+{
+    const struct last *l = arg;
+
+    return engine_end(cx, ender, l->job, &l->end);
+}
+
+/* Members of chains and of groups of two workflows in one statement: what is stale or no JSON hears of it alone, and whatever
+ * follows begins once. */
+QTEST(members_that_end_in_one_statement, true)
+{
+    enum { FLOWS = 2, EACH = 30 };
+    struct story s = {.t = t, .title = "one statement"};
+    struct last l[FLOWS * EACH] = {0};
+    struct fiber *f[COUNT(l)];
+    rc result;
+
+    engine_set_clock(t->e, 0);
+    for (int n = 0; n < FLOWS; n++) {
+        struct flow *flow = flow_new(cx);
+        struct flow_node *all = flow_chain(flow, NULL),
+                         *group = flow_group(flow, all, FLOW_CONTINUE);
+        for (int i = 0; i < EACH; i++) { /* every third one begins a chain */
+            struct flow_node *chain = i % 3 ? group : flow_chain(flow, group);
+            flow_job(flow, chain, &(struct job_new){.queue = Q, .task = "m"});
+            if (i % 3 == 0)
+                flow_job(flow, chain, &(struct job_new){.queue = Q, .task = "n"});
+        }
+        flow_job(flow, all, &(struct job_new){.queue = Q, .task = "z"});
+        ck_ok(flow_start(cx, t->e, flow));
+        memcpy(s.id, flow->id, sizeof s.id);
+    }
+    claim_all(cx, &s);
+    ck_assert_uint_eq(s.n, COUNT(l));
+    ender = t->e;
+    for (size_t i = 0; i < COUNT(l); i++) {
+        l[i] = (struct last){&s.held[i], {.outcome = JOB_COMPLETED, .result = "1"}, OK};
+    }
+    l[4].end.result = "no JSON";
+    l[4].want = E_PG;
+    ck_ok(engine_end(cx, t->e, l[0].job, &l[0].end));
+    l[0].want = E_STALE_ATTEMPT;
+    for (size_t i = 0; i < COUNT(l); i++)
+        f[i] = fiber_spawn(&(struct fiber_opts){.name = "end", .inherit = cx}, last_fiber, &l[i]);
+    for (size_t i = 0; i < COUNT(l); i++) {
+        ck_ok(fiber_join(cx, f[i], &result));
+        ck_assert_msg(result == l[i].want, "end %zu: %s", i, error_info(result)->code);
+    }
+    l[4].end.result = "4";
+    ck_ok(engine_end(cx, t->e, l[4].job, &l[4].end));
+    while (s.n > 0)
+        let_go(cx, &s, &s.held[0]);
+    claim_all(cx, &s); /* the second jobs of the chains */
+    ck_assert_uint_eq(s.n, FLOWS * EACH / 3);
+    ck_assert_int_eq(pg_one_int(t->database_url, "SELECT count(*) FROM jobs WHERE task = 'z'"), 0);
+    while (s.n > 0)
+        end(cx, &s, 'n', "2");
+    claim_all(cx, &s);
+    ck_assert_uint_eq(s.n, FLOWS);
+    while (s.n > 0)
+        end(cx, &s, 'z', "0");
+    ck_assert_int_eq(
+        pg_one_int(t->database_url, "SELECT count(*) FROM workflows WHERE state = 'completed'"),
+        FLOWS);
+    nothing_is_left(&s);
+    return OK;
+}
+
 static Suite *make(void)
 {
     Suite *s = suite_create("flows");
@@ -444,6 +518,7 @@ static Suite *make(void)
     tcase_add_test(tc, cases_of_workflows);
     tcase_add_test(tc, retention_takes_what_has_ended);
     tcase_add_test(tc, ends_that_meet_are_counted_once);
+    tcase_add_test(tc, members_that_end_in_one_statement);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -33,6 +33,14 @@ INSERT INTO workflow_buckets (workflow_id, step, bucket, open)
 SELECT $1::uuid, g.step, b, g.members / g.buckets + CASE WHEN b < g.members % g.buckets THEN 1 ELSE 0 END
   FROM unnest($2::integer[], $3::integer[], $4::integer[]) AS g (step, buckets, members), generate_series(0, g.buckets - 1) AS b;
 
+-- name: flow_gathered
+-- Ends of members in this transaction are not looked at one by one.
+SELECT set_config('mihwar.ends_gathered', 'on', true);
+
+-- name: flow_members_ended
+-- Behind their ends, in the same transaction.
+SELECT 1 FROM (SELECT workflow_members_ended($1::uuid[])) AS done;
+
 -- name: flow_reached
 -- The jobs that this transaction's ends have begun.
 SELECT j.id, j.queue, j.generation, j.attempt, j.snoozes, j.task, j.args, j.priority, j.run_at, j.timeout_ms, j.max_attempts, j.subject,

@@ -35,3 +35,19 @@ rc flow_end(struct cx *cx, struct engine *e, const struct sql *q, const struct p
         pg_result_freep(&steps[0].result);
     return OK;
 }
+
+rc flow_end_many(struct cx *cx, struct engine *e, const struct sql *q, const struct pg_arg *args,
+                 struct pg_result **ret, struct pg_result **ret_reached)
+{
+    struct pg_step steps[] = {{.q = &SQL_FLOW_GATHERED, .args = PG_NO_ARGS},
+                              {.q = q, .args = args},
+                              {.q = &SQL_FLOW_MEMBERS_ENDED, .args = args},
+                              {.q = &SQL_FLOW_REACHED, .args = PG_NO_ARGS}};
+
+    try(pg_batch(cx, engine_db(e), steps, COUNT(steps)));
+    pg_result_freep(&steps[0].result);
+    pg_result_freep(&steps[2].result);
+    *ret = steps[1].result;
+    *ret_reached = steps[3].result;
+    return OK;
+}

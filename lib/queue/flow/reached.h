@@ -16,3 +16,7 @@ void flow_push_reached(struct cx *cx, struct engine *e, const struct pg_result *
  * statement. Parks. */
 rc flow_end(struct cx *cx, struct engine *e, const struct sql *q, const struct pg_arg *args,
             struct pg_result **ret) MW_PARKS;
+/* q ends many members, whose ids are its first argument: what follows is found once for all of them. What it has begun
+ * is in *ret_reached: to be pushed, and freed. Parks. */
+rc flow_end_many(struct cx *cx, struct engine *e, const struct sql *q, const struct pg_arg *args,
+                 struct pg_result **ret, struct pg_result **ret_reached) MW_PARKS;
