@@ -1,6 +1,7 @@
 /* test_engine_worker.c - a real mihwar-worker: what one busy queue, one broken queue or one bad job may not do to the others. */
 #include "base/clock.h"
 #include "base/text.h"
+#include "queue/shape/policy.h"
 #include "tests/integration/worker_bench.h"
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +57,61 @@ START_TEST(a_broken_queue_does_not_stop_the_others)
                 state_is(&b, 'c', "completed") && state_is(&b, 'd', "completed"),
             15000);
     ck_wait(redis_forgot('a') && redis_forgot('d'), 5000);
+    stop_worker(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- one queue that changes */
+
+enum { BATCHES = 12, BATCH = 200 };
+
+static rc change_and_fill(struct cx *cx, void *arg)
+{
+    const struct queue_policy plain = {0}, shaped = {.weighted = true,
+                                                     .weights = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+                                                     .fair = true};
+    const char *const tenants[] = {NULL, arena_strdup(&cx->arena, qid('a')),
+                                   arena_strdup(&cx->arena, qid('b'))};
+    struct job_new *j = arena_alloc(&cx->arena, BATCH * sizeof *j);
+    struct bench *b = arg;
+    struct redis *redis;
+    struct pg *db;
+
+    ck_ok(redis_new(cx, stores.redis_url, &redis));
+    ck_ok(pg_new(cx, b->url, 2, &db));
+    struct engine *e = engine_new(redis, db);
+    for (int n = 0; n < BATCHES; n++) {
+        for (int i = 0; i < BATCH; i++)
+            j[i] = (struct job_new){.queue = Q,
+                                    .task = "mihwar.sleep",
+                                    .args = "{\"ms\": 5}",
+                                    .durable = i % 2,
+                                    .priority = i % 10,
+                                    .tenant_id = tenants[i % 3],
+                                    .run_at_ms = i % 7 ? 0 : clock_ms() + 300};
+        ck_ok(engine_enqueue(cx, e, j, BATCH));
+        ck_ok(engine_policy_set(cx, e, Q, n % 2 ? &plain : &shaped));
+    }
+    engine_free(e);
+    pg_free(db);
+    redis_free(redis);
+    return OK;
+}
+
+/* Fair and weighted, plain, and back, while two workers are busy with it and more comes: nothing is lost, nothing runs twice. */
+START_TEST(a_queue_changes_its_shape_under_its_workers)
+{
+    struct bench b = new_bench();
+
+    START(&b, "--worker-processes", "2", "--worker-concurrency", "20");
+    ck_ok(on_fiber(change_and_fill, &b));
+    ck_wait(in_redis("HLEN", "mw:{t}:jobs", NULL) == 0, 60000);
+    ck_assert_int_eq(in_redis("HGET", "mw:{t}:stats", "done"), BATCHES * BATCH);
+    ck_assert_int_eq(in_redis("HGET", "mw:{t}:stats", "expired"), 0);
+    ck_assert_int_eq(in_redis("HGET", "mw:{t}:stats", "refused"), 0);
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE state = 'completed'"),
+                     BATCHES * BATCH / 2);
+    ck_assert_int_eq(pg_one_int(b.url, "SELECT count(*) FROM job_attempts"), BATCHES * BATCH / 2);
     stop_worker(&b);
 }
 END_TEST
@@ -122,6 +178,8 @@ START_TEST(a_frozen_child_comes_back_too_late)
     ck_wait(said(&b, "ev=lease.lost") || said(&b, "ev=attempt.stale"), 10000);
     ck_assert_str_eq(pg_one(b.url, "SELECT string_agg(attempt || outcome, ' ') FROM job_attempts"),
                      "2completed");
+    ck_wait(in_redis("HGET", "mw:{t}:stats", "refused") > 0, 10000); /* and it is counted */
+    ck_wait(in_redis("HGET", "mw:{t}:stats", "done") == 1, 10000);
     enqueue1(&b, job('b', "mihwar.noop", NULL)); /* and the frozen one is well again */
     ck_wait(state_is(&b, 'b', "completed") && redis_forgot('b'), 10000);
     ck_assert(!said(&b, "ev=child.died"));
@@ -150,7 +208,7 @@ START_TEST(a_poisonous_job_takes_nobody_down_twice)
     enqueue(&b, j, COUNT(j));
     ck_wait(started(&b, 'a') && started(&b, 'b') && started(&b, 'c') && started(&b, 'd'), 10000);
     enqueue1(&b, poison);
-    ck_wait(state_is(&b, 'f', "dead"), 20000);
+    ck_wait(state_is(&b, 'f', "dead"), 90000);
     ck_wait(state_is(&b, 'a', "completed") && state_is(&b, 'b', "completed") &&
                 state_is(&b, 'c', "completed") && redis_forgot('d'),
             15000);
@@ -177,6 +235,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_flooded_queue_does_not_keep_acks_of_another);
     tcase_add_test(tc, a_broken_queue_does_not_stop_the_others);
+    tcase_add_test(tc, a_queue_changes_its_shape_under_its_workers);
     tcase_add_test(tc, a_frozen_child_comes_back_too_late);
     tcase_add_loop_test(tc, a_poisonous_job_takes_nobody_down_twice, 0, COUNT(poisons));
     suite_add_tcase(s, tc);

@@ -236,6 +236,54 @@ static rc nap_fiber(struct cx *cx, void *arg)
     return pg_tx_run(cx, s->db, nap_inside, s);
 }
 
+/* ---------------------------------------------------------------- a standby that does not answer */
+
+static rc put_and_wait(struct cx *cx, void *arg)
+{
+    return pg_do(cx, (struct pg *)arg, PUT, NULL, pg_i(7), pg_i(7));
+}
+
+static rc put_in_tx(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    (void)arg;
+    return pg_tx_do(cx, tx, PUT, NULL, pg_i(8), pg_i(8));
+}
+
+static rc tx_and_wait(struct cx *cx, void *arg)
+{
+    return pg_tx_run(cx, (struct pg *)arg, put_in_tx, NULL);
+}
+
+/* Somebody cuts the wait for the standby short: it is committed here, and gone if another server is promoted. */
+static rc cut_short(struct cx *cx, fiber_fn fn, struct pg *db)
+{
+    struct fiber *f = fiber_spawn(&(struct fiber_opts){.name = "commit", .inherit = cx}, fn, db);
+    rc r = OK;
+
+    while (SIDE_INT("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 0)
+        ck_ok(fiber_sleep(cx, 10));
+    SIDE("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    ck_ok(fiber_join(cx, f, &r));
+    return r;
+}
+
+PG_TEST(a_commit_without_its_standby_is_in_doubt, 2)
+{
+    SIDE("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    SIDE("SELECT pg_reload_conf()");
+    while (strcmp(SIDE("SHOW synchronous_standby_names"), "nobody") != 0)
+        ck_ok(fiber_sleep(cx, 10));
+    rc alone = cut_short(cx, put_and_wait, db), inside = cut_short(cx, tx_and_wait, db);
+    SIDE("ALTER SYSTEM RESET synchronous_standby_names");
+    SIDE("SELECT pg_reload_conf()");
+    ck_rc(alone, E_STORE_DOUBT);
+    ck_rc(inside, E_STORE_DOUBT);
+    ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM t WHERE id IN (7, 8)"), 2);
+    while (strcmp(SIDE("SHOW synchronous_standby_names"), "") != 0)
+        ck_ok(fiber_sleep(cx, 10));
+    return pg_do(cx, db, PUT, NULL, pg_i(9), pg_i(9)); /* and all is well again */
+}
+
 PG_TEST(giving_up_inside_leaves_nothing_open, 1)
 {
     for (int by_deadline = 0; by_deadline <= 1; by_deadline++) {
@@ -539,6 +587,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_deadlock_is_run_again);
     tcase_add_test(tc, a_loss_before_commit_is_run_again);
     tcase_add_test(tc, a_loss_at_commit_is_in_doubt);
+    tcase_add_test(tc, a_commit_without_its_standby_is_in_doubt);
     tcase_add_test(tc, giving_up_inside_leaves_nothing_open);
     tcase_add_test(tc, transactions_queue_in_order);
     tcase_add_test(tc, who_has_given_up_sends_nothing);

@@ -244,6 +244,35 @@ def killed():
 
 
 @case
+def frozen():
+    "Python -> Mihwar: a worker is stopped (SIGSTOP) for longer than its lease: another one takes over, its late end changes nothing"
+    r = mihwar("sleep", ms=2500).apply_async()
+    until(lambda: any(x["id"] == r.id for x in inspect("active")[0]))
+    pid = inspect("stats")[0]["pid"]
+    worker = os.environ["MIHWAR_BIN"].replace("ops/mihwar", "worker/mihwar-worker")
+    second = subprocess.Popen([worker], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def answers(what):  # of both: they have one name, which inspect() takes for one worker
+        replies = app.control.broadcast(what, reply=True, timeout=1) or []
+        return [v for r in replies for k, v in r.items() if k.startswith("mihwar-")]
+    try:
+        until(lambda: len(answers("ping")) == 2)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert get(r) is None
+            done = app.backend.get_task_meta(r.id)["date_done"]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: answers("active") == [[], []])
+        assert app.backend.get_task_meta(r.id)["date_done"] == done
+    finally:
+        second.terminate()
+        second.wait(60)
+    until(both_answer)
+    until(lambda: redis.hlen("unacked") == 0)
+
+
+@case
 def unreadable():
     "Python -> Mihwar: what nobody can read becomes a dead letter, and the rest goes on"
     pid = inspect("stats")[0]["pid"]
@@ -363,6 +392,16 @@ def job_calls():
     p = subprocess.run([os.environ["MIHWAR_BIN"], "job", "add", "celery.send", "--args", args, "--wait", "30s", "--json"],
                        text=True, capture_output=True)
     assert p.returncode == 0 and json.loads(p.stdout)["result"] == 42, p.stdout + p.stderr
+
+
+@case
+def sql_calls():
+    "SQL -> Mihwar -> Python: mw_enqueue('celery.send', ...) in a transaction of one's own"
+    asked = "SELECT mw_enqueue('celery.send', '{\"task\": \"shop.add\", \"args\": [40, 2], \"wait_ms\": 20000}')"
+    p = subprocess.run(["psql", os.environ["MIHWAR_DATABASE_URL"], "-Atc", asked], text=True, capture_output=True)
+    assert p.returncode == 0, p.stderr
+    p = subprocess.run([os.environ["MIHWAR_BIN"], "job", "wait", p.stdout.strip(), "--timeout", "30s", "--json"], text=True, capture_output=True)
+    assert p.returncode == 0 and "42" in p.stdout, p.stdout + p.stderr
 
 
 # ---------------------------------------------------------------- both
