@@ -15,6 +15,8 @@ void derived_id(const struct request *q, const char *key, const char *what, char
 /* task_rule.c: FORBIDDEN for the tasks that the house starts itself (order.*, webhook.*,
  * provider.*, request.*): a caller could otherwise set them on another's order or request. */
 rc task_allowed(struct cx *cx, const char *task);
+/* The same for a job that is to be: UNKNOWN_TASK for a name that only a task of ours could have. */
+rc task_startable(struct cx *cx, const char *task);
 
 /* agent_session.c */
 rc agent_session_get(struct cx *cx, struct request *q) MW_PARKS;

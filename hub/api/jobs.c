@@ -28,7 +28,7 @@ static rc read_job(struct cx *cx, const struct request *q, const cJSON *o, struc
     int64_t delay_ms;
 
     try(job_new_read(cx, o, j, &delay_ms));
-    try(task_allowed(cx, j->task));
+    try(task_startable(cx, j->task));
     j->tenant_id = q->who.tenant_id;
     j->trace = trace_text(cx);
     if (j->unique_key)

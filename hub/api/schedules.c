@@ -63,7 +63,7 @@ static rc read_schedule(struct cx *cx, struct request *q, const cJSON *body, str
     try(json_int_opt(cx, body, "priority", 0, 9, &n));
     s->priority = (int)n;
     try(json_bool_opt(cx, body, "enabled", &s->enabled));
-    try(task_allowed(cx, s->task));
+    try(task_startable(cx, s->task));
     return schedule_check(cx, s);
 }
 

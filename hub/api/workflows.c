@@ -12,7 +12,7 @@
 
 static rc allowed(struct cx *cx, const struct job_new *j)
 {
-    return task_allowed(cx, j->task);
+    return task_startable(cx, j->task);
 }
 
 static rc begin(struct cx *cx, struct request *q, void *arg)

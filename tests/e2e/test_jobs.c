@@ -66,6 +66,7 @@ START_TEST(a_bad_one_in_the_batch)
     } bad[] = {
         {"[{\"task\":\"mihwar.noop\"},{\"args\":{}}]", 422, "invalid_field"},
         {"{\"task\":\"order.dispatch\",\"args\":{}}", 403, "forbidden"},
+        {"{\"task\":\"mihwar.nope\"}", 422, "unknown_task"},
         {"{\"task\":\"mihwar.noop\",\"priority\":10}", 422, "invalid_field"},
         {"{\"task\":\"mihwar.noop\",\"delay_ms\":-1}", 422, "invalid_field"},
         {"{\"task\":\"mihwar.noop\",\"queue\":\"a b\"}", 422, "invalid_field"},
