@@ -172,6 +172,7 @@ static void print_policy(struct cx *cx, const struct ops *o, const struct queue_
         {"max length", bound(cx, p->max_length)},
         {"max bytes", bound(cx, p->max_bytes)},
         {"max length of a tenant", bound(cx, p->tenant_max_length)},
+        {"shards", number(cx, MAX(p->shards, INT64_C(1)))},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         printf("%-23s %s\n", rows[i][0], rows[i][1]);
@@ -273,8 +274,8 @@ static rc read_policy(struct cx *cx, struct ops *o, struct queue_policy *p)
         try(read_tenant_weights(cx, o, opt(o, "weight"), p));
     try(opt_int(cx, o, "max-length", 0, most, p->max_length, &p->max_length));
     try(opt_int(cx, o, "max-bytes", 0, most, p->max_bytes, &p->max_bytes));
-    return opt_int(cx, o, "tenant-max-length", 0, most, p->tenant_max_length,
-                   &p->tenant_max_length);
+    try(opt_int(cx, o, "tenant-max-length", 0, most, p->tenant_max_length, &p->tenant_max_length));
+    return opt_int(cx, o, "shards", 1, QUEUE_SHARDS_MAX, MAX(p->shards, INT64_C(1)), &p->shards);
 }
 
 rc verb_queue_policy_set(struct cx *cx, struct ops *o)

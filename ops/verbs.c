@@ -131,7 +131,8 @@ const struct verb verbs[] = {
     {"queue policy show", 1, 1, STORES, "QUEUE", "",
      "how it shares out its work, how much it takes", verb_queue_policy_show},
     {"queue policy set", 1, 1, STORES | CHANGES, "QUEUE",
-     "strict weighted= fair no-fair weight= max-length= max-bytes= tenant-max-length= plain",
+     "strict weighted= fair no-fair weight= max-length= max-bytes= tenant-max-length= shards= "
+     "plain",
      "change that; what is not named stays", verb_queue_policy_set},
 
     {"worker ls", 0, 0, NEEDS_REDIS, "", "", "worker processes, and what they do", verb_worker_ls},

@@ -68,7 +68,7 @@ const char *held_name_of(const struct held *h, int child)
     return h->names[child];
 }
 
-size_t held_put(struct held *h, int child, size_t queue, const struct lease *l)
+size_t held_put(struct held *h, int child, size_t queue, int shard, const struct lease *l)
 {
     size_t i = h->next[child];
 
@@ -77,7 +77,7 @@ size_t held_put(struct held *h, int child, size_t queue, const struct lease *l)
         assert(tried < h->used[child]);
         if (atomic_load_explicit(&s->used, memory_order_relaxed))
             continue;
-        s->held = (struct held_lease){.queue = queue, .lease = *l};
+        s->held = (struct held_lease){.queue = queue, .shard = shard, .lease = *l};
         atomic_store_explicit(&s->used, true, memory_order_release);
         h->next[child] = (i + 1) % h->used[child];
         return i;

@@ -26,8 +26,8 @@ void held_name(struct held *h, int child, const char *name, size_t slots, const 
 const char *held_name_of(const struct held *h, int child); /* "" before the first one */
 const char *held_queues_of(const struct held *h, int child);
 /* In a child. The slot of a lease; never fails (the pool claims no more than there are slots).
- * queue: index into its queues. */
-size_t held_put(struct held *h, int child, size_t queue, const struct lease *l);
+ * queue: index into its queues; shard: of that queue. */
+size_t held_put(struct held *h, int child, size_t queue, int shard, const struct lease *l);
 /* Its task begins now. */
 void held_begin(struct held *h, int child, size_t slot);
 void held_drop(struct held *h, int child, size_t slot);
@@ -36,6 +36,7 @@ void held_drop(struct held *h, int child, size_t slot);
 struct held_lease {
     bool begun; /* its task was under way */
     size_t queue;
+    int shard;
     struct lease lease;
 };
 size_t held_take(struct held *h, int child, struct held_lease **ret);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "rt/watchdog.h"
+#include "worker/places.h"
 #include "worker/run.h"
 #include <stdlib.h>
 #include <string.h>
@@ -81,16 +82,17 @@ static rc extender_fiber(struct cx *cx, void *arg)
     for (;;) {
         try(fiber_sleep(cx, MAX(p->settings->lease / 3, 1)));
         watchdog_feed();
-        for (size_t i = 0; i < p->nqueues; i++) {
-            _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
-                cx_deadline_within(cx, p->settings->lease / 3);
-            rc r = extend_queue(cx, p, &p->queues[i]);
-            if (r == E_CANCELLED)
-                return r;
-            if (r != OK) /* two calls may fail before another worker can take the jobs */
-                log_fail(LOG_WARN, "leases.not_extended", cx, r,
-                         kv_str("queue", p->queues[i].name));
-        }
+        for
+            EACH_PLACE(p, q)
+            {
+                _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+                    cx_deadline_within(cx, p->settings->lease / 3);
+                rc r = extend_queue(cx, p, q);
+                if (r == E_CANCELLED)
+                    return r;
+                if (r != OK) /* two calls may fail before another worker can take the jobs */
+                    log_fail(LOG_WARN, "leases.not_extended", cx, r, kv_str("queue", q->name));
+            }
     }
 }
 
@@ -125,8 +127,9 @@ static rc ask_fiber(struct cx *cx, void *arg)
 
     for (bool asked = true; asked && r == OK;) {
         asked = false;
-        for (size_t i = 0; i < l->pool->nqueues && r == OK; i++)
-            r = ask_queue(cx, l->pool, &l->pool->queues[i], &asked);
+        for
+            EACH_PLACE(l->pool, q)
+        r = r == OK ? ask_queue(cx, l->pool, q, &asked) : r;
     }
     l->asking = false;
     if (r != OK) /* the next extension hears it */

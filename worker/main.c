@@ -20,6 +20,7 @@
 #include "worker/gather.h"
 #include "worker/guest.h"
 #include "worker/nursery.h"
+#include "worker/places.h"
 #include "worker/pool.h"
 #include "worker/program.h"
 #include "worker/recycle.h"

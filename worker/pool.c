@@ -10,6 +10,7 @@
 #include "secure/seal.h"
 #include "worker/celery/consumer.h"
 #include "worker/leases.h"
+#include "worker/places.h"
 #include "worker/presence.h"
 #include "worker/providers/pool.h"
 #include "worker/recycle.h"
@@ -171,7 +172,7 @@ static void take_aboard(struct pool *p, struct pool_queue *q, struct claim_resul
 
     for (size_t i = 0; i < c->n; i++) {
         struct job_run *run = run_new(p, q, &c->jobs[i]);
-        run->slot = held_put(p->held, p->child, q->index, &run->job.lease);
+        run->slot = held_put(p->held, p->child, q->index, q->shard, &run->job.lease);
         TAILQ_INSERT_TAIL(&p->runs, run, link);
         p->running++;
         if (!engine_wants_look(&run->job)) {
@@ -199,8 +200,9 @@ static rc recover(struct cx *cx, struct pool *p)
     rc r = engine_recover(cx, p->env.engine, &jobs);
     p->recovering = false;
     try(r);
-    for (size_t i = 0; i < p->nqueues; i++)
-        p->queues[i].hot = true;
+    for
+        EACH_PLACE(p, q)
+    q->hot = true;
     return OK;
 }
 
@@ -268,6 +270,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     if (max > 0)
         q->due_ms = c.next_due_ms;
     q->hot |= max > 0 && c.n == max;
+    places_heard(p, q, c.shards);
     take_aboard(p, q, &c);
     leases_claimed(p->leases, q, heard);
     if (!c.lost)
@@ -297,31 +300,43 @@ static void rest_queue(struct cx *cx, struct pool_queue *q, rc r)
     q->resume_mono_ms = clock_mono_ms() + pause;
 }
 
+static rc serve_place(struct cx *cx, struct pool *p, struct pool_queue *q, bool only_acks,
+                      bool *ret_worked)
+{
+    bool look = q->hot || (q->due_ms && q->due_ms <= clock_ms());
+
+    if (clock_mono_ms() < q->resume_mono_ms) /* its acks, too: they are the same step */
+        return OK;
+    size_t max = look && !only_acks ? MIN(room(p), seats_batch(p)) : 0;
+    if (max == 0 && q->nacks == 0)
+        return OK;
+    *ret_worked = true;
+    rc r = claim_from(cx, p, q, max);
+    if (only_this_queue(p, r)) {
+        rest_queue(cx, q, r);
+        return OK;
+    }
+    q->resting = false;
+    return r;
+}
+
 /* One pass over the queues, from the most important on; *ret_worked: something was asked of
  * Redis. While there is more in an important queue the others are only acked: a lease that is not
- * acked in time expires, and its job runs again. */
+ * acked in time expires, and its job runs again. Shards of one queue are equally important. */
 static rc serve(struct cx *cx, struct pool *p, bool *ret_worked)
 {
     bool only_acks = p->draining;
 
     *ret_worked = false;
     for (size_t i = 0; i < p->nqueues; i++) {
-        struct pool_queue *q = &p->queues[i];
-        bool look = q->hot || (q->due_ms && q->due_ms <= clock_ms());
-        if (clock_mono_ms() < q->resume_mono_ms) /* its acks, too: they are the same step */
-            continue;
-        size_t max = look && !only_acks ? MIN(room(p), seats_batch(p)) : 0;
-        if (max == 0 && q->nacks == 0)
-            continue;
-        *ret_worked = true;
-        rc r = claim_from(cx, p, q, max);
-        if (only_this_queue(p, r)) {
-            rest_queue(cx, q, r);
-            continue;
-        }
-        q->resting = false;
-        try(r);
-        only_acks |= q->hot;
+        struct pool_queue *first = p->queues[i].turn, *q = first;
+        bool more = false;
+        p->queues[i].turn = first->next;
+        do {
+            try(serve_place(cx, p, q, only_acks, ret_worked));
+            more |= q->hot && clock_mono_ms() >= q->resume_mono_ms;
+        } while ((q = q->next) != first);
+        only_acks |= more;
     }
     return OK;
 }
@@ -333,14 +348,15 @@ static rc rest(struct cx *cx, struct pool *p)
     int64_t wait = INT64_MAX;
 
     child_working(may_claim);
-    for (size_t i = 0; i < p->nqueues; i++) {
-        const struct pool_queue *q = &p->queues[i];
-        int64_t refused = MAX(q->resume_mono_ms - clock_mono_ms(), 0);
-        if (refused && (q->nacks > 0 || (q->hot && may_claim)))
-            wait = MIN(wait, refused);
-        if (q->due_ms && may_claim)
-            wait = MIN(wait, MAX(q->due_ms - clock_ms(), refused));
-    }
+    for
+        EACH_PLACE(p, q)
+        {
+            int64_t refused = MAX(q->resume_mono_ms - clock_mono_ms(), 0);
+            if (refused && (q->nacks > 0 || (q->hot && may_claim)))
+                wait = MIN(wait, refused);
+            if (q->due_ms && may_claim)
+                wait = MIN(wait, MAX(q->due_ms - clock_ms(), refused));
+        }
     if (wait == INT64_MAX)
         return fiber_park(cx);
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
@@ -353,8 +369,9 @@ static bool all_told(const struct pool *p)
 {
     size_t acks = 0;
 
-    for (size_t i = 0; i < p->nqueues; i++)
-        acks += p->queues[i].nacks;
+    for
+        EACH_PLACE(p, q)
+    acks += q->nacks;
     return p->running == 0 && acks == 0 && consumer_ended(p->celery);
 }
 
@@ -394,11 +411,14 @@ static rc pump_fiber(struct cx *cx, void *arg)
     }
     /* The last acks may be lost with Redis: their leases expire, and PostgreSQL knows the ends. A
      * marker may have been on its way to our waiter: somebody else should look. */
-    for (size_t i = 0; i < p->nqueues; i++) {
-        _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 500);
-        if (engine_wake(cx, p->env.engine, p->queues[i].name) != OK)
-            break;
-    }
+    for
+        EACH_PLACE(p, q)
+        {
+            _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+                cx_deadline_within(cx, 500);
+            if (engine_wake(cx, p->env.engine, q->name) != OK)
+                break;
+        }
     flush_timeline(cx, p);
     p->ended = true;
     fiber_cancel_all();
@@ -410,44 +430,46 @@ static rc pump_fiber(struct cx *cx, void *arg)
 
 static void look_everywhere(struct pool *p)
 {
-    for (size_t i = 0; i < p->nqueues; i++)
-        p->queues[i].hot = true;
+    for
+        EACH_PLACE(p, q)
+    q->hot = true;
     wake_pump(p);
 }
 
 static rc waiter_fiber(struct cx *cx, void *arg)
 {
     struct pool *p = arg;
-    const char **names = arena_alloc(&cx->arena, p->nqueues * sizeof *names);
+    struct pool_queue **places;
+    const char **names;
+    size_t n = places_list(cx, p, &names, &places);
     int64_t stuck = p->settings->worker_stuck_after;
     int64_t again = stuck ? MIN(stuck / 3, (int64_t)LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
 
     again =
         MIN(again, MAX(p->settings->lease / 2, 100)); /* leases that expire are seen by a look */
 
-    for (size_t i = 0; i < p->nqueues; i++)
-        names[i] = p->queues[i].name;
     while (!p->draining) {
-        size_t which = p->nqueues;
+        if (n < p->nplaces) /* as often as there are more shards */
+            n = places_list(cx, p, &names, &places);
+        size_t which = n;
         while (room(p) == 0 && !p->draining)
             try(waitq_wait(cx, &p->room));
-        rc r = engine_wait(cx, p->env.engine, p->blocking, names, p->nqueues, clock_ms() + again,
-                           &which);
+        rc r = engine_wait(cx, p->env.engine, p->blocking, names, n, clock_ms() + again, &which);
         if (r == E_CANCELLED)
             return r;
         if (r != OK) {
             log_fail(LOG_WARN, "wait.failed", cx, r);
             try(fiber_sleep(cx, 500));
         }
-        if (which == p->nqueues) {
+        if (which == n) {
             look_everywhere(p);
         } else if (room(p) > 0 && !p->draining) {
-            p->queues[which].hot = true;
+            places[which]->hot = true;
             wake_pump(p);
             try(fiber_yield(
                 cx)); /* the claim leaves before the next wait does: Redis carries it out sooner */
         } else {      /* full meanwhile: the marker is for somebody else */
-            p->queues[which].hot = true;
+            places[which]->hot = true;
             r = engine_wake(cx, p->env.engine, names[which]);
             if (r != OK)
                 log_fail(LOG_WARN, "wake.failed", cx, r, kv_str("queue", names[which]));
@@ -457,33 +479,6 @@ static rc waiter_fiber(struct cx *cx, void *arg)
 }
 
 /* ---------------------------------------------------------------- life */
-
-rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names,
-                size_t *ret_n)
-{
-    _cleanup_(freep) char *text = xstrdup(list);
-    _cleanup_(freep) const char **names = NULL;
-    size_t n = 0;
-    char *save = NULL;
-
-    for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-        word = str_trim(word);
-        if (!queue_name_valid(word))
-            return fail(cx, CONFIG, "worker_queues: '%.70s' is no name of a queue (a-z 0-9 _ . -)",
-                        word);
-        for (size_t i = 0; i < n; i++)
-            if (strcmp(names[i], word) == 0)
-                return fail(cx, CONFIG, "worker_queues names '%s' twice", word);
-        names = xrealloc(names, (n + 1) * sizeof *names);
-        names[n++] = word;
-    }
-    if (n == 0)
-        return fail(cx, CONFIG, "worker_queues names no queue");
-    *ret_text = TAKE_PTR(text);
-    *ret_names = TAKE_PTR(names);
-    *ret_n = n;
-    return OK;
-}
 
 static void redis_is_back(void *arg)
 {
@@ -514,8 +509,9 @@ static rc open_stores(struct cx *cx, struct pool *p)
 
 rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int child, struct pool *p)
 {
-    _cleanup_(freep) const char **names = NULL;
-    char host[64] = "", *text;
+    struct pool_queue **places;
+    const char **names;
+    char host[64] = "";
 
     *p = (struct pool){
         .settings = s, .held = held, .child = child, .concurrency = (size_t)s->worker_concurrency};
@@ -526,14 +522,9 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     p->env.settings = s;
     /* Ended while its neighbours' leases still stand, so that it is known who was aboard. */
     try(watchdog_start(cx, MAX(s->lease * 2 / 3, WATCHDOG_MIN_MS)));
-    try(queues_parse(cx, s->worker_queues, &text, &names, &p->nqueues));
-    p->queues = xcalloc(p->nqueues, sizeof *p->queues);
-    for (size_t i = 0; i < p->nqueues; i++)
-        p->queues[i] = (struct pool_queue){.name = xstrdup(names[i]), .index = i, .hot = true};
-    for (size_t i = 0; i < p->nqueues; i++)
-        names[i] = p->queues[i].name;
-    p->tally = tally_new(names, p->nqueues, clock_us());
-    free(text);
+    try(places_open(cx, p));
+    size_t n = places_list(cx, p, &names, &places);
+    p->tally = tally_new(names, n, clock_us());
     try(open_stores(cx, p));
     return consumer_open(cx, p, &p->celery);
 }
@@ -609,11 +600,7 @@ void pool_close(struct pool *p)
         TAILQ_REMOVE(&p->runs, run, link);
         run_free(run);
     }
-    for (size_t i = 0; i < p->nqueues; i++) {
-        free((void *)(uintptr_t)p->queues[i].name);
-        free(p->queues[i].acks);
-    }
-    free(p->queues);
+    places_close(p);
     p->tally = tally_free(p->tally);
     p->presence = presence_free(p->presence);
     p->env.providers = provider_pool_free(p->env.providers);

@@ -8,7 +8,7 @@
  *
  * The pump alone claims: acks of what ended ride on its next claim, so that a busy worker makes
  * one round trip for a batch, and an idle one acks at once. Queues are served strictly in the
- * order of worker_queues. */
+ * order of worker_queues; the shards of one in turn. */
 #pragma once
 #include "rt/fiber.h"
 #include "rt/supervisor.h"
@@ -20,15 +20,20 @@
 
 #define CLAIM_BATCH 256
 
+/* A queue, or one of its shards (places.h). */
 struct pool_queue {
-    const char *name;
-    size_t index;           /* in worker_queues */
-    bool doubtful;          /* the answer to a claim was lost */
-    bool hot;               /* there may be something to claim */
-    bool resting;           /* its last claim was refused; it is said once that its node is away */
-    int64_t resume_mono_ms; /* Redis refused a claim of this queue: nothing is claimed before */
-    int64_t due_ms;         /* wall; look again then; 0: never */
-    struct lease *acks;     /* ended, to be told to Redis */
+    const char *name;        /* "orders", "orders#1" */
+    size_t index;            /* in worker_queues */
+    int shard;               /* 0: the queue's first */
+    int shards;              /* of shard 0: how many it has */
+    struct pool_queue *next; /* the next shard of the same queue; a ring */
+    struct pool_queue *turn; /* of shard 0: whom the next pass begins with */
+    bool doubtful;           /* the answer to a claim was lost */
+    bool hot;                /* there may be something to claim */
+    bool resting;            /* its last claim was refused; it is said once that its node is away */
+    int64_t resume_mono_ms;  /* Redis refused a claim of this queue: nothing is claimed before */
+    int64_t due_ms;          /* wall; look again then; 0: never */
+    struct lease *acks;      /* ended, to be told to Redis */
     size_t nacks, acks_cap;
 };
 
@@ -44,7 +49,7 @@ struct pool {
         [64]; /* names its claims in Redis: no two processes share it, whatever host and pid say */
     struct redis *redis, *blocking;
     struct pool_queue *queues;
-    size_t nqueues, concurrency, running;
+    size_t nqueues, nplaces, concurrency, running;
     struct job_run_list runs;
     struct job_run *suspect; /* the one under way of those that a worker crashed over */
     size_t waiting;          /* of them, aboard and not begun */
@@ -80,8 +85,3 @@ void pool_ack(struct pool *p, struct job_run *run);
 void pool_done(struct pool *p, struct job_run *run);
 /* For seats.c: it may claim again. */
 void pool_has_room(struct pool *p);
-
-/* "orders,webhooks,default" -> names; CONFIG when one is none. The caller frees the array, names
- * live in *ret_text. */
-rc queues_parse(struct cx *cx, const char *list, char **ret_text, const char ***ret_names,
-                size_t *ret_n);

@@ -83,7 +83,7 @@ static void put_oldest(struct buf *out, const struct pool *p)
         buf_printf(out, "%s{\"id\":\"%s\",\"task\":", n++ ? "," : "", run->job.lease.id);
         buf_json_str(out, run->job.task);
         buf_puts(out, ",\"queue\":");
-        buf_json_str(out, run->queue->name);
+        buf_json_str(out, p->queues[run->queue->index].name);
         buf_printf(out, ",\"attempt\":%d,\"started_ms\":%lld}", run->job.attempt,
                    (long long)run->started_ms);
     }

@@ -3,8 +3,10 @@
 #include "worker/returner.h"
 #include "base/log.h"
 #include "celery/claims.h"
+#include "queue/shards.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"
+#include "worker/places.h"
 #include "worker/pool.h"
 #include <signal.h>
 #include <stdio.h>
@@ -27,7 +29,7 @@ struct returner {
     bool unhurt;  /* ended by its supervisor for no fault of what it did */
 };
 
-/* Those of one queue, in two heaps. */
+/* Those of one place, in two heaps. */
 struct heaps {
     struct lease *begun, *idle, *last;
     size_t nbegun, nidle, nlast;
@@ -40,15 +42,18 @@ static void heaps_release(struct heaps *h)
     free(h->last);
 }
 
-static void sort_out(const struct returner *r, size_t queue, struct heaps *h)
+static void sort_out(const struct returner *r, size_t queue, int shard, struct heaps *h)
 {
     h->begun = xmalloc((r->n + 1) * sizeof *h->begun);
     h->idle = xmalloc((r->n + 1) * sizeof *h->idle);
-    for (size_t i = 0; i < r->n; i++)
-        if (r->held[i].queue == queue && r->held[i].begun && !r->unhurt)
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->held[i].queue != queue || r->held[i].shard != shard)
+            continue;
+        if (r->held[i].begun && !r->unhurt)
             h->begun[h->nbegun++] = r->held[i].lease;
-        else if (r->held[i].queue == queue)
+        else
             h->idle[h->nidle++] = r->held[i].lease;
+    }
 }
 
 /* Before the jobs can be claimed again. */
@@ -66,13 +71,13 @@ static rc leave_words(struct cx *cx, struct engine *e, const struct returner *r,
     return engine_leave_words(cx, e, queue, l, (const char *const *)words, n);
 }
 
-static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
-                       const char *name)
+static rc return_place(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
+                       int shard, const char *name)
 {
     _cleanup_(heaps_release) struct heaps h = {0};
     size_t back = 0, unseen = 0;
 
-    sort_out(r, queue, &h);
+    sort_out(r, queue, shard, &h);
     if (h.nbegun > 0)
         try(leave_words(cx, e, r, name, h.begun, h.nbegun));
     if (h.nbegun > 0 && r->crashed)
@@ -93,16 +98,36 @@ static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r
     return engine_wake(cx, e, name); /* it may have taken a marker with it */
 }
 
+/* Redis says how many shards it has now; what a shard holds that is no longer looked at is nothing. */
+static rc return_queue(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
+                       const char *name)
+{
+    char place[PLACE_NAME_MAX + 1];
+    int held;
+    rc first = OK;
+
+    try(shards_held(cx, e, name, &held));
+    for (int shard = 0; shard < held; shard++) {
+        rc code = return_place(cx, e, r, queue, shard, place_name(name, shard, place));
+        first = first ? first : code;
+    }
+    return first;
+}
+
 static rc return_all(struct cx *cx, const struct returner *r, struct engine *e)
 {
     _cleanup_(freep) const char **names = NULL;
     _cleanup_(freep) char *text = NULL;
     size_t n;
 
+    rc first = OK;
+
     try(queues_parse(cx, r->queues, &text, &names, &n));
-    for (size_t i = 0; i < n; i++)
-        try(return_queue(cx, e, r, i, names[i]));
-    return OK;
+    for (size_t i = 0; i < n; i++) { /* a node that is away keeps nothing from the others */
+        rc code = return_queue(cx, e, r, i, names[i]);
+        first = first ? first : code;
+    }
+    return first;
 }
 
 /* What it held of Celery's broker. */

@@ -131,7 +131,7 @@ static rc postpone(struct cx *cx, struct job_run *run, int64_t run_at_ms, bool s
 
     for (;;) {
         _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, 10000);
-        rc r = engine_reschedule(cx, run->pool->env.engine, run->job.queue, &run->job.lease,
+        rc r = engine_reschedule(cx, run->pool->env.engine, run->job.place, &run->job.lease,
                                  run_at_ms, snooze);
         if (!may_wait(cx, run, r, since))
             return r;
@@ -273,7 +273,7 @@ static void give_back(struct cx *cx, struct job_run *run)
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
 
     count_end(run, COUNT_RELEASED);
-    rc r = engine_release(cx, run->pool->env.engine, run->job.queue, &run->job.lease, 1);
+    rc r = engine_release(cx, run->pool->env.engine, run->job.place, &run->job.lease, 1);
 
     log_fail(r == OK ? LOG_INFO : LOG_WARN, "job.released", cx, r, kv_str("job", run->job.lease.id),
              kv_str("task", run->job.task));
@@ -369,7 +369,7 @@ static rc give_up(struct cx *cx, struct job_run *run)
 {
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
     _cleanup_(freep) char *words = NULL;
-    rc asked = engine_words(cx, run->pool->env.engine, run->job.queue, &run->job.lease, &words);
+    rc asked = engine_words(cx, run->pool->env.engine, run->job.place, &run->job.lease, &words);
 
     if (asked != OK)
         log_fail(LOG_WARN, "job.no_last_words", cx, asked, kv_str("job", run->job.lease.id));

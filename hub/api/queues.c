@@ -15,11 +15,11 @@ static void print_queue(struct buf *out, const struct queue_stats *s)
         ",\"ready\":%lld,\"leased\":%lld,\"scheduled\":%lld,\"dead\":%lld,\"rate_per_s\":%.3f,"
         "\"oldest_age_ms\":%lld,\"paused\":%s,\"draining\":%s,\"held\":%lld,\"done\":%lld,"
         "\"retried\":%lld,\"expired\":%lld,"
-        "\"refused\":%lld}",
+        "\"refused\":%lld,\"shards\":%d}",
         (long long)s->ready, (long long)s->leased, (long long)s->scheduled, (long long)s->dead,
         s->rate_per_s, (long long)s->oldest_age_ms, s->paused ? "true" : "false",
         s->draining ? "true" : "false", (long long)s->held, (long long)s->done,
-        (long long)s->retried, (long long)s->expired, (long long)s->refused);
+        (long long)s->retried, (long long)s->expired, (long long)s->refused, s->shards);
 }
 
 rc queues_list(struct cx *cx, struct request *q)

@@ -51,21 +51,21 @@ static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, co
 
 /* What is no envelope was not written by us: kept in the dead letters with its reason, gone from the
  * queue. */
-static rc bury_malformed(struct cx *cx, struct engine *e, const char *queue, struct lease *l,
-                         const redisReply *body)
+static rc bury_malformed(struct cx *cx, struct engine *e, const struct queue_keys *k,
+                         struct lease *l, const redisReply *body)
 {
     _cleanup_(freep) char *text = text_cleaned(body->str, (size_t)body->len);
     size_t refused;
 
-    log_ev(LOG_ERROR, "job.malformed", kv_str("queue", queue), kv_str("job", l->id));
+    log_ev(LOG_ERROR, "job.malformed", kv_str("queue", k->queue), kv_str("job", l->id));
     if (e->db)
         try(pg_do(cx, e->db, SQL_DEAD_BROKER_INSERT, NULL, pg_s(l->id), pg_i(l->generation),
-                  pg_s(queue), pg_s("unknown"), pg_s(text), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0),
+                  pg_s(k->base), pg_s("unknown"), pg_s(text), pg_i(JOB_PRIORITY), pg_i(0), pg_i(0),
                   pg_s(NULL), pg_s(NULL), pg_s(NULL), pg_i(l->claim - l->snoozes),
                   pg_s("bad_request"), pg_s("the envelope in Redis cannot be read"), pg_s(NULL),
                   pg_s(NULL)));
     l->died = true;
-    return engine_ack(cx, e, queue, l, 1, &refused);
+    return engine_ack(cx, e, k->queue, l, 1, &refused);
 }
 
 static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k, redisReply *tokens,
@@ -93,7 +93,7 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
             continue;
         }
         if (!envelope_read(b->str, b->len, j, &generation)) {
-            rc r = bury_malformed(cx, e, k->queue, &l, b);
+            rc r = bury_malformed(cx, e, k, &l, b);
             if (r != OK) /* it comes back when its lease expires; its neighbours are well */
                 log_fail(LOG_ERROR, "job.not_buried", cx, r, kv_str("job", l.id));
             continue;
@@ -106,7 +106,8 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
             continue;
         }
         j->lease = l;
-        j->queue = k->queue;
+        j->queue = k->base;
+        j->place = k->queue;
         j->attempt = l.claim - l.snoozes;
         j->run = NULL;
         j->crashes = i < crashes->elements ? (int)reply_int(crashes, i) : 0;
@@ -117,6 +118,13 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
 }
 
 #define LAST_MAX 256
+
+/* The first word of claim.lua's answer: one of these, and CLAIM_STATES times the shards of its queue. */
+enum { CLAIM_OPEN, CLAIM_LOST, CLAIM_PAUSED, CLAIM_OTHER, CLAIM_STATES = 16 };
+static int state_of(const redisReply *answer)
+{
+    return (int)(reply_int(answer, 0) % CLAIM_STATES);
+}
 
 /* The named keys of claim.lua stand in the order of enum queue_key, so this one's place is QK_LAST. */
 _Static_assert(QK_LAST == 11 && QK_CRASHED == 12, "claim.lua counts its keys like enum queue_key");
@@ -149,7 +157,7 @@ static rc call_claim(struct cx *cx, struct engine *e, const struct queue_keys *k
     for (size_t i = 0; i < nacks; i++)
         call_token(&c, &acks[i]);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (!reply_has(reply, 7) || (reply_int(reply, 0) == 0 && !reply_has(reply, 8)))
+    if (!reply_has(reply, 7) || (state_of(reply) == CLAIM_OPEN && !reply_has(reply, 8)))
         return fail(cx, REDIS, "%s.lua answered with %zu elements", c.script->name,
                     reply->elements);
     *ret = TAKE_PTR(reply);
@@ -167,7 +175,7 @@ static rc claim_either(struct cx *cx, struct engine *e, const struct queue_keys 
         try(call_claim(cx, e, k, max, lease_ms, acks, nacks, &reply));
         *ret_refused += (size_t)reply_int(reply, 3);
         nacks = 0;
-        if (reply_int(reply, 0) != 3) {
+        if (state_of(reply) != CLAIM_OTHER) {
             *ret = TAKE_PTR(reply);
             return OK;
         }
@@ -189,8 +197,9 @@ rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, 
         try(engine_epoch_read(cx, e));
     try(engine_keys(cx, e, queue, &k));
     try(claim_either(cx, e, k, max, lease_ms, acks, nacks, ret_refused, &reply));
-    ret->lost = reply_int(reply, 0) == 1;
-    ret->paused = reply_int(reply, 0) == 2;
+    ret->lost = state_of(reply) == CLAIM_LOST;
+    ret->paused = state_of(reply) == CLAIM_PAUSED;
+    ret->shards = (int)(reply_int(reply, 0) / CLAIM_STATES);
     e->epoch = MAX(e->epoch, reply_int(reply, 2));
     if (reply_int(reply, 4)) /* Redis' clock -> ours */
         ret->next_due_ms = reply_int(reply, 4) + (clock_ms() - reply_int(reply, 1));

@@ -7,7 +7,8 @@
 -- ARGV[1] now, ms ('': Redis TIME)  ARGV[2] how many at most  ARGV[3] lease, ms
 -- ARGV[4] the oldest epoch that is trusted (-1: broker jobs only, no epoch is looked at)
 -- ARGV[5] how many of the acks died  ARGV[6] '1': note in `last` what is handed out  ARGV[7..] tokens to ack
--- returns {state 0 open | 1 lost | 2 paused | 3 shaped (only the acks were done: claim_shaped.lua), now, epoch or -1, refused, next due or 0, {token...}, {envelope or nil...},
+-- returns {state 0 open | 1 lost | 2 paused | 3 shaped (only the acks were done: claim_shaped.lua), + 16 * shards that may have
+--   jobs if the queue is spread and the state 0 or 2, now, epoch or -1, refused, next due or 0, {token...}, {envelope or nil...},
 --   {crashes or nil...} (empty when nobody crashed)}
 --   An envelope that is nil belongs to a token without a job (cancelled in a long list): it was dropped, not leased.
 --   next due is looked up only when fewer than asked were handed out.
@@ -31,11 +32,12 @@ if ARGV[7] then
 end
 
 local seen = redis.call('MGET', KEYS[8], KEYS[7])
-local epoch, gate = tonumber(seen[1] or -1), seen[2]
+local epoch, gate, shards = tonumber(seen[1] or -1), seen[2], 0
 if trusted >= 0 and epoch < trusted then
     return {1, now, epoch, refused, 0, {}, {}}
 end
 if gate then
+    shards = 16 * (string.match(gate, '"h":(%d+)') or 0)
     gate = string.sub(gate, 1, 1)
     if gate == 's' then
         return {3, now, epoch, refused, 0, {}, {}}
@@ -52,7 +54,7 @@ end)
 promote_due(sched, now, ready)
 
 if gate and gate ~= 'b' then
-    return {2, now, epoch, refused, 0, {}, {}}
+    return {2 + shards, now, epoch, refused, 0, {}, {}}
 end
 
 local tokens, left = {}, max
@@ -92,4 +94,4 @@ if max > 0 and left == 0 then
 elseif max > 0 then
     next_due = first_due(sched, lease)
 end
-return {0, now, epoch, refused, next_due, tokens, bodies, crashes}
+return {shards, now, epoch, refused, next_due, tokens, bodies, crashes}

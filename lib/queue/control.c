@@ -13,6 +13,7 @@
 #include "queue/outbox.h"
 #include "queue/retry.h"
 #include "queue/rows.h"
+#include "queue/shards.h"
 #include "queue/view.sql.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,14 +21,14 @@
 
 enum taken { NOT_KNOWN, TAKEN_OUT, LEASED };
 
-static rc take_out(struct cx *cx, struct engine *e, const char *queue, const struct lease *probably,
+static rc take_out(struct cx *cx, struct engine *e, const char *place, const struct lease *probably,
                    enum taken *ret)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
 
-    try(engine_keys(cx, e, queue, &k));
+    try(engine_keys(cx, e, place, &k));
     call_begin(&c, e, &SCRIPT_CANCEL, k,
                KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), true, 2);
     call_bytes(&c, probably->id, ID_LEN);
@@ -52,7 +53,7 @@ static rc cancel_broker(struct cx *cx, struct engine *e, const struct lease *fir
 {
     _cleanup_(names_release) struct names q = {0};
 
-    try(names_of_queues(cx, e, &q));
+    try(names_of_places(cx, e, /* all= */ false, &q));
     for (size_t i = 0; i < q.n; i++) {
         enum taken t;
         try(take_out(cx, e, q.name[i], first, &t));
@@ -86,6 +87,7 @@ rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_
 {
     _cleanup_(pg_result_freep) struct pg_result *res = NULL, *moved = NULL;
     struct lease probably = {.claim = 1};
+    const char *place;
     enum taken t;
 
     *ret_running = false;
@@ -100,7 +102,9 @@ rc engine_cancel(struct cx *cx, struct engine *e, const char *job_id, bool *ret_
     probably.generation = (int)pg_int(res, 0, 3);
     probably.claim = (int)pg_int(res, 0, 4) + 1;
     probably.snoozes = (int)pg_int(res, 0, 5);
-    rc r = take_out(cx, e, pg_text(res, 0, 0), &probably, &t);
+    rc r = shards_find(cx, e, pg_text(res, 0, 0), probably.id, &place);
+    if (r == OK)
+        r = take_out(cx, e, place, &probably, &t);
     if (r == E_STORE_DOWN || r == E_STORE_DOUBT)
         return wish_only(cx, e, probably.id, r, ret_running);
     try(r);
@@ -140,12 +144,11 @@ rc engine_retry_now(struct cx *cx, struct engine *e, const char *job_id)
     return engine_retry_at(cx, e, job_id, 0);
 }
 
-rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_count)
+static rc purge_place(struct cx *cx, struct engine *e, const char *place, int64_t *ret_count)
 {
     const struct queue_keys *k;
 
-    *ret_count = 0;
-    try(engine_keys(cx, e, queue, &k));
+    try(engine_keys(cx, e, place, &k));
     for (;;) {
         _cleanup_(pg_array_release) struct pg_array durable = PG_ARRAY(MiB(4));
         _cleanup_(redis_reply_freep) redisReply *reply = NULL;
@@ -164,4 +167,17 @@ rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret
         if (reply_int(reply, 0) == 0)
             return OK;
     }
+}
+
+rc engine_purge(struct cx *cx, struct engine *e, const char *queue, int64_t *ret_count)
+{
+    char place[PLACE_NAME_MAX + 1];
+    int held;
+
+    *ret_count = 0;
+    try(queue_name_check(cx, queue));
+    try(shards_held(cx, e, queue, &held));
+    for (int shard = 0; shard < held; shard++)
+        try(purge_place(cx, e, place_name(queue, shard, place), ret_count));
+    return OK;
 }

@@ -1,7 +1,7 @@
 /* engine.c - the stores of one process, and how a script is called with them. */
 #include "base/text.h"
 #include "queue/internal.h"
-#include "queue/shape/policy.h"
+#include "queue/shape/room.h"
 #include "rt/batcher.h"
 #include <assert.h>
 #include <inttypes.h>

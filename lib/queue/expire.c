@@ -8,6 +8,7 @@
 #include "queue/expire.sql.h"
 #include "queue/flow/reached.h"
 #include "queue/internal.h"
+#include "queue/shards.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,28 +18,21 @@
 static rc take_out(struct cx *cx, struct engine *e, const struct pg_result *page, int at,
                    bool *done, struct pg_array *ended)
 {
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(call_release) struct call c = {0};
     _cleanup_(freep) const char **ids = xmalloc(((size_t)pg_rows(page) + 1) * sizeof *ids);
     const char *queue = pg_text(page, at, 2);
-    const struct queue_keys *k;
+    _cleanup_(freep) char *digits = xmalloc((size_t)pg_rows(page) + 1);
     size_t n = 0;
 
-    try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_EXPIRE, k,
-               KEYS_OF(QK_JOBS, QK_LEASE, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), false,
-               (size_t)pg_rows(page));
     for (int r = at; r < pg_rows(page); r++)
         if (!done[r] && strcmp(pg_text(page, r, 2), queue) == 0) {
             done[r] = true;
             ids[n++] = pg_text(page, r, 1);
-            call_bytes(&c, ids[n - 1], ID_LEN);
         }
-    try(call_run(cx, &c, REDIS_REPLY_STRING, &reply));
-    if (reply->len != n)
-        return fail(cx, REDIS, "expire.lua answered for %zu jobs of %zu", (size_t)reply->len, n);
+    try(shards_digits(cx, e, queue, &SCRIPT_EXPIRE,
+                      KEYS_OF(QK_JOBS, QK_LEASE, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), ids, n,
+                      digits));
     for (size_t i = 0; i < n; i++)
-        if (reply->str[i] != '2')
+        if (digits[i] != '2')
             pg_array_s(ended, ids[i]);
     return OK;
 }

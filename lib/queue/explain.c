@@ -8,6 +8,7 @@
 #include "queue/internal.h"
 #include "queue/shape/limits.h"
 #include "queue/shape/policy.h"
+#include "queue/shards.h"
 #include "queue/workers.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -359,8 +360,10 @@ static rc ask_redis(struct cx *cx, struct engine *e, struct facts *f)
     _cleanup_(redis_reply_freep) redisReply *r = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
+    const char *place;
 
-    try(engine_keys(cx, e, f->job->queue, &k));
+    try(shards_find(cx, e, f->job->queue, f->job->id, &place));
+    try(engine_keys(cx, e, place, &k));
     call_begin(&c, e, &SCRIPT_EXPLAIN, k,
                KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_GATE, QK_EPOCH, QK_CANCEL), true, 3);
     call_now(&c);

@@ -18,7 +18,7 @@ struct engine {
 };
 
 #define QUEUES_MAX 1024 /* a name costs a kilobyte and is never forgotten */
-/* The keys of a queue, made once; they live as long as the engine. */
+/* The keys of a place (shards.h), made once; they live as long as the engine. */
 rc engine_keys(struct cx *cx, struct engine *e, const char *queue, const struct queue_keys **ret);
 /* The same queue, to be changed: what this process remembers of it between two calls. */
 struct queue_keys *engine_queue(struct engine *e, const struct queue_keys *k);
@@ -90,10 +90,18 @@ struct push_row {
     struct job_new *job;
     struct lease next; /* the token of its next claim */
 };
-/* One queue, at most QUEUE_BATCH rows. `rebuild`: although there is no epoch. Sets existed and id
- * of those that were known under another id; counts the pushed. Parks. */
+/* As push.lua has it. */
+enum push_how {
+    PUSH_NEW,     /* nobody knows them */
+    PUSH_REBUILD, /* although there is no epoch */
+    PUSH_AGAIN,   /* they may be known: then to the shard that knows them */
+};
+/* One queue, at most QUEUE_BATCH rows. Sets existed and id of those that were known under another id;
+ * counts the pushed. Parks. */
 rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
-                    size_t n, bool rebuild, size_t *ret_pushed) MW_PARKS;
+                    size_t n, enum push_how how, size_t *ret_pushed) MW_PARKS;
+/* A new shard, before anybody hears of it: nothing durable in it, and trusted. Parks. */
+rc engine_place_open(struct cx *cx, struct engine *e, const char *place) MW_PARKS;
 /* Forget jobs that have ended in PostgreSQL. Parks. */
 rc engine_drop_ended(struct cx *cx, struct engine *e, const char *queue, const char *const *ids,
                      size_t n, int64_t *ret_dropped) MW_PARKS;

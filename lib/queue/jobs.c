@@ -9,6 +9,7 @@
 #include "queue/internal.h"
 #include "queue/names.h"
 #include "queue/options.h"
+#include "queue/shards.h"
 #include "queue/view.sql.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,15 +110,17 @@ static rc load_broker(struct cx *cx, struct engine *e, const char *tenant_id, st
     struct lease first = {.claim = 1};
 
     memcpy(first.id, ret->id, sizeof first.id);
-    try(names_of_queues(cx, e, &q));
+    try(names_of_places(cx, e, /* all= */ false, &q));
     for (size_t i = 0; i < q.n; i++) {
+        const char *queue =
+            arena_strndup(&cx->arena, q.name[i], strcspn(q.name[i], "#")); /* not the shard */
         try(look_up(cx, e, q.name[i], &first, &f));
         if (f.where == KEPT)
-            return read_kept(cx, q.name[i], f.reply->element[1]->str, f.reply->element[1]->len,
+            return read_kept(cx, queue, f.reply->element[1]->str, f.reply->element[1]->len,
                              tenant_id, ret);
         if (f.where == UNKNOWN || (tenant_id && !str_eq(tenant_id, f.job.tenant_id)))
             continue;
-        ret->queue = copy(cx, q.name[i]);
+        ret->queue = queue;
         ret->task = copy(cx, f.job.task);
         ret->args = copy(cx, f.job.args);
         ret->state = words[f.where];
@@ -220,8 +223,11 @@ static void add_lease(struct cx *cx, struct engine *e, int attempt, int snoozes,
     _cleanup_(found_release) struct found f = {0};
     struct lease probably = {.generation = j->generation, .claim = attempt + 1, .snoozes = snoozes};
 
+    const char *place;
+
     memcpy(probably.id, j->id, sizeof probably.id);
-    if (look_up(cx, e, j->queue, &probably, &f) == OK && f.where == LEASED)
+    if (shards_find(cx, e, j->queue, j->id, &place) == OK &&
+        look_up(cx, e, place, &probably, &f) == OK && f.where == LEASED)
         j->state = "leased";
 }
 

@@ -1,8 +1,10 @@
 /* keys.c - names of keys and tokens; see keys.h. */
 #include "queue/keys.h"
+#include "redis/slots.h"
 #include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const words[QK_READY] = {
@@ -39,16 +41,66 @@ bool task_name_valid(const char *s)
     return name_valid(s, TASK_NAME_MAX, true);
 }
 
-rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *k)
+rc queue_name_check(struct cx *cx, const char *s)
 {
-    if (!queue_name_valid(queue))
+    if (!queue_name_valid(s))
         return fail_at(cx, INVALID_FIELD, "/queue",
                        "a queue's name has 1 to %d characters of a-z 0-9 _ . -", QUEUE_NAME_MAX);
-    snprintf(k->queue, sizeof k->queue, "%s", queue);
+    return OK;
+}
+
+char *place_name(const char *queue, int shard, char out[PLACE_NAME_MAX + 1])
+{
+    if (shard == 0)
+        snprintf(out, PLACE_NAME_MAX + 1, "%s", queue);
+    else
+        snprintf(out, PLACE_NAME_MAX + 1, "%.*s#%d", QUEUE_NAME_MAX, queue, shard);
+    return out;
+}
+
+static bool place_parse(const char *place, struct queue_keys *k)
+{
+    const char *hash = place ? strchr(place, '#') : NULL;
+    size_t n = hash ? (size_t)(hash - place) : place ? strlen(place) : 0;
+
+    if (n == 0 || n > QUEUE_NAME_MAX)
+        return false;
+    memcpy(k->base, place, n);
+    k->base[n] = 0;
+    k->shard = hash ? atoi(hash + 1) : 0;
+    if (k->shard < 0 || k->shard >= QUEUE_SHARDS_MAX || !queue_name_valid(k->base))
+        return false;
+    return strcmp(place_name(k->base, k->shard, k->queue), place) == 0;
+}
+
+/* What stands in the braces. A queue's own name for shard 0; for the others one is sought whose slot lies where
+ * it should: the first 2, 4, 8, 16 shards stand evenly around the slots of a cluster, seen from the
+ * queue's own, so that they do not meet on one node by chance. */
+static void make_tag(const struct queue_keys *k, char *out, size_t size)
+{
+    int s = k->shard, home = slot_of_key(k->base, strlen(k->base));
+    int want = (s & 1) << 3 | (s & 2) << 1 | (s & 4) >> 1 | (s & 8) >> 3;
+
+    snprintf(out, size, "%s", k->queue);
+    for (int salt = 1; s > 0; salt++) {
+        int distance = (slot_of_key(out, strlen(out)) - home + SLOTS) % SLOTS;
+        if (distance * QUEUE_SHARDS_MAX / SLOTS == want)
+            return;
+        snprintf(out, size, "%s.%d", k->queue, salt);
+    }
+}
+
+rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *k)
+{
+    char tag[PLACE_NAME_MAX + 12];
+
+    if (!place_parse(queue, k))
+        return queue_name_check(cx, "");
+    make_tag(k, tag, sizeof tag);
     for (int i = 0; i < QK_COUNT; i++) {
         char ready[8];
         snprintf(ready, sizeof ready, "ready%d", 9 - (i - QK_READY));
-        int n = snprintf(k->name[i], sizeof k->name[i], "mw:{%s}:%s", queue,
+        int n = snprintf(k->name[i], sizeof k->name[i], "mw:{%s}:%s", tag,
                          i < QK_READY    ? words[i]
                          : i == QK_WORDS ? "words"
                                          : ready);

@@ -1,12 +1,13 @@
 /* keys.h - every name that the engine uses in Redis, and the token. Nothing else spells a key.
  *
  *   mw:{QUEUE}:WORD    all of one queue in one hash slot
+ *   mw:{QUEUE#K}:WORD  its other shards (shards.h), each in a slot of its own
  *   mw:queues          the names of the queues ever used (a set)
  *   mw:{:workers}:…    the register of processes
  *   mw:hub:{INSTANCE}  notes to a hub process (a list)
  *
  * A queue's name is [a-z0-9_.-]+: without a colon or a brace it can neither leave its braces nor
- * spell another key. */
+ * spell another key, and without a # no other queue's shard. */
 #pragma once
 #include "queue/queue.h"
 
@@ -47,10 +48,18 @@ enum queue_key {
     QK_COUNT,
 };
 
+/* A place is where jobs lie: a queue's name means its shard 0, "QUEUE#K" another one. */
+#define PLACE_NAME_MAX (QUEUE_NAME_MAX + 3)
+
 struct queue_keys {
-    char queue[QUEUE_NAME_MAX + 1];
-    char name[QK_COUNT][QUEUE_NAME_MAX + 16];
+    char queue[PLACE_NAME_MAX + 1]; /* the place */
+    char base[QUEUE_NAME_MAX + 1];  /* the queue */
+    int shard;
+    char name[QK_COUNT][QUEUE_NAME_MAX + 32];
     size_t len[QK_COUNT];
+    int spread,
+        held; /* of shard 0: over how many shards new jobs go, how many may have jobs (shards.h);
+                         0: one */
     char scanned_to[32]; /* the sweep's cursor in `jobs`, between two sweeps */
     bool shaped;         /* when last claimed from: claim_shaped.lua is asked first */
 };
@@ -59,7 +68,11 @@ struct queue_keys {
 bool queue_name_valid(const char *s);
 /* [A-Za-z0-9_.-]+, at most TASK_NAME_MAX. */
 bool task_name_valid(const char *s);
-/* INVALID_FIELD for a name that is none. */
+/* The same as an error: INVALID_FIELD. */
+rc queue_name_check(struct cx *cx, const char *s);
+/* Shard `shard` of a queue; returns out. */
+char *place_name(const char *queue, int shard, char out[PLACE_NAME_MAX + 1]);
+/* queue: a place. INVALID_FIELD for a name that is none. */
 rc queue_keys_make(struct cx *cx, const char *queue, struct queue_keys *ret);
 
 /* "id:generation.claim.snoozes" */

@@ -18,6 +18,8 @@
 #include "queue/outbox.h"
 #include "queue/queue.sql.h"
 #include "queue/shape/policy.h"
+#include "queue/shape/room.h"
+#include "queue/shards.h"
 #include "queue/unique.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -25,6 +27,10 @@
 #include <string.h>
 
 #define SUBJECT_MAX 128
+/* push.lua's word for a shard that takes nothing new. */
+#define CLOSED (-2)
+/* Of a row on its way to a shard: which is not chosen yet, was closed, has it. */
+enum { NOWHERE = -1, MOVED = -2, DONE = -3 };
 
 /* ---------------------------------------------------------------- what may be asked for */
 
@@ -261,20 +267,24 @@ static bool is_full(const struct cx *cx, rc r)
     return r == E_REDIS && starts_with(cx_words(cx, r), "OOM ");
 }
 
-rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
-                    size_t n, bool rebuild, size_t *ret_pushed)
+/* Of one place. *ret_moved: it takes nothing new any more; nothing was stored, and the engine has heard where new
+ * jobs go. */
+static rc push_place(struct cx *cx, struct engine *e, const struct queue_keys *home, int shard,
+                     const struct push_row *rows, size_t n, enum push_how how, size_t *ret_pushed,
+                     bool *ret_moved)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(buf_release) struct buf bodies = BUF(MiB(512));
     _cleanup_(freep) size_t *ends = xmalloc((n + 1) * sizeof *ends);
     _cleanup_(call_release) struct call c = {0};
-    const struct queue_keys *k;
+    const struct queue_keys *k = home;
     int64_t now = e->test_now_ms ? e->test_now_ms : clock_ms();
+    char place[PLACE_NAME_MAX + 1];
 
     *ret_pushed = 0;
-    if (n == 0)
-        return OK;
-    try(engine_keys(cx, e, queue, &k));
+    *ret_moved = false;
+    if (shard > 0)
+        try(engine_keys(cx, e, place_name(home->base, shard, place), &k));
     for (size_t i = 0; i < n; i++) {
         envelope_write(&bodies, rows[i].job, rows[i].next.generation,
                        MAX(now, rows[i].job->run_at_ms));
@@ -284,17 +294,119 @@ rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const st
         return fail(cx, BUFFER_FULL, "a batch of jobs is too large");
     call_begin(&c, e, &SCRIPT_PUSH, k, KEYS_OF(PUSH_KEYS), true, 2 + 6 * n);
     call_now(&c);
-    call_str(&c, rebuild ? "1" : "0");
+    call_int(&c, how);
     put_rows(cx, &c, rows, n, &bodies, ends);
     rc r = call_run(cx, &c, REDIS_REPLY_ARRAY, &reply);
     if (r != OK)
         return is_full(cx, r) ? fail(cx, OVERLOADED, "Redis is full and takes no more jobs") : r;
+    if (reply->elements % 2 == 0 && reply->elements > 0) { /* its last word: how many shards */
+        int spread = (int)reply_int(reply, reply->elements - 1);
+        if (spread >= 1 && spread <= QUEUE_SHARDS_MAX)
+            shards_heard(e, home, spread, home->held);
+        *ret_moved = reply_int(reply, 0) == CLOSED;
+        if (*ret_moved)
+            return OK;
+        freeReplyObject(reply->element[--reply->elements]);
+    }
     size_t others = 0;
-    try(take_others(cx, e, queue, reply, rows, n, &others));
+    try(take_others(cx, e, home->base, reply, rows, n, &others));
     *ret_pushed = n - others;
     if (n > others && reply_int(reply, 0) == (int64_t)(n - others))
-        try(list_queue(cx, e, queue));
+        try(list_queue(cx, e, home->base));
     return OK;
+}
+
+/* Those that were given a shard, a call for each; those of a closed one stay at -1 or more (`left`). A shard that
+ * cannot be reached does not keep the others from theirs. */
+static rc push_shards(struct cx *cx, struct engine *e, const struct queue_keys *home,
+                      const struct push_row *rows, size_t n, enum push_how how, int *at,
+                      size_t *ret_pushed, size_t *ret_left)
+{
+    _cleanup_(freep) struct push_row *some = xmalloc((n + 1) * sizeof *some);
+    struct err first_words = {0};
+    rc first = OK;
+
+    *ret_left = 0;
+    for (int shard = 0; shard < QUEUE_SHARDS_MAX; shard++) {
+        size_t k = 0, pushed;
+        bool moved;
+        for (size_t i = 0; i < n; i++)
+            if (at[i] == shard)
+                some[k++] = rows[i];
+        if (k == 0)
+            continue;
+        rc r = push_place(cx, e, home, shard, some, k, how, &pushed, &moved);
+        if (r == E_CANCELLED)
+            return r;
+        if (r != OK && first == OK) {
+            first = r;
+            first_words = cx->err;
+        }
+        *ret_pushed += pushed;
+        *ret_left += moved ? k : 0;
+        for (size_t i = 0; i < n; i++)
+            if (at[i] == shard)
+                at[i] = moved ? MOVED : DONE;
+    }
+    if (first != OK)
+        cx->err = first_words;
+    return first;
+}
+
+static rc find_places(struct cx *cx, struct engine *e, const struct queue_keys *home,
+                      const struct push_row *rows, size_t n, enum push_how how, int *at)
+{
+    _cleanup_(freep) const char **ids = xmalloc((n + 1) * sizeof *ids);
+
+    for (size_t i = 0; i < n; i++) {
+        ids[i] = rows[i].job->id;
+        at[i] = NOWHERE;
+    }
+    if (how == PUSH_AGAIN)
+        try(shards_locate(cx, e, home->base, ids, n, at));
+    for (size_t i = 0; i < n; i++)
+        if (at[i] == NOWHERE)
+            at[i] = shard_of(home, rows[i].job);
+    return OK;
+}
+
+static rc push_spread(struct cx *cx, struct engine *e, const struct queue_keys *home,
+                      const struct push_row *rows, size_t n, enum push_how how, size_t *ret_pushed)
+{
+    _cleanup_(freep) int *at = xmalloc((n + 1) * sizeof *at);
+    size_t left;
+
+    try(find_places(cx, e, home, rows, n, how, at));
+    for (int turn = 0; turn < 4; turn++) {
+        try(push_shards(cx, e, home, rows, n, how, at, ret_pushed, &left));
+        if (left == 0)
+            return OK;
+        for (size_t i = 0; i < n; i++)
+            if (at[i] == MOVED)
+                at[i] = shard_of(home, rows[i].job);
+    }
+    return fail(cx, REDIS, "queue %s changes its shards faster than it can be pushed to",
+                home->base);
+}
+
+rc engine_push_rows(struct cx *cx, struct engine *e, const char *queue, const struct push_row *rows,
+                    size_t n, enum push_how how, size_t *ret_pushed)
+{
+    const struct queue_keys *k;
+    int held;
+    bool moved;
+
+    *ret_pushed = 0;
+    if (n == 0)
+        return OK;
+    if (how != PUSH_NEW) /* whoever pushes new jobs hears of shards by the answers */
+        try(shards_held(cx, e, queue, &held));
+    try(engine_keys(cx, e, queue, &k));
+    if (k->spread <= 1 && (how != PUSH_AGAIN || k->held <= 1))
+        try(push_place(cx, e, k, 0, rows, n, how, ret_pushed, &moved));
+    else
+        moved = true;
+    return !moved ? OK : push_spread(cx, e, k, rows, n, how, ret_pushed);
 }
 
 /* The jobs from `at` on that share its queue, at most a batch; marks them done. */
@@ -332,7 +444,7 @@ static rc push_all(struct cx *cx, struct engine *e, struct job_new *jobs, size_t
         if (done[i])
             continue;
         size_t k = gather(jobs, n, i, done, rows);
-        try(engine_push_rows(cx, e, queue_of(&jobs[i]), rows, k, /* rebuild= */ false, &pushed));
+        try(engine_push_rows(cx, e, queue_of(&jobs[i]), rows, k, PUSH_NEW, &pushed));
     }
     return OK;
 }

@@ -3,12 +3,15 @@
 -- KEYS[1] jobs  KEYS[2] sched  KEYS[3] stats  KEYS[4] wait  KEYS[5] epoch  KEYS[6] unique  KEYS[7] unique_of
 -- KEYS[8] lease  KEYS[9] cancel  KEYS[10] gate  KEYS[11..20] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)
--- ARGV[2] '1': take durable jobs although there is no epoch (the rebuild itself does that)
+-- ARGV[2] '0': new jobs   '1': take durable jobs although there is no epoch (the rebuild itself does that)
+--         '2': jobs that may be known here: taken although this shard takes nothing new
 -- ARGV[3..] per job: id, "generation.claim.snoozes", priority, run_at ms (0: now), unique key or '', envelope
--- returns {jobs ever pushed here, index, id, index, id ...}: those that are not new, with the id that stands for them
+-- returns {jobs ever pushed here, index, id, index, id ...}: those that are not new, with the id that stands for them;
+--   behind them, if the queue is spread (policy.lua), over how many shards
 --   A durable job offered to a Redis without an epoch is answered with the id '': the rebuild will bring it.
 --   {-1, word, number}: the queue takes none of these broker jobs, nothing was stored (room.lua). Durable ones are in PostgreSQL
 --   already: they were asked for before.
+--   {-2, shards}: this shard takes nothing new, nothing was stored.
 -- include: now
 -- include: token
 -- include: options
@@ -28,6 +31,9 @@ for i = 1, count do
 end
 local known = redis.call('HMGET', jobs, unpack(ids))
 local prefix, counted = string.sub(jobs, 1, -5), nil
+if policy and policy.c and ARGV[2] == '0' then
+    return {-2, policy.x or 1}
+end
 if policy then
     local asked = tally_new()
     asked.n = 0
@@ -151,5 +157,8 @@ if fresh > 0 then
 end
 if refused then
     redis.call('ZADD', wait, 0, 'm') -- a worker that looks finds Redis without an epoch, and mends it
+end
+if policy and policy.x then
+    answer[#answer + 1] = policy.x
 end
 return answer

@@ -19,7 +19,8 @@
  *   claim       counts claims; PostgreSQL takes an end only while jobs.attempt < claim
  *   snoozes     how many of the claims ended in a snooze: attempts used = claim - snoozes
  *
- * Everything of one queue lives under mw:{queue}: (one hash slot); names are made in keys.c.
+ * Everything of one queue lives under mw:{queue}: (one hash slot), or is spread over shards that look
+ * the same (shards.h); names are made in keys.c.
  * Times come from Redis TIME.
  */
 #pragma once
@@ -28,11 +29,12 @@
 #include "pg/pg.h"
 #include "redis/redis.h"
 
-#define QUEUE_NAME_MAX 64  /* [a-z0-9_.-]+ */
-#define TASK_NAME_MAX  128 /* [A-Za-z0-9_.-]+ */
-#define UNIQUE_KEY_MAX 255 /* any UTF-8 without control characters */
-#define JOB_ARGS_MAX   KiB(256)
-#define QUEUE_BATCH    1000 /* jobs in one enqueue or claim */
+#define QUEUE_NAME_MAX   64  /* [a-z0-9_.-]+ */
+#define TASK_NAME_MAX    128 /* [A-Za-z0-9_.-]+ */
+#define UNIQUE_KEY_MAX   255 /* any UTF-8 without control characters */
+#define JOB_ARGS_MAX     KiB(256)
+#define QUEUE_BATCH      1000 /* jobs in one enqueue or claim */
+#define QUEUE_SHARDS_MAX 16   /* of one queue */
 
 struct engine; /* the stores of one process */
 /* db NULL: broker jobs only. Borrows both. */
@@ -107,6 +109,7 @@ struct lease {
 struct job {
     struct lease lease;
     const char *queue, *task; /* valid as long as the job */
+    const char *place;        /* the queue, or that shard of it that holds the job */
     const char *args;         /* JSON text, NUL-terminated */
     size_t args_len;
     bool durable;
@@ -131,9 +134,11 @@ struct claim_result {
     int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due;
                             0: none, or n = max */
     bool paused;
-    bool lost; /* the epoch is missing or old: nothing was handed out; call engine_recover */
+    bool lost;  /* the epoch is missing or old: nothing was handed out; call engine_recover */
+    int shards; /* how many of the queue's shards may have jobs; 0: it has one (or: not said) */
 };
-/* One call: acks `acks` (may be 0; refused ones are counted in *ret_refused), promotes what is
+/* Of one place: `queue` is its name, or "QUEUE#K" for another of its shards, here and wherever a lease is
+ * given. One call: acks `acks` (may be 0; refused ones are counted in *ret_refused), promotes what is
  * due, returns expired leases, claims up to max. lease_ms > 0. Parks (one round trip, does not
  * wait for jobs). */
 rc engine_claim(struct cx *cx, struct engine *e, const char *queue, size_t max, int64_t lease_ms,
@@ -229,6 +234,7 @@ struct queue_stats {
         expired;           /* counted since Redis was emptied */
     int64_t oldest_age_ms; /* of the oldest ready job; 0: none */
     double rate_per_s;     /* ends over the last minute */
+    int shards;            /* over how many its new jobs go; 1: not spread */
     bool paused, draining;
 };
 /* All queues that were ever used; *ret is in cx's arena. Parks. */

@@ -24,6 +24,8 @@
 #include "queue/reconcile.sql.h"
 #include "queue/rows.h"
 #include "queue/shape/policy.h"
+#include "queue/shape/room.h"
+#include "queue/shards.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,7 @@
 #define SCAN_PAGES  40
 #define YOUNG_PAGES 4
 #define CLOCK_SLIP  (60 * 1000) /* hubs' clocks may differ by this much */
+#define SETTLED_MS  2000        /* a push that is under way has arrived */
 
 /* ---------------------------------------------------------------- the epoch */
 
@@ -73,7 +76,7 @@ rc engine_epoch_advance(struct cx *cx, struct engine *e)
     /* Every queue takes the epoch of today before PostgreSQL goes on (a beat may have died between
      * the stores). One that cannot take it, whatever the reason, stops the epoch for all: it would
      * look old afterwards, be dropped, and its running jobs would run twice. */
-    try(names_of_queues(cx, e, &q));
+    try(names_of_places(cx, e, /* all= */ false, &q));
     try(engine_epoch_read(cx, e));
     for (size_t i = 0; i < q.n; i++) {
         bool trusted;
@@ -110,18 +113,36 @@ struct rebuild {
     const char *queue;
     int64_t jobs;
     bool was_lost;
+    int shards; /* that may have jobs */
+    bool lost[QUEUE_SHARDS_MAX];
 };
 
-static rc drop_durable(struct cx *cx, struct engine *e, const char *queue)
+static rc drop_durable(struct cx *cx, struct engine *e, const char *place)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
 
-    try(engine_keys(cx, e, queue, &k));
+    try(engine_keys(cx, e, place, &k));
     call_begin(&c, e, &SCRIPT_DROP, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_EPOCH, QK_CANCEL),
                true, 0);
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
+}
+
+/* From here on it is claimed from. */
+static rc place_trust(struct cx *cx, struct engine *e, const char *place)
+{
+    bool trusted;
+
+    try(epoch_step(cx, e, place, -1, e->epoch, &trusted));
+    return engine_wake(cx, e, place);
+}
+
+rc engine_place_open(struct cx *cx, struct engine *e, const char *place)
+{
+    try(engine_epoch_read(cx, e));
+    try(drop_durable(cx, e, place));
+    return place_trust(cx, e, place);
 }
 
 static rc take_lock(struct cx *cx, struct pg_tx *tx, const char *queue)
@@ -152,29 +173,77 @@ static rc push_live(struct cx *cx, struct engine *e, struct pg_tx *lock, const c
     }
 }
 
+static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *page, bool rebuild,
+                     int64_t *ret_pushed);
+
+/* Some shards are well, and their jobs stay as they are: those that no shard knows are pushed, as a sweep does.
+ * What was born a moment ago may be on its way, and is left to whoever empties the outbox. */
+static rc push_missing(struct cx *cx, struct engine *e, struct pg_tx *lock, const char *queue,
+                       int64_t *ret_jobs)
+{
+    char after[ID_LEN + 1] = FIRST_ID;
+
+    for (;;) {
+        _cleanup_(pg_result_freep) struct pg_result *page = NULL;
+        try(pg_do(cx, e->db, SQL_LIVE_PAGE, &page, pg_s(after), pg_i(SETTLED_MS), pg_s(queue)));
+        int n = pg_rows(page);
+        if (n == 0)
+            return OK;
+        try(sweep_page(cx, e, page, /* rebuild= */ true, ret_jobs));
+        try(take_lock(cx, lock, queue));
+        memcpy(after, pg_text(page, n - 1, 0), ID_LEN);
+    }
+}
+
+/* Which of its shards are not trusted; the others have the epoch of today then. */
+static rc look_at_shards(struct cx *cx, struct rebuild *r, int *ret_lost)
+{
+    char place[PLACE_NAME_MAX + 1];
+
+    *ret_lost = 0;
+    bounds_forget(r->e);
+    try(shards_held(cx, r->e, r->queue, &r->shards));
+    for (int k = 0; k < r->shards; k++) {
+        bool trusted;
+        try(epoch_step(cx, r->e, place_name(r->queue, k, place), r->e->epoch - 1, r->e->epoch,
+                       &trusted));
+        r->lost[k] = !trusted;
+        *ret_lost += !trusted;
+    }
+    return OK;
+}
+
 /* The transaction holds the lock and nothing else: the pages are committed on their own. */
 static rc rebuild_locked(struct cx *cx, struct pg_tx *tx, void *arg)
 {
     struct rebuild *r = arg;
     struct engine *e = r->e;
-    bool trusted;
+    char place[PLACE_NAME_MAX + 1];
+    int lost;
 
     r->jobs = 0;
     r->was_lost = false;
     try(take_lock(cx, tx, r->queue));
     try(engine_epoch_read(cx, e));
-    try(epoch_step(cx, e, r->queue, e->epoch - 1, e->epoch, &trusted));
-    if (trusted)
+    try(look_at_shards(cx, r, &lost));
+    if (lost == 0)
         return OK; /* somebody did it while we waited for the lock */
     r->was_lost = true;
-    try(drop_durable(cx, e, r->queue));
+    for (int k = 0; k < r->shards; k++)
+        if (r->lost[k])
+            try(drop_durable(cx, e, place_name(r->queue, k, place)));
     try(engine_gate_put(cx, e,
                         r->queue)); /* first: what is pushed finds its lane, and is counted */
-    try(push_live(cx, e, tx, r->queue, &r->jobs));
+    if (lost == r->shards)
+        try(push_live(cx, e, tx, r->queue, &r->jobs));
+    else
+        try(push_missing(cx, e, tx, r->queue, &r->jobs));
     try(redis_cmd(cx, e->redis, NULL, "SADD %s %s", KEY_QUEUES, r->queue));
     try(engine_epoch_read(cx, e));
-    try(epoch_step(cx, e, r->queue, -1, e->epoch, &trusted));
-    return engine_wake(cx, e, r->queue);
+    for (int k = 0; k < r->shards; k++)
+        if (r->lost[k])
+            try(place_trust(cx, e, place_name(r->queue, k, place)));
+    return OK;
 }
 
 static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const char *from_id,
@@ -203,7 +272,7 @@ static rc recover_queue(struct cx *cx, struct engine *e, const char *queue, int6
     try(engine_gate_copy(cx, e, queue)); /* somebody may have set it meanwhile */
     /* Committed behind the walk and refused by push.lua, because the epoch was not there yet. */
     id_at(began - CLOCK_SLIP, from);
-    try(sweep_live(cx, e, queue, from, 0, &more));
+    try(sweep_live(cx, e, queue, from, r.shards > 1 ? SETTLED_MS : 0, &more));
     *ret_jobs += r.jobs + more;
     if (r.jobs + more > 0)
         log_ev(LOG_WARN, "queue.recovered", kv_str("queue", queue), kv_int("jobs", r.jobs + more),
@@ -234,34 +303,27 @@ rc engine_recover(struct cx *cx, struct engine *e, int64_t *ret_jobs)
 
 /* ---------------------------------------------------------------- one of them */
 
-/* The ids of one queue that Redis does not have. */
+/* The ids of one queue that Redis does not have, in none of its shards. */
 static rc find_missing(struct cx *cx, struct engine *e, const char *queue,
                        const struct pg_result *page, bool *done, struct pg_array *missing)
 {
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(call_release) struct call c = {0};
     _cleanup_(freep) const char **ids = xmalloc(((size_t)pg_rows(page) + 1) * sizeof *ids);
-    const struct queue_keys *k;
+    _cleanup_(freep) int *at = xmalloc(((size_t)pg_rows(page) + 1) * sizeof *at);
     size_t n = 0;
 
-    try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_KNOWN, k, KEYS_OF(QK_JOBS), false, (size_t)pg_rows(page));
     for (int r = 0; r < pg_rows(page); r++)
         if (!done[r] && strcmp(pg_text(page, r, 1), queue) == 0) {
             done[r] = true;
             ids[n++] = pg_text(page, r, 0);
-            call_bytes(&c, ids[n - 1], ID_LEN);
         }
-    try(call_run(cx, &c, REDIS_REPLY_STRING, &reply));
-    if (reply->len != n)
-        return fail(cx, REDIS, "known.lua answered for %zu jobs of %zu", (size_t)reply->len, n);
+    try(shards_locate(cx, e, queue, ids, n, at));
     for (size_t i = 0; i < n; i++)
-        if (reply->str[i] == '0')
+        if (at[i] < 0)
             pg_array_s(missing, ids[i]);
     return OK;
 }
 
-static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *page,
+static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *page, bool rebuild,
                      int64_t *ret_pushed)
 {
     _cleanup_(pg_array_release) struct pg_array missing = PG_ARRAY(MiB(1));
@@ -279,7 +341,7 @@ static rc sweep_page(struct cx *cx, struct engine *e, const struct pg_result *pa
     if (missing.n == 0)
         return OK;
     try(pg_do(cx, e->db, SQL_MISSING_BUMP, &bumped, pg_a(&missing)));
-    try(engine_push_result(cx, e, bumped, /* rebuild= */ false, &pushed));
+    try(engine_push_result(cx, e, bumped, rebuild, &pushed));
     *ret_pushed += pushed;
     return OK;
 }
@@ -296,7 +358,7 @@ static rc sweep_live(struct cx *cx, struct engine *e, const char *queue, const c
         int n = pg_rows(page);
         if (n == 0)
             return OK;
-        try(sweep_page(cx, e, page, ret_pushed));
+        try(sweep_page(cx, e, page, /* rebuild= */ false, ret_pushed));
         memcpy(after, pg_text(page, n - 1, 0), ID_LEN);
     }
 }
@@ -315,7 +377,7 @@ rc engine_sweep_young(struct cx *cx, struct engine *e, int64_t from_ms, int64_t 
         int n = pg_rows(page);
         if (n == 0)
             return OK;
-        try(sweep_page(cx, e, page, ret_pushed));
+        try(sweep_page(cx, e, page, /* rebuild= */ false, ret_pushed));
         memcpy(after, pg_text(page, n - 1, 0), ID_LEN);
     }
     return OK;
@@ -397,7 +459,7 @@ rc engine_sweep(struct cx *cx, struct engine *e, int64_t min_age_ms, int64_t *re
 
     *ret_pushed = *ret_dropped = 0;
     try(sweep_live(cx, e, NULL, FIRST_ID, min_age_ms, ret_pushed));
-    try(names_of_all_queues(cx, e, &q));
+    try(names_of_places(cx, e, /* all= */ true, &q));
     rc first = OK;
     for (size_t i = 0; i < q.n; i++) {
         rc r = sweep_known(cx, e, q.name[i], ret_dropped);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "queue/end.h"
 #include "queue/internal.h"
+#include "queue/shards.h"
 #include "queue/view.sql.h"
 #include <inttypes.h>
 #include <string.h>
@@ -42,7 +43,7 @@ rc engine_keep_result(struct cx *cx, struct engine *e, const struct job *j,
     print_end(j, end, &text);
     if (!buf_ok(&text))
         return fail(cx, BUFFER_FULL, "the result of job %s is too large to be kept", j->lease.id);
-    try(engine_keys(cx, e, j->queue, &k));
+    try(engine_keys(cx, e, j->place, &k));
     call_begin(&c, e, &SCRIPT_KEEP, k, KEYS_OF(QK_JOBS, QK_LEASE), false, 3);
     call_token(&c, &j->lease);
     call_int(&c, j->options->result_ttl_ms);
@@ -60,9 +61,10 @@ rc engine_await_result(struct cx *cx, struct engine *e, const char *queue, const
                        int64_t wait_ms)
 {
     const struct queue_keys *k;
-    const char *jobs;
+    const char *jobs, *place;
 
-    try(engine_keys(cx, e, queue, &k));
+    try(shards_find(cx, e, queue, job_id, &place));
+    try(engine_keys(cx, e, place, &k));
     jobs = k->name[QK_JOBS];
     const char *key = arena_printf(&cx->arena, "%.*sresult:%s:await",
                                    (int)(strlen(jobs) - strlen("jobs")), jobs, job_id);

@@ -54,7 +54,7 @@ rc engine_push_result(struct cx *cx, struct engine *e, const struct pg_result *r
                 done[r] = true;
                 k++;
             }
-        try(engine_push_rows(cx, e, queue, rows, k, rebuild, &pushed));
+        try(engine_push_rows(cx, e, queue, rows, k, rebuild ? PUSH_REBUILD : PUSH_AGAIN, &pushed));
         *ret_pushed += (int64_t)pushed;
     }
     return OK;

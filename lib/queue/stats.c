@@ -3,6 +3,7 @@
 #include "queue/control.sql.h"
 #include "queue/internal.h"
 #include "queue/names.h"
+#include "queue/shards.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,33 +24,48 @@ static void read_counter(struct queue_stats *s, const char *name, int64_t value)
     };
     for (size_t i = 0; i < COUNT(counters); i++)
         if (str_eq(counters[i].name, name))
-            *(int64_t *)((char *)s + counters[i].offset) = value;
+            *(int64_t *)((char *)s + counters[i].offset) += value;
 }
 
-static rc one_queue(struct cx *cx, struct engine *e, struct queue_stats *s)
+/* Added to what its other shards have. */
+static rc add_place(struct cx *cx, struct engine *e, const char *place, struct queue_stats *s)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_keys *k;
 
-    try(engine_keys(cx, e, s->name, &k));
+    try(engine_keys(cx, e, place, &k));
     call_begin(&c, e, &SCRIPT_STATS, k,
                KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_GATE), true, 1);
     call_now(&c);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
     if (!reply_has(reply, 8))
         return fail(cx, REDIS, "stats.lua answered with %zu elements", reply->elements);
-    s->ready = reply_int(reply, 0);
-    s->leased = reply_int(reply, 1);
-    s->scheduled = reply_int(reply, 2);
-    s->paused = reply_int(reply, 3) != 0;
-    s->draining = reply_int(reply, 4) != 0;
-    s->held = reply_int(reply, 5);
-    s->oldest_age_ms = reply_int(reply, 6);
-    s->rate_per_s = (double)reply_int(reply, 7) / 60;
+    s->ready += reply_int(reply, 0);
+    s->leased += reply_int(reply, 1);
+    s->scheduled += reply_int(reply, 2);
+    s->paused |= reply_int(reply, 3) != 0;
+    s->draining |= reply_int(reply, 4) != 0;
+    s->held += reply_int(reply, 5);
+    s->oldest_age_ms = MAX(s->oldest_age_ms, reply_int(reply, 6));
+    s->rate_per_s += (double)reply_int(reply, 7) / 60;
     for (size_t i = 8; i + 1 < reply->elements; i += 2)
         if (reply->element[i]->type == REDIS_REPLY_STRING)
             read_counter(s, reply->element[i]->str, reply_int(reply, i + 1));
+    return OK;
+}
+
+static rc one_queue(struct cx *cx, struct engine *e, struct queue_stats *s)
+{
+    char place[PLACE_NAME_MAX + 1];
+    const struct queue_keys *k;
+    int held;
+
+    try(shards_held(cx, e, s->name, &held));
+    for (int shard = 0; shard < held; shard++)
+        try(add_place(cx, e, place_name(s->name, shard, place), s));
+    try(engine_keys(cx, e, s->name, &k));
+    s->shards = MAX(k->spread, 1);
     return OK;
 }
 
@@ -63,6 +79,7 @@ rc engine_queues(struct cx *cx, struct engine *e, struct queue_stats **ret, size
         try(pg_query(cx, e->db, &SQL_DEAD_COUNTS, &dead, PG_NO_ARGS));
     struct queue_stats *s = arena_alloc(&cx->arena, (q.n + 1) * sizeof *s);
     for (size_t i = 0; i < q.n; i++) {
+        s[i] = (struct queue_stats){0};
         snprintf(s[i].name, sizeof s[i].name, "%s", q.name[i]);
         try(one_queue(cx, e, &s[i]));
         for (int r = 0; dead && r < pg_rows(dead); r++)

@@ -88,7 +88,7 @@ rc engine_started(struct cx *cx, struct engine *e, const struct job *j)
     if (j->durable)
         return pg_do(cx, e->db, SQL_KEY_FREE, NULL, pg_s(j->lease.id), pg_i(j->lease.generation),
                      pg_i(j->lease.claim));
-    try(engine_keys(cx, e, j->queue, &k));
+    try(engine_keys(cx, e, j->place, &k));
     call_begin(&c, e, &SCRIPT_STARTED, k, KEYS_OF(QK_UNIQUE, QK_UNIQUE_OF), false, 1);
     call_bytes(&c, j->lease.id, ID_LEN);
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);

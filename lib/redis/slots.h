@@ -1,4 +1,5 @@
-/* slots.h - which of a cluster's 16384 slots a command belongs to. Pure functions; of lib/redis only.
+/* slots.h - which of a cluster's 16384 slots a command belongs to. Pure functions; of lib/redis, and of those who choose keys by it
+ * (lib/queue/keys.c).
  *
  *   "*3 $7 EVALSHA $40 … $1 2 $… mw:{orders}:jobs …"  --key-->  "orders"  --CRC16 mod 16384-->  slot */
 #pragma once

@@ -1,7 +1,9 @@
 /* test_cluster.c - a real cluster: three masters, a replica for one of them.
  *
- *   server 0, 1, 2   masters      slots move from 0 to the others under load
+ *   server 0, 1, 2   masters      slots move from 0 to the others under load; queue beta is spread over all of them
  *   server 3         replica of one master, which is killed under load */
+#include "queue/keys.h"
+#include "queue/shape/policy.h"
 #include "redis/redis.h"
 #include "redis/slots.h"
 #include "tests/integration/redis_world.h"
@@ -319,8 +321,26 @@ static void looked_at(struct cx *cx, struct world *w)
     proc_free(hub);
 }
 
+/* Four shards, none of them by chance on the same two nodes. */
+static void spread_out(struct cx *cx, struct world *w)
+{
+    bool has[SERVERS] = {0};
+
+    ck_ok(engine_policy_set(cx, w->engine, "beta", &(struct queue_policy){.shards = 4}));
+    for (int shard = 0; shard < 4; shard++) {
+        struct queue_keys k = {0};
+        char place[PLACE_NAME_MAX + 1], tag[sizeof k.name[0]];
+        ck_ok(queue_keys_make(cx, place_name("beta", shard, place), &k));
+        ck_assert_int_eq(sscanf(k.name[QK_JOBS], "mw:{%[^}]", tag), 1);
+        has[owner(w, tag)] = true;
+    }
+    for (int n = 0; n < MASTERS; n++)
+        ck_assert_msg(has[n], "server %d has no shard", n);
+}
+
 static rc moving_and_dying(struct cx *cx, struct world *w)
 {
+    spread_out(cx, w);
     ck_ok(moving(cx, w));
     looked_at(cx, w);
     ck_ok(dying(cx, w));

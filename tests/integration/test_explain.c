@@ -370,6 +370,7 @@ static const struct row {
 
 static void fresh(struct cx *cx, struct qtest *t)
 {
+    ck_ok(engine_pause(cx, t->e, Q, false)); /* it forgets what it has heard of the queue */
     redis_one(stores.redis_url, "FLUSHALL");
     redis_one(stores.redis_url, "SET mw:{t}:epoch 1");
     pg_one(t->database_url,

@@ -24,10 +24,10 @@ START_TEST(a_dead_child_leaves_its_leases)
     if (pid == 0) {
         struct lease l[] = {lease(1), lease(2), lease(3)};
         held_name(h, 1, "host:1", 4, "a,b");
-        size_t first = held_put(h, 1, 0, &l[0]);
-        held_put(h, 1, 7, &l[1]);
+        size_t first = held_put(h, 1, 0, /* shard= */ 0, &l[0]);
+        held_put(h, 1, 7, /* shard= */ 3, &l[1]);
         held_drop(h, 1, first);
-        held_put(h, 1, 2, &l[2]);
+        held_put(h, 1, 2, /* shard= */ 0, &l[2]);
         _exit(0);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -37,6 +37,7 @@ START_TEST(a_dead_child_leaves_its_leases)
     free(all);
     ck_assert_uint_eq(held_take(h, 1, &all), 2);
     ck_assert_uint_eq(all[0].queue + all[1].queue, 9);
+    ck_assert_int_eq(all[0].shard + all[1].shard, 3);
     ck_assert_int_eq(all[0].lease.claim + all[1].lease.claim, 5);
     ck_assert_str_eq(all[0].lease.id, lease(0).id);
     free(all);
@@ -56,7 +57,7 @@ START_TEST(every_slot_can_be_filled_again_and_again)
     held_name(h, 0, "host:1", 3, "a");
     for (int round = 0; round < 10; round++) {
         for (int i = 0; i < 3; i++)
-            slots[i] = held_put(h, 0, 0, &l);
+            slots[i] = held_put(h, 0, 0, /* shard= */ 0, &l);
         ck_assert(slots[0] != slots[1] && slots[1] != slots[2] && slots[0] != slots[2]);
         for (int i = 0; i < 3; i++)
             held_drop(h, 0, slots[(i + round) % 3]);

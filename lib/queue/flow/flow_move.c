@@ -11,6 +11,7 @@
 #include "queue/flow/flow.sql.h"
 #include "queue/internal.h"
 #include "queue/rows.h"
+#include "queue/shards.h"
 #include <string.h>
 
 struct moving {
@@ -64,30 +65,22 @@ static rc mark_cancelled(struct cx *cx, struct pg_tx *tx, void *arg)
 static rc take_out(struct cx *cx, struct engine *e, const struct pg_result *page, int from,
                    bool *done, struct pg_array *gone, struct pg_array *wished)
 {
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(call_release) struct call c = {0};
-    _cleanup_(freep) int *rows = xmalloc(((size_t)pg_rows(page) + 1) * sizeof *rows);
+    _cleanup_(freep) const char **ids = xmalloc(((size_t)pg_rows(page) + 1) * sizeof *ids);
+    _cleanup_(freep) char *digits = xmalloc((size_t)pg_rows(page) + 1);
     const char *queue = pg_text(page, from, 2);
-    const struct queue_keys *k;
     size_t n = 0;
 
-    try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_CANCEL_SOME, k,
-               KEYS_OF(QK_JOBS, QK_LEASE, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), false,
-               (size_t)pg_rows(page));
     for (int r = from; r < pg_rows(page); r++) {
         if (done[r] || !str_eq(pg_text(page, r, 2), queue))
             continue;
         done[r] = true;
-        rows[n++] = r;
-        call_bytes(&c, pg_text(page, r, 1), ID_LEN);
+        ids[n++] = pg_text(page, r, 1);
     }
-    try(call_run(cx, &c, REDIS_REPLY_STRING, &reply));
-    if (reply->len != n)
-        return fail(cx, REDIS, "cancel_some.lua answered for %zu jobs of %zu", (size_t)reply->len,
-                    n);
+    try(shards_digits(cx, e, queue, &SCRIPT_CANCEL_SOME,
+                      KEYS_OF(QK_JOBS, QK_LEASE, QK_CANCEL, QK_UNIQUE, QK_UNIQUE_OF), ids, n,
+                      digits));
     for (size_t i = 0; i < n; i++)
-        pg_array_s(reply->str[i] == '2' ? wished : gone, pg_text(page, rows[i], 1));
+        pg_array_s(digits[i] == '2' ? wished : gone, ids[i]);
     return OK;
 }
 

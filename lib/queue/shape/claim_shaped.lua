@@ -41,6 +41,7 @@ if not policy or policy.letter == 'b' then
     return {3, now, epoch, refused, 0, {}, {}}
 end
 
+local shards = 16 * (policy.h or 0)
 local lists = {}
 for i = 1, 10 do
     lists[i] = KEYS[13 + i]
@@ -58,7 +59,7 @@ end)
 promote_due(sched, now, ready)
 
 if policy.letter == 'p' then
-    return {2, now, epoch, refused, 0, {}, {}}
+    return {2 + shards, now, epoch, refused, 0, {}, {}}
 end
 local c = {prefix = prefix, now = now, policy = policy, lease = lease, jobs = jobs, broker = trusted < 0}
 if done > 0 then
@@ -68,7 +69,7 @@ if max == 0 then
     if done > 0 and redis.call('EXISTS', prefix .. 'held') == 1 then
         redis.call('ZADD', wait, 0, 'm')
     end
-    return {0, now, epoch, refused, 0, {}, {}, {}}
+    return {shards, now, epoch, refused, 0, {}, {}, {}}
 end
 
 local step = math.min(2 * max + 64, 1000)
@@ -130,7 +131,7 @@ end
 
 -- Folded: the rest is plain.
 if not policy.f and not policy.w and not policy.l and redis.call('EXISTS', prefix .. 'ring', prefix .. 'held') == 0 then
-    if policy.n or policy.b or policy.t or policy.d then
+    if policy.n or policy.b or policy.t or policy.d or policy.x then
         redis.call('SET', KEYS[7], 'b' .. string.sub(seen[2], 2))
     else
         redis.call('DEL', KEYS[7])
@@ -148,4 +149,4 @@ if dry then
         next_due = held
     end
 end
-return {0, now, epoch, refused, next_due, tokens, bodies, crashes}
+return {shards, now, epoch, refused, next_due, tokens, bodies, crashes}

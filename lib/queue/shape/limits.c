@@ -7,6 +7,7 @@
 #include "queue/options.h"
 #include "queue/shape/limits.sql.h"
 #include "queue/shape/policy.h"
+#include "queue/shards.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,7 +246,6 @@ rc limit_set(struct cx *cx, struct engine *e, const char *const *queues, size_t 
 {
     _cleanup_(pg_array_release) struct pg_array names = PG_ARRAY(KiB(16));
     _cleanup_(buf_release) struct buf text = BUF(KiB(2));
-    const struct queue_keys *k;
 
     try(need_db(cx, e));
     if (n == 0 || n > LIMIT_QUEUES_MAX)
@@ -255,7 +255,9 @@ rc limit_set(struct cx *cx, struct engine *e, const char *const *queues, size_t 
                        "queues lie on different nodes of a Redis Cluster and cannot share a limit; "
                        "set one for each");
     for (size_t i = 0; i < n; i++) {
-        try(engine_keys(cx, e, queues[i], &k));
+        try(queue_name_check(cx, queues[i]));
+        if (str_eq(l->key, LIMIT_QUEUE))
+            try(shards_refuse_limit(cx, e, queues[i]));
         for (size_t j = 0; j < i; j++)
             if (str_eq(queues[i], queues[j]))
                 return fail_at(cx, INVALID_FIELD, "/queues", "%s is named twice", queues[i]);

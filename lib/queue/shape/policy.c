@@ -7,19 +7,18 @@
  * come after a newer one; what is in Redis may be behind for as long as a copy takes, or until beat
  * makes it good. */
 #include "queue/shape/policy.h"
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "queue/envelope.h"
 #include "queue/internal.h"
 #include "queue/shape/limits.h"
 #include "queue/shape/policy.sql.h"
+#include "queue/shape/room.h"
+#include "queue/shards.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BOUNDS_MS 2000
 #define BOUND_MAX INT64_C(1000000000000000)
 
 /* ---------------------------------------------------------------- as JSON */
@@ -75,7 +74,7 @@ rc queue_policy_read(struct cx *cx, const cJSON *o, struct queue_policy *ret)
 {
     static const char *const names[] = {"priorities",        "weights",    "fair",
                                         "tenant_weights",    "max_length", "max_bytes",
-                                        "tenant_max_length", NULL};
+                                        "tenant_max_length", "shards",     NULL};
     struct queue_policy p = {0};
     const char *priorities;
 
@@ -90,6 +89,7 @@ rc queue_policy_read(struct cx *cx, const cJSON *o, struct queue_policy *ret)
     try(json_int_opt(cx, o, "max_length", 1, BOUND_MAX, &p.max_length));
     try(json_int_opt(cx, o, "max_bytes", 1, BOUND_MAX, &p.max_bytes));
     try(json_int_opt(cx, o, "tenant_max_length", 1, BOUND_MAX, &p.tenant_max_length));
+    try(json_int_opt(cx, o, "shards", 1, QUEUE_SHARDS_MAX, &p.shards));
     *ret = p;
     return OK;
 }
@@ -115,7 +115,7 @@ void queue_policy_write(const struct queue_policy *p, struct buf *out)
     put_bound(out, "max_length", p->max_length);
     put_bound(out, "max_bytes", p->max_bytes);
     put_bound(out, "tenant_max_length", p->tenant_max_length);
-    buf_putc(out, '}');
+    buf_printf(out, ",\"shards\":%" PRId64 "}", MAX(p->shards, INT64_C(1)));
 }
 
 /* ---------------------------------------------------------------- the row */
@@ -133,6 +133,7 @@ static rc read_setting(struct cx *cx, const struct pg_result *res, struct queue_
             try(json_parse(cx, text, strlen(text), KiB(256), &o));
             try(queue_policy_read(cx, o, &s.policy));
         }
+        s.shards_held = (int)pg_int(res, 0, 3);
     }
     *ret = s;
     return OK;
@@ -157,16 +158,18 @@ static void put_number(struct buf *out, char name, int64_t n)
 }
 
 /* "" for a plain queue. */
-static void gate_text(const struct queue_setting *s, struct buf *out)
+static void gate_text(const struct queue_setting *s, int shard, struct buf *out)
 {
     const struct queue_policy *p = &s->policy;
     bool bounded = p->max_length || p->max_bytes || p->tenant_max_length || s->draining;
+    bool limited = s->limited && shard == 0; /* jobs with a limit are there */
+    bool spread = shard > 0 || s->shards_held > 1;
 
     if (s->paused)
         buf_putc(out, 'p');
-    else if (p->weighted || p->fair || s->limited)
+    else if (p->weighted || p->fair || limited)
         buf_putc(out, 's');
-    else if (bounded)
+    else if (bounded || spread)
         buf_putc(out, 'b');
     else
         return;
@@ -178,21 +181,25 @@ static void gate_text(const struct queue_setting *s, struct buf *out)
     put_number(out, 'b', p->max_bytes);
     put_number(out, 't', p->tenant_max_length);
     put_number(out, 'd', s->draining);
-    put_number(out, 'l', s->limited);
+    put_number(out, 'l', limited);
+    put_number(out, 'x', spread ? MAX(p->shards, INT64_C(1)) : 0);
+    put_number(out, 'h', spread ? s->shards_held : 0);
+    put_number(out, 'c', shard > 0 && shard >= p->shards);
     buf_putc(out, '}');
 }
 
-static rc put_gate(struct cx *cx, struct engine *e, const char *queue,
+static rc put_gate(struct cx *cx, struct engine *e, const char *queue, int shard,
                    const struct queue_setting *s)
 {
+    char place[PLACE_NAME_MAX + 1];
     _cleanup_(buf_release) struct buf text = BUF(KiB(4));
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
     const struct queue_policy *p = &s->policy;
     const struct queue_keys *k;
 
-    try(engine_keys(cx, e, queue, &k));
-    gate_text(s, &text);
+    try(engine_keys(cx, e, place_name(queue, shard, place), &k));
+    gate_text(s, shard, &text);
     if (!buf_ok(&text))
         return fail(cx, BUFFER_FULL, "the gate of a queue is too large");
     call_begin(&c, e, &SCRIPT_GATE, k, KEYS_OF(QK_GATE, QK_WAIT, QK_TALLY, QK_JOBS, QK_WEIGHTS),
@@ -206,13 +213,22 @@ static rc put_gate(struct cx *cx, struct engine *e, const char *queue,
     return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
 }
 
+/* The queue's own name last: who hears of the other shards there finds them open. */
+static rc put_gates(struct cx *cx, struct engine *e, const char *queue,
+                    const struct queue_setting *s)
+{
+    for (int shard = MAX(s->shards_held, 1) - 1; shard >= 0; shard--)
+        try(put_gate(cx, e, queue, shard, s));
+    return OK;
+}
+
 rc engine_gate_put(struct cx *cx, struct engine *e, const char *queue)
 {
     struct queue_setting s;
 
     try(engine_setting(cx, e, queue, &s));
     try(engine_limits_put(cx, e, NULL, queue, &s.limited));
-    return put_gate(cx, e, queue, &s);
+    return put_gates(cx, e, queue, &s);
 }
 
 struct copy {
@@ -230,7 +246,7 @@ static rc copy_locked(struct cx *cx, struct pg_tx *tx, void *arg)
     try(pg_tx_do(cx, tx, SQL_QUEUE_SETTING, &res, pg_s(c->queue)));
     try(read_setting(cx, res, &s));
     try(engine_limits_put(cx, c->e, tx, c->queue, &s.limited));
-    return put_gate(cx, c->e, c->queue, &s);
+    return put_gates(cx, c->e, c->queue, &s);
 }
 
 rc engine_gate_copy(struct cx *cx, struct engine *e, const char *queue)
@@ -253,21 +269,18 @@ rc engine_gates_copy(struct cx *cx, struct engine *e)
             log_fail(LOG_ERROR, "queue.gate_not_copied", cx, r, kv_str("queue", queue));
         first = first ? first : r;
     }
-    return first == OK ? OK : fail_rc(cx, first, "not every queue's policy could be copied");
+    if (first != OK)
+        return fail_rc(cx, first, "not every queue's policy could be copied");
+    return shards_retire(cx, e);
 }
 
 /* ---------------------------------------------------------------- what people set */
 
-/* What this process believes to be bounded is asked anew. */
-static void bounds_forget(struct engine *e);
-
 rc engine_pause(struct cx *cx, struct engine *e, const char *queue, bool paused)
 {
-    const struct queue_keys *k;
-
-    try(engine_keys(cx, e, queue, &k)); /* a name that is none */
+    try(queue_name_check(cx, queue));
     if (!e->db)
-        return put_gate(cx, e, queue, &(struct queue_setting){.paused = paused});
+        return put_gates(cx, e, queue, &(struct queue_setting){.paused = paused});
     try(pg_do(cx, e->db, SQL_QUEUE_PAUSE, NULL, pg_s(queue), pg_b(paused)));
     bounds_forget(e);
     return engine_gate_copy(cx, e, queue);
@@ -275,9 +288,7 @@ rc engine_pause(struct cx *cx, struct engine *e, const char *queue, bool paused)
 
 rc engine_drain(struct cx *cx, struct engine *e, const char *queue)
 {
-    const struct queue_keys *k;
-
-    try(engine_keys(cx, e, queue, &k));
+    try(queue_name_check(cx, queue));
     if (!e->db)
         return fail(cx, CONFIG, "draining a queue needs PostgreSQL");
     try(pg_do(cx, e->db, SQL_QUEUE_DRAIN, NULL, pg_s(queue)));
@@ -285,164 +296,39 @@ rc engine_drain(struct cx *cx, struct engine *e, const char *queue)
     return engine_gate_copy(cx, e, queue);
 }
 
+struct policy_set {
+    struct engine *e;
+    const char *queue;
+    int shards;
+    const char *text;
+};
+
+static rc set_locked(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    const struct policy_set *p = arg;
+    _cleanup_(pg_result_freep) struct pg_result *locked = NULL, *res = NULL;
+
+    try(pg_tx_do(cx, tx, SQL_QUEUE_GATE_LOCK, &locked, pg_s(p->queue)));
+    try(pg_tx_do(cx, tx, SQL_QUEUE_SETTING, &res, pg_s(p->queue)));
+    int held = pg_rows(res) ? (int)pg_int(res, 0, 3) : 1;
+    try(shards_open(cx, p->e, tx, p->queue, p->shards, held));
+    return pg_tx_do(cx, tx, SQL_QUEUE_POLICY_SET, NULL, pg_s(p->queue), pg_s(p->text),
+                    pg_i(p->shards));
+}
+
 rc engine_policy_set(struct cx *cx, struct engine *e, const char *queue,
                      const struct queue_policy *p)
 {
     _cleanup_(buf_release) struct buf text = BUF(KiB(256));
-    const struct queue_keys *k;
 
-    try(engine_keys(cx, e, queue, &k));
+    try(queue_name_check(cx, queue));
     if (!e->db)
         return fail(cx, CONFIG, "policies of queues need PostgreSQL");
     queue_policy_write(p, &text);
     if (!buf_ok(&text))
         return fail(cx, BUFFER_FULL, "the policy of a queue is too large");
-    try(pg_do(cx, e->db, SQL_QUEUE_POLICY_SET, NULL, pg_s(queue), pg_s(buf_str(&text))));
+    try(pg_tx_run(cx, e->db, set_locked,
+                  &(struct policy_set){e, queue, (int)MAX(p->shards, INT64_C(1)), buf_str(&text)}));
     bounds_forget(e);
     return engine_gate_copy(cx, e, queue);
-}
-
-/* ---------------------------------------------------------------- bounds */
-
-struct bound {
-    char queue[QUEUE_NAME_MAX + 1];
-    bool draining;
-};
-struct bounds {
-    int64_t asked_mono_ms; /* 0: never */
-    size_t n;
-    struct bound *queues;
-};
-
-void bounds_free(struct bounds *b)
-{
-    if (b)
-        free(b->queues);
-    free(b);
-}
-
-static void bounds_forget(struct engine *e)
-{
-    if (e->bounds)
-        e->bounds->asked_mono_ms = 0;
-}
-
-static rc bounds_read(struct cx *cx, struct engine *e)
-{
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
-    struct bounds *b = e->bounds;
-
-    rc r = pg_query(cx, e->db, &SQL_QUEUES_BOUNDED, &res, PG_NO_ARGS);
-    if (r != OK) {
-        b->asked_mono_ms = 0;
-        return r;
-    }
-    b->n = (size_t)pg_rows(res);
-    b->queues = xrealloc(b->queues, (b->n + 1) * sizeof *b->queues);
-    for (int i = 0; i < pg_rows(res); i++) {
-        struct bound *q = &b->queues[i];
-        snprintf(q->queue, sizeof q->queue, "%s", pg_text(res, i, 0));
-        q->draining = pg_bool(res, i, 1);
-    }
-    return OK;
-}
-
-rc queue_is_full(struct cx *cx, const char *queue, const char *word, int64_t bound)
-{
-    if (str_eq(word, "draining"))
-        return fail(cx, QUEUE_FULL,
-                    "queue %s is being drained and takes no jobs until it is resumed "
-                    "('mihwar queue resume %s')",
-                    queue, queue);
-    if (str_eq(word, "bytes"))
-        return fail(cx, QUEUE_FULL,
-                    "queue %s is full: it takes %" PRId64
-                    " bytes of jobs; try again when some have ended",
-                    queue, bound);
-    if (str_eq(word, "tenant"))
-        return fail(cx, QUEUE_FULL,
-                    "queue %s takes %" PRId64
-                    " jobs of one tenant; try again when some of yours have ended",
-                    queue, bound);
-    return fail(cx, QUEUE_FULL,
-                "queue %s is full: it takes %" PRId64 " jobs; try again when some have ended",
-                queue, bound);
-}
-
-static const char *queue_name(const struct job_new *j)
-{
-    return j->queue ? j->queue : "default";
-}
-
-/* One round trip: what is to come against what is there. */
-static rc ask_room(struct cx *cx, struct engine *e, const char *queue, const struct job_new *jobs,
-                   size_t n)
-{
-    _cleanup_(buf_release) struct buf body = BUF(MiB(1));
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
-    _cleanup_(call_release) struct call c = {0};
-    const struct queue_keys *k;
-    int64_t bytes = 0, count = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(queue_name(&jobs[i]), queue) != 0)
-            continue;
-        buf_reset(&body);
-        envelope_write(&body, &jobs[i], jobs[i].durable, clock_ms());
-        bytes += (int64_t)body.len;
-        count++;
-    }
-    if (count == 0)
-        return OK;
-    try(engine_keys(cx, e, queue, &k));
-    call_begin(&c, e, &SCRIPT_ROOM_ASKED, k, KEYS_OF(QK_GATE, QK_JOBS), false,
-               2 + 2 * (size_t)count);
-    call_int(&c, count);
-    call_int(&c, bytes);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(queue_name(&jobs[i]), queue) == 0) {
-            call_str(&c, jobs[i].tenant_id ? jobs[i].tenant_id : "-");
-            call_int(&c, 1);
-        }
-    try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (reply->elements == 0)
-        return OK;
-    return queue_is_full(cx, queue, reply->element[0]->str, reply_int(reply, 1));
-}
-
-static bool any_for(const char *queue, const struct job_new *jobs, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(queue_name(&jobs[i]), queue) == 0)
-            return true;
-    return false;
-}
-
-rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size_t n)
-{
-    struct bounds *b = e->bounds;
-
-    if (!e->db || n == 0)
-        return OK;
-    if (!b)
-        b = e->bounds = xcalloc(1, sizeof *b);
-    if (b->asked_mono_ms == 0 || clock_mono_ms() - b->asked_mono_ms >= BOUNDS_MS) {
-        b->asked_mono_ms = clock_mono_ms(); /* whoever comes meanwhile goes by the old ones */
-        try(bounds_read(cx, e));
-    }
-    for (size_t i = 0; i < b->n; i++) {
-        struct bound q = b->queues[i]; /* they may be read again while we are parked */
-        if (!any_for(q.queue, jobs, n))
-            continue;
-        if (q.draining)
-            return queue_is_full(cx, q.queue, "draining", 0);
-        if (!redis_connected(e->redis))
-            continue;
-        rc r = ask_room(cx, e, q.queue, jobs, n);
-        if (r == E_QUEUE_FULL || r == E_CANCELLED)
-            return r;
-        if (r != OK)
-            log_fail(LOG_WARN, "queue.room_unknown", cx, r, kv_str("queue", q.queue));
-    }
-    return OK;
 }

@@ -11,7 +11,8 @@
  *                 (waiting, scheduled, under way). What does not fit is refused with QUEUE_FULL
  *                 before anything is stored. What is in already stays: retries, replays, rebuilds are
  *                 never refused.
- *   draining      producers are refused, workers go on; resuming ends it. */
+ *   draining      producers are refused, workers go on; resuming ends it.
+ *   where         shards: over how many key sets new jobs go (shards.h). */
 #pragma once
 #include "queue/queue.h"
 #include <cjson/cJSON.h>
@@ -31,15 +32,18 @@ struct queue_policy {
     struct tenant_weight *tenants; /* in cx's arena */
     size_t ntenants;
     int64_t max_length, max_bytes, tenant_max_length; /* 0: none */
+    int64_t shards;                                   /* 0: one */
 };
 struct queue_setting {
     struct queue_policy policy;
     bool paused, draining;
-    bool limited; /* it has limits (limits.h): said by who copies, not read from the row */
+    bool limited;    /* it has limits (limits.h): said by who copies, not read from the row */
+    int shards_held; /* so many shards may have jobs; more than the policy's after it was lowered */
 };
 
 /* {"priorities":"strict"|"weighted","weights":[10 numbers, priority 9 first],"fair":bool,
- *  "tenant_weights":{"TENANT":n},"max_length":n|null,"max_bytes":n|null,"tenant_max_length":n|null};
+ *  "tenant_weights":{"TENANT":n},"max_length":n|null,"max_bytes":n|null,"tenant_max_length":n|null,
+ *  "shards":1..16};
  * what is missing is plain. INVALID_FIELD with the pointer. */
 rc queue_policy_read(struct cx *cx, const cJSON *o, struct queue_policy *ret);
 /* The same object, all members written. */
@@ -48,8 +52,8 @@ void queue_policy_write(const struct queue_policy *p, struct buf *out);
 /* A queue that nobody set anything of is plain. Needs PostgreSQL. Parks. */
 rc engine_setting(struct cx *cx, struct engine *e, const char *queue,
                   struct queue_setting *ret) MW_PARKS;
-/* Replaces the policy, in PostgreSQL and then in Redis; work under way goes on, nothing is lost.
- * Parks. */
+/* Replaces the policy, in PostgreSQL and then in Redis; work under way goes on, nothing is lost. CONFLICT:
+ * shards, and a limit of the queue as a whole. Parks. */
 rc engine_policy_set(struct cx *cx, struct engine *e, const char *queue,
                      const struct queue_policy *p) MW_PARKS;
 /* Refuse producers, let workers empty it; ended by engine_pause(false). Parks. */
@@ -66,7 +70,3 @@ rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size
 
 /* For this room only. As engine_gate_copy, without the lock: while the queue is rebuilt. Parks. */
 rc engine_gate_put(struct cx *cx, struct engine *e, const char *queue) MW_PARKS;
-/* The refusal in words: `word` as of room.lua. */
-rc queue_is_full(struct cx *cx, const char *queue, const char *word, int64_t bound);
-struct bounds;
-void bounds_free(struct bounds *b);

@@ -2,6 +2,7 @@
 --     w  weights of the priorities, 9 first (absent: strict)     f  fair share between tenants
 --     n  jobs at most    b  bytes at most    t  jobs of one tenant at most    d  being drained: nothing more is taken
 --     l  some keys are limited (admit.lua)
+--     x  over how many shards new jobs go    h  how many shards may have jobs    c  closed: this one takes nothing new (shards.h)
 local function policy_of(gate)
     if not gate then
         return nil

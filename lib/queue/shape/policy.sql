@@ -12,11 +12,13 @@ INSERT INTO queue_states (queue, draining) VALUES ($1, true)
 ON CONFLICT (queue) DO UPDATE SET draining = true, paused = false, updated_at = now();
 
 -- name: queue_policy_set
-INSERT INTO queue_states (queue, policy) VALUES ($1, $2::json)
-ON CONFLICT (queue) DO UPDATE SET policy = excluded.policy, updated_at = now();
+-- $3: over how many shards; those that it had may still have jobs.
+INSERT INTO queue_states (queue, policy, shards_held) VALUES ($1, $2::json, $3::smallint)
+ON CONFLICT (queue) DO UPDATE
+   SET policy = excluded.policy, shards_held = greatest(queue_states.shards_held, excluded.shards_held), updated_at = now();
 
 -- name: queue_setting
-SELECT paused, draining, policy FROM queue_states WHERE queue = $1;
+SELECT paused, draining, policy, shards_held FROM queue_states WHERE queue = $1;
 
 -- name: queue_gate_lock
 -- One copy to Redis at a time for each queue: the last one to copy has read what was committed last.
@@ -26,6 +28,10 @@ SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtext('mihwar.gate'), hashtext($1
 SELECT queue FROM queue_states ORDER BY queue;
 
 -- name: queues_bounded
-SELECT queue, draining FROM queue_states
- WHERE draining OR (policy ->> 'max_length') IS NOT NULL OR (policy ->> 'max_bytes') IS NOT NULL
+-- And those over several shards.
+SELECT queue, draining, coalesce((policy ->> 'shards')::integer, 1), shards_held::integer,
+       coalesce((policy ->> 'max_length')::bigint, 0), coalesce((policy ->> 'max_bytes')::bigint, 0),
+       coalesce((policy ->> 'tenant_max_length')::bigint, 0)
+  FROM queue_states
+ WHERE draining OR shards_held > 1 OR (policy ->> 'max_length') IS NOT NULL OR (policy ->> 'max_bytes') IS NOT NULL
     OR (policy ->> 'tenant_max_length') IS NOT NULL;
