@@ -6,20 +6,17 @@
  * the first enqueue until PostgreSQL has the last end. Every row is looked at afterwards: completed once, by one attempt.
  * Private stores that keep what they promise: fsync, an append-only file. One line of JSON. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "queue/queue.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/engine.h"
 #include "tests/bench/options.h"
 #include "tests/support/on_fiber.h"
 #include "tests/support/proc.h"
-#include "tests/support/stores.h"
 #include <unistd.h>
 
 #define Q "bench"
 
-static struct stores stores;
 static int jobs = 60000, clients = 2, batch = 256, processes = 2, concurrency = 1000;
-static char args_200[201];
 
 static rc enqueue_all(struct cx *cx, void *arg)
 {
@@ -94,12 +91,7 @@ static const struct option_row options[] = {
 int main(int argc, char **argv)
 {
     options_read(argc, argv, options, COUNT(options));
-    memset(args_200, '1', sizeof args_200 - 1); /* a JSON number */
-    stores_start(&stores, &(struct stores_opts){.durable = true});
-    log_setup(stderr, LOG_WARN, LOG_LOGFMT);
-    setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
-    setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
-    stores_migrate(stores.database_url);
+    engine_bench_begin(&(struct stores_opts){.durable = true});
     struct proc *worker = start_worker();
     int each = jobs / clients;
     double mine = children_cpu_us(), redis = info_cpu_us(redis_one(stores.redis_url, "INFO cpu"));

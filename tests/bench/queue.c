@@ -11,13 +11,12 @@
  *
  * Private stores. One line of JSON per case. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "queue/internal.h"
 #include "rt/supervisor.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/engine.h"
 #include "tests/bench/options.h"
 #include "tests/support/on_fiber.h"
-#include "tests/support/stores.h"
 #include "worker/pool.h"
 #include "worker/tasks/builtin.h"
 #include <stdio.h>
@@ -29,9 +28,7 @@
 
 #define Q "bench"
 
-static struct stores stores;
 static int jobs = 300000, probes = 2000, clients = 2, batch = 128, concurrency = 1000, scheduled;
-static char args_200[201];
 
 static double redis_cpu_us(void)
 {
@@ -254,12 +251,7 @@ static const struct option_row options[] = {
 int main(int argc, char **argv)
 {
     options_read(argc, argv, options, COUNT(options));
-    memset(args_200, '1', sizeof args_200 - 1); /* a JSON number */
-    stores_start(&stores, NULL);
-    log_setup(stderr, LOG_WARN, LOG_LOGFMT);
-    setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
-    setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
-    stores_migrate(stores.database_url);
+    engine_bench_begin(NULL);
     /* Paused in both stores: the worker's rebuild asks PostgreSQL. */
     pg_one(stores.database_url,
            "INSERT INTO queue_states (queue, paused) VALUES ('" Q "', true) RETURNING 1");

@@ -100,9 +100,9 @@ static void begin_workflows(void)
 /* Until it has fired so often. */
 static void run_a_schedule(void)
 {
-    _cleanup_(web_reply_release) struct web_reply r =
-        house_post(&h, "/v1/schedules",
-                   "{\"name\":\"life\",\"task\":\"mihwar.noop\",\"queue\":\"timed\",\"every\":200}");
+    _cleanup_(web_reply_release) struct web_reply r = house_post(
+        &h, "/v1/schedules",
+        "{\"name\":\"life\",\"task\":\"mihwar.noop\",\"queue\":\"timed\",\"every\":200}");
     ck_assert_msg(r.status == 201, "%d %s", r.status, r.body);
     ck_wait(count("jobs WHERE queue = 'timed' AND state = 'completed'") >= FIRINGS, ENDS_MS);
     _cleanup_(freep) char *url = xasprintf("%s/v1/schedules/%s", h.url, web_text(&r, "id"));
@@ -135,12 +135,13 @@ START_TEST(a_thousand_mixed_jobs)
     ck_wait(redis_says("HLEN mw:{default}:jobs", "0"), ENDS_MS);
     ck_assert(redis_says("ZCARD mw:{default}:lease", "0"));
     ck_assert_str_eq(
-        pg_one(h.stores.database_url,
-               "SELECT string_agg(task || ' ' || state || ' ' || n || ' ' || a, E'\\n' ORDER BY task, "
-               "state) FROM (SELECT task, state, count(*) AS n, sum((SELECT count(*) FROM "
-               "job_attempts a WHERE a.job_id = j.id)) AS a FROM jobs j WHERE queue = 'default' AND "
-               "task NOT LIKE 'order.%%' AND task NOT LIKE 'webhook.%%' AND NOT EXISTS (SELECT 1 "
-               "FROM workflow_steps s WHERE s.job_id = j.id) GROUP BY task, state) x"),
+        pg_one(
+            h.stores.database_url,
+            "SELECT string_agg(task || ' ' || state || ' ' || n || ' ' || a, E'\\n' ORDER BY task, "
+            "state) FROM (SELECT task, state, count(*) AS n, sum((SELECT count(*) FROM "
+            "job_attempts a WHERE a.job_id = j.id)) AS a FROM jobs j WHERE queue = 'default' AND "
+            "task NOT LIKE 'order.%%' AND task NOT LIKE 'webhook.%%' AND NOT EXISTS (SELECT 1 "
+            "FROM workflow_steps s WHERE s.job_id = j.id) GROUP BY task, state) x"),
         ends);
     ck_assert_int_eq(count("workflows WHERE state = 'completed'"), WORKFLOWS);
     ck_assert_int_eq(count("product_orders WHERE status = 'completed'"), ORDERS);
@@ -157,14 +158,15 @@ int main(void)
     char load[600], program[600];
 
     snprintf(load, sizeof load, "MIHWAR_WORKER_LOAD=%s,%s",
-             built("tests/integration/plug/libplug.so"), built("tests/integration/plug/libapart.so"));
+             built("tests/integration/plug/libplug.so"),
+             built("tests/integration/plug/libapart.so"));
     snprintf(program, sizeof program, "MIHWAR_WORKER_EXEC=life.program=%s", PROGRAM);
-    const char *const env[] = {load, program,
-                               /* under valgrind the house's short times are too short */
-                               "MIHWAR_LEASE=30s", "MIHWAR_WORKER_STUCK_AFTER=5m",
-                               "MIHWAR_PROVIDER_CONNECT=30s", "MIHWAR_PROVIDER_PLACE=60s",
-                               "MIHWAR_PROVIDER_STATUS=60s", "MIHWAR_REVIEW_AFTER=1h",
-                               "MIHWAR_BEAT_LEASE=30s", "MIHWAR_WORKER_QUEUES=default,orders,webhooks,timed", NULL};
+    const char *const env[] = {
+        load, program,
+        /* under valgrind the house's short times are too short */
+        "MIHWAR_LEASE=30s", "MIHWAR_WORKER_STUCK_AFTER=5m", "MIHWAR_PROVIDER_CONNECT=30s",
+        "MIHWAR_PROVIDER_PLACE=60s", "MIHWAR_PROVIDER_STATUS=60s", "MIHWAR_REVIEW_AFTER=1h",
+        "MIHWAR_BEAT_LEASE=30s", "MIHWAR_WORKER_QUEUES=default,orders,webhooks,timed", NULL};
     Suite *s = suite_create("life");
     TCase *tc = tcase_create("a life");
 

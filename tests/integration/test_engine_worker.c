@@ -229,23 +229,17 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("engine_worker");
-    TCase *tc = tcase_create("engine_worker");
+    TCase *tc = bench_case(s, "engine_worker", 60);
 
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_flooded_queue_does_not_keep_acks_of_another);
     tcase_add_test(tc, a_broken_queue_does_not_stop_the_others);
     tcase_add_test(tc, a_queue_changes_its_shape_under_its_workers);
     tcase_add_test(tc, a_frozen_child_comes_back_too_late);
     tcase_add_loop_test(tc, a_poisonous_job_takes_nobody_down_twice, 0, COUNT(poisons));
-    suite_add_tcase(s, tc);
     return s;
 }
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, NULL, NULL, suite);
 }

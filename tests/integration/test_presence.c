@@ -192,19 +192,18 @@ QTEST(a_batch_is_counted_once, false)
     return OK;
 }
 
-int main(void)
+static Suite *suite(void)
 {
     Suite *s = suite_create("presence");
-    TCase *tc = tcase_create("presence");
+    TCase *tc = bench_case(s, "presence", 60);
 
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_batch_is_counted_once);
     tcase_add_test(tc, seen_drained_and_counted);
     tcase_add_test(tc, counts_outlive_their_worker);
-    suite_add_tcase(s, tc);
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(s);
-    stores_stop(&stores);
-    return support_end(failed);
+    return s;
+}
+
+int main(void)
+{
+    return stores_main_unforked(&stores, NULL, NULL, suite);
 }

@@ -8,24 +8,9 @@
 
 static char program[512]; /* "test.program=PATH" */
 
-static const char *of_job(const struct bench *b, char c, const char *what)
-{
-    return pg_one(b->url, "SELECT %s FROM jobs WHERE id = '%s'", what, qid(c));
-}
-
-/* outcome:code of every attempt, in order. */
-static const char *attempts(const struct bench *b, char c)
-{
-    return pg_one(
-        b->url,
-        "SELECT coalesce(string_agg(outcome || coalesce(':' || error_code, ''), ' ' ORDER BY "
-        "attempt), '') FROM job_attempts WHERE job_id = '%s'",
-        qid(c));
-}
-
 static const char *error_of(const struct bench *b, char c)
 {
-    return of_job(b, c, "last_error");
+    return job_says(b, c, "last_error");
 }
 
 static struct job_new ask(char c, const char *what)
@@ -88,38 +73,38 @@ START_TEST(what_a_program_makes_of_its_job)
     ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE live") == 0, 60000);
 
     ck_assert_str_eq(
-        of_job(&b, '0', "result ->> 'token' = id || ':1.1.0' AND result ->> 'job' = id::text"),
+        job_says(&b, '0', "result ->> 'token' = id || ':1.1.0' AND result ->> 'job' = id::text"),
         "t");
-    ck_assert_str_eq(of_job(&b, '0', "result ->> 'args'"), "json");
-    ck_assert_str_eq(of_job(&b, '1', "result"), "\"hello \\\"world\\\"\"");
+    ck_assert_str_eq(job_says(&b, '0', "result ->> 'args'"), "json");
+    ck_assert_str_eq(job_says(&b, '1', "result"), "\"hello \\\"world\\\"\"");
     ck_wait(pg_one_int(b.url,
                        "SELECT count(*) FROM job_events WHERE job_id = '%s' AND body IN ('one line "
                        "of log', '{\"percent\":10}')",
                        qid('1')) == 2,
             10000);
-    ck_assert_str_eq(of_job(&b, '2', "state || ':' || coalesce(result::text, 'none')"),
+    ck_assert_str_eq(job_says(&b, '2', "state || ':' || coalesce(result::text, 'none')"),
                      "completed:none");
-    ck_assert_str_eq(attempts(&b, '3'), "dead:task_refused");
+    ck_assert_str_eq(job_outcomes(&b, '3'), "dead:task_refused");
     ck_assert_msg(starts_with(error_of(&b, '3'), "exit status 65; peak memory ") &&
                       strstr(error_of(&b, '3'), "; last lines: customer 7 is not there"),
                   "%s", error_of(&b, '3'));
-    ck_assert_str_eq(attempts(&b, '4'), "retry:task_failed completed");
-    ck_assert_str_eq(attempts(&b, '5'), "snoozed completed");
-    ck_assert_str_eq(attempts(&b, '6'), "retry:task_died dead:task_died");
+    ck_assert_str_eq(job_outcomes(&b, '4'), "retry:task_failed completed");
+    ck_assert_str_eq(job_outcomes(&b, '5'), "snoozed completed");
+    ck_assert_str_eq(job_outcomes(&b, '6'), "retry:task_died dead:task_died");
     ck_assert_msg(strstr(error_of(&b, '6'), "ended by signal 11 (Segmentation fault)") != NULL,
                   "%s", error_of(&b, '6'));
     ck_assert_str_eq(pg_one(b.url, "SELECT error FROM dead_letters WHERE job_id = '%s'", qid('6')),
                      error_of(&b, '6'));
     ck_assert_str_eq(
-        of_job(&b, '7', "result::text"),
+        job_says(&b, '7', "result::text"),
         "{\"ours\":\"0\",\"signals\":\"00000000000000000000000000000000\",\"keys\":\"\","
         "\"leader\":true}");
-    ck_assert_str_eq(of_job(&b, '8', "result"), "\"left\"");
+    ck_assert_str_eq(job_says(&b, '8', "result"), "\"left\"");
     ck_wait(gone(pid_in("left")), 10000);
     ck_assert_str_eq(
-        of_job(&b, '9',
-               "state || ' ' || (result ->> 'truncated') || ' ' || (result ->> 'bytes') "
-               "|| ' ' || length(result ->> 'head')"),
+        job_says(&b, '9',
+                 "state || ' ' || (result ->> 'truncated') || ' ' || (result ->> 'bytes') "
+                 "|| ' ' || length(result ->> 'head')"),
         "completed true 10000000 4096");
     stop_worker(&b);
 }
@@ -140,16 +125,16 @@ START_TEST(time_is_over)
     START_ON(&b, Q, "--exec", program, "--lease", "3s");
     enqueue(&b, j, COUNT(j));
     ck_wait(state_is(&b, 'a', "dead") && state_is(&b, 'b', "dead"), 30000);
-    ck_assert_str_eq(attempts(&b, 'a'), "dead:deadline");
+    ck_assert_str_eq(job_outcomes(&b, 'a'), "dead:deadline");
     ck_assert_msg(strstr(error_of(&b, 'a'), "killed at its time limit of 4000 ms; peak memory "),
                   "%s", error_of(&b, 'a'));
     ck_assert(gone(pid_in("stubborn")));
     ck_wait(state_is(&b, 'e', "dead"), 30000); /* stopped: no SIGTERM reaches it */
-    ck_assert_str_eq(attempts(&b, 'e'), "dead:deadline");
+    ck_assert_str_eq(job_outcomes(&b, 'e'), "dead:deadline");
     ck_assert(pid_in("freeze") > 0 && gone(pid_in("freeze")));
     ck_wait(gone(pid_in("family1")), 10000);
     ck_wait(state_is(&b, 'c', "completed") && state_is(&b, 'd', "completed"), 30000);
-    ck_assert_str_eq(attempts(&b, 'd'), "completed");
+    ck_assert_str_eq(job_outcomes(&b, 'd'), "completed");
     /* The one that left its group goes with the worker. */
     ck_assert(pid_in("family2") > 0 && !gone(pid_in("family2")));
     stop_worker(&b);
@@ -224,8 +209,8 @@ START_TEST(a_drain_ends_programs_and_gives_their_jobs_back)
     ck_wait(pid_in("stubborn"), 30000);
     stop_worker(&b);
     ck_assert(gone(pid_in("stubborn")));
-    ck_assert_str_eq(of_job(&b, 'a', "live"), "t");
-    ck_assert_str_eq(attempts(&b, 'a'), "");
+    ck_assert_str_eq(job_says(&b, 'a', "live"), "t");
+    ck_assert_str_eq(job_outcomes(&b, 'a'), "");
 }
 END_TEST
 
@@ -329,10 +314,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("programs");
-    TCase *tc = tcase_create("programs");
+    TCase *tc = bench_case(s, "programs", 120);
 
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, what_a_program_makes_of_its_job);
     tcase_add_test(tc, time_is_over);
     tcase_add_test(tc, what_stood_before_it);
@@ -342,7 +325,6 @@ static Suite *suite(void)
     tcase_add_test(tc, a_nursery_killed_is_replaced);
     tcase_add_test(tc, more_programs_than_places);
     tcase_add_loop_test(tc, what_is_no_program_is_refused, 0, 5);
-    suite_add_tcase(s, tc);
     return s;
 }
 
@@ -352,8 +334,5 @@ int main(void)
     setenv("MIHWAR_TEST_DIR", support_dir(), 1);
     setenv("MIHWAR_SEAL_KEYS",
            "k1:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", 1);
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, NULL, NULL, suite);
 }

@@ -400,9 +400,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    stores_start(&stores, &(struct stores_opts){.no_redis = true});
-    shop_make(&stores);
-    int failed = suite_run_unforked(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, &(struct stores_opts){.no_redis = true}, shop_make, suite);
 }

@@ -35,19 +35,7 @@ static rc with_stores(struct cx *cx, rc (*fn)(struct cx *cx))
     return r;
 }
 
-#define SHOP_TEST(name)                                                                            \
-    static rc name##_body(struct cx *cx);                                                          \
-    static rc name##_fiber(struct cx *cx, void *arg)                                               \
-    {                                                                                              \
-        (void)arg;                                                                                 \
-        return with_stores(cx, name##_body);                                                       \
-    }                                                                                              \
-    START_TEST(name)                                                                               \
-    {                                                                                              \
-        ck_ok(on_fiber(name##_fiber, NULL));                                                       \
-    }                                                                                              \
-    END_TEST                                                                                       \
-    static rc name##_body(struct cx *cx)
+#define SHOP_TEST(name) FIBER_TEST_IN(name, with_stores)
 
 #define ck_at(cx_, pointer_) ck_assert_str_eq((cx_)->err.pointer, (pointer_))
 

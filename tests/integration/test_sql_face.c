@@ -245,8 +245,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(suite()); /* the cases share a database */
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, NULL, NULL, suite); /* the cases share a database */
 }

@@ -11,21 +11,6 @@ static const char *plug(const char *name)
     return path;
 }
 
-static const char *of_job(const struct bench *b, char c, const char *what)
-{
-    return pg_one(b->url, "SELECT %s FROM jobs WHERE id = '%s'", what, qid(c));
-}
-
-/* outcome:code of every attempt, in order. */
-static const char *attempts(const struct bench *b, char c)
-{
-    return pg_one(
-        b->url,
-        "SELECT coalesce(string_agg(outcome || coalesce(':' || error_code, ''), ' ' ORDER BY "
-        "attempt), '') FROM job_attempts WHERE job_id = '%s'",
-        qid(c));
-}
-
 /* A line of somebody's log, or a progress; % stands for anything. */
 static bool told(const struct bench *b, const char *body)
 {
@@ -58,16 +43,16 @@ START_TEST(a_plug_in_runs)
                 state_is(&b, 'e', "completed") && state_is(&b, 'f', "dead") &&
                 state_is(&b, '0', "dead") && state_is(&b, '1', "dead"),
             30000);
-    ck_assert_str_eq(of_job(&b, 'a', "result ->> 'token' = id || ':1.1.0'"), "t");
-    ck_assert_str_eq(of_job(&b, 'a', "result -> 'args' ->> 'n'"), "1");
-    ck_assert_str_eq(attempts(&b, 'b'), "retry:mail_down completed");
-    ck_assert_str_eq(attempts(&b, 'c'), "dead:no_such_customer");
-    ck_assert_str_eq(of_job(&b, 'c', "last_error"), "customer 7 is not there");
-    ck_assert_str_eq(attempts(&b, 'd'), "snoozed completed");
-    ck_assert_str_eq(attempts(&b, 'e'), "retry:again completed");
-    ck_assert_str_eq(attempts(&b, 'f'), "dead:deadline");
-    ck_assert_str_eq(attempts(&b, '0'), "retry:task_failed dead:task_failed");
-    ck_assert_str_eq(attempts(&b, '1'), "dead:bad_json");
+    ck_assert_str_eq(job_says(&b, 'a', "result ->> 'token' = id || ':1.1.0'"), "t");
+    ck_assert_str_eq(job_says(&b, 'a', "result -> 'args' ->> 'n'"), "1");
+    ck_assert_str_eq(job_outcomes(&b, 'b'), "retry:mail_down completed");
+    ck_assert_str_eq(job_outcomes(&b, 'c'), "dead:no_such_customer");
+    ck_assert_str_eq(job_says(&b, 'c', "last_error"), "customer 7 is not there");
+    ck_assert_str_eq(job_outcomes(&b, 'd'), "snoozed completed");
+    ck_assert_str_eq(job_outcomes(&b, 'e'), "retry:again completed");
+    ck_assert_str_eq(job_outcomes(&b, 'f'), "dead:deadline");
+    ck_assert_str_eq(job_outcomes(&b, '0'), "retry:task_failed dead:task_failed");
+    ck_assert_str_eq(job_outcomes(&b, '1'), "dead:bad_json");
     /* Of the mother's two attempts one left a child. */
     ck_wait(pg_one_int(b.url,
                        "SELECT count(*) FROM jobs WHERE args ->> 'from' = 'mother' AND state "
@@ -103,16 +88,16 @@ START_TEST(apart_is_like_aboard)
     for (const char *c = "67"; *c; c++)
         ck_ok(on_fiber(enqueue_body, &(struct enqueue){.url = b.url, .cancel = qid(*c)}));
     ck_wait(state_is(&b, '6', "cancelled") && state_is(&b, '7', "cancelled"), 30000);
-    ck_assert_str_eq(of_job(&b, '0',
-                            "result ->> 'token' = id || ':1.1.0' AND result ->> 'job' = id::text"
-                            " AND result ->> 'task' = task AND (result ->> 'left')::bool"),
+    ck_assert_str_eq(job_says(&b, '0',
+                              "result ->> 'token' = id || ':1.1.0' AND result ->> 'job' = id::text"
+                              " AND result ->> 'task' = task AND (result ->> 'left')::bool"),
                      "t");
-    ck_assert_str_eq(attempts(&b, '1'), "retry:own_code completed");
-    ck_assert_str_eq(attempts(&b, '2'), "dead:too_bad");
-    ck_assert_str_eq(attempts(&b, '3'), "snoozed completed");
-    ck_assert_str_eq(attempts(&b, '4'), "dead:deadline");
-    ck_assert_str_eq(attempts(&b, '5'), "completed");
-    ck_assert_str_eq(attempts(&b, '6'), "cancelled:was_asked");
+    ck_assert_str_eq(job_outcomes(&b, '1'), "retry:own_code completed");
+    ck_assert_str_eq(job_outcomes(&b, '2'), "dead:too_bad");
+    ck_assert_str_eq(job_outcomes(&b, '3'), "snoozed completed");
+    ck_assert_str_eq(job_outcomes(&b, '4'), "dead:deadline");
+    ck_assert_str_eq(job_outcomes(&b, '5'), "completed");
+    ck_assert_str_eq(job_outcomes(&b, '6'), "cancelled:was_asked");
     ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE task = 'mihwar.noop' AND state = "
                               "'completed' AND unique_key LIKE 'mihwar.noop:%%'") == 1,
             10000);
@@ -134,20 +119,20 @@ START_TEST(a_child_may_crash)
     START_ON(&b, Q, "--load", plug(APART), "--lease", "3s");
     enqueue(&b, j, COUNT(j));
     ck_wait(pg_one_int(b.url, "SELECT count(*) FROM jobs WHERE live") == 0, 30000);
-    ck_assert_str_eq(attempts(&b, 'a'), "retry:task_died dead:task_died");
-    ck_assert_str_eq(attempts(&b, 'b'), "retry:task_died dead:task_died");
-    ck_assert_str_eq(attempts(&b, 'c'), "dead:deadline");
-    ck_assert_str_eq(attempts(&b, 'd'), "completed");
-    ck_assert_str_eq(attempts(&b, 'e'), "completed"); /* a neighbour, undisturbed */
-    ck_assert_str_eq(attempts(&b, 'f'), "dead:deadline");
-    ck_assert_msg(strstr(of_job(&b, 'f', "last_error"), "killed at its time limit of 500 ms"), "%s",
-                  of_job(&b, 'f', "last_error"));
-    ck_assert_msg(strstr(of_job(&b, 'a', "last_error"), "by signal 6 (Aborted); peak memory "),
-                  "%s", of_job(&b, 'a', "last_error"));
-    ck_assert_msg(strstr(of_job(&b, 'b', "last_error"), "exit status 7"), "%s",
-                  of_job(&b, 'b', "last_error"));
-    ck_assert_msg(strstr(of_job(&b, 'c', "last_error"), "killed at its time limit of 500 ms"), "%s",
-                  of_job(&b, 'c', "last_error"));
+    ck_assert_str_eq(job_outcomes(&b, 'a'), "retry:task_died dead:task_died");
+    ck_assert_str_eq(job_outcomes(&b, 'b'), "retry:task_died dead:task_died");
+    ck_assert_str_eq(job_outcomes(&b, 'c'), "dead:deadline");
+    ck_assert_str_eq(job_outcomes(&b, 'd'), "completed");
+    ck_assert_str_eq(job_outcomes(&b, 'e'), "completed"); /* a neighbour, undisturbed */
+    ck_assert_str_eq(job_outcomes(&b, 'f'), "dead:deadline");
+    ck_assert_msg(strstr(job_says(&b, 'f', "last_error"), "killed at its time limit of 500 ms"),
+                  "%s", job_says(&b, 'f', "last_error"));
+    ck_assert_msg(strstr(job_says(&b, 'a', "last_error"), "by signal 6 (Aborted); peak memory "),
+                  "%s", job_says(&b, 'a', "last_error"));
+    ck_assert_msg(strstr(job_says(&b, 'b', "last_error"), "exit status 7"), "%s",
+                  job_says(&b, 'b', "last_error"));
+    ck_assert_msg(strstr(job_says(&b, 'c', "last_error"), "killed at its time limit of 500 ms"),
+                  "%s", job_says(&b, 'c', "last_error"));
     ck_wait(told(&b, "printed to stdout") && told(&b, "and to stderr"), 10000);
     ck_assert(!said(&b, "ev=child.died"));
     stop_worker(&b);
@@ -165,7 +150,7 @@ START_TEST(a_thread_that_blocks_keeps_its_lease)
     enqueue1(&b, j[1]);
     ck_wait(state_is(&b, 'b', "completed"), 10000); /* nobody waits for the thread */
     ck_wait(state_is(&b, 'a', "completed"), 30000);
-    ck_assert_str_eq(attempts(&b, 'a'), "completed");
+    ck_assert_str_eq(job_outcomes(&b, 'a'), "completed");
     ck_assert_str_eq(redis_one(stores.redis_url, "HGET mw:{t}:stats expired") ? "expired" : "none",
                      "none");
     stop_worker(&b);
@@ -183,7 +168,7 @@ START_TEST(threads_that_never_come_back)
     START_ON(&b, Q, "--load", plug(APART), "--worker-threads", "1");
     enqueue(&b, j, COUNT(j));
     ck_wait(state_is(&b, 'a', "dead") && state_is(&b, 'b', "completed"), 30000);
-    ck_assert_str_eq(attempts(&b, 'a'), "dead:deadline");
+    ck_assert_str_eq(job_outcomes(&b, 'a'), "dead:deadline");
     ck_assert(said(&b, "ev=worker.threads_held"));
     stop_worker(&b);
 }
@@ -338,10 +323,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("tasks");
-    TCase *tc = tcase_create("tasks");
+    TCase *tc = bench_case(s, "tasks", 60);
 
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_plug_in_runs);
     tcase_add_test(tc, a_task_sees_what_stood_before_it);
     tcase_add_test(tc, apart_sees_what_stood_before_it);
@@ -352,14 +335,10 @@ static Suite *suite(void)
     tcase_add_test(tc, a_program_without_a_loop_asks);
     tcase_add_test(tc, a_mixed_fleet);
     tcase_add_test(tc, what_is_no_plug_in_is_refused);
-    suite_add_tcase(s, tc);
     return s;
 }
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, NULL, NULL, suite);
 }

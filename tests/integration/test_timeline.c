@@ -182,9 +182,6 @@ static Suite *make_suite(void)
 
 int main(void)
 {
-    stores_start(&stores, &(struct stores_opts){.durable = true});
-    int failed =
-        suite_run_unforked(make_suite()); /* a server that is started anew is this process' child */
-    stores_stop(&stores);
-    return support_end(failed);
+    /* a server that is started anew is this process' child */
+    return stores_main_unforked(&stores, &(struct stores_opts){.durable = true}, NULL, make_suite);
 }

@@ -389,10 +389,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("worker");
-    TCase *tc = tcase_create("worker");
+    TCase *tc = bench_case(s, "worker", 60);
 
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, runs_the_builtin_tasks);
     tcase_add_test(tc, finds_what_waited_before_it_started);
     tcase_add_test(tc, a_failure_is_tried_again_and_then_dead);
@@ -408,14 +406,10 @@ static Suite *suite(void)
     tcase_add_test(tc, drains);
     tcase_add_test(tc, refuses_an_unknown_schema);
     tcase_add_test(tc, checks_its_settings);
-    suite_add_tcase(s, tc);
     return s;
 }
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, NULL, NULL, suite);
 }

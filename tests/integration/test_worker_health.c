@@ -207,24 +207,18 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("worker_health");
-    TCase *tc = tcase_create("worker_health");
+    TCase *tc = bench_case(s, "worker_health", 60);
 
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, NULL, kill_living);
     tcase_add_test(tc, a_long_job_keeps_its_lease);
     tcase_add_test(tc, recycled_after_so_many_jobs);
     tcase_add_test(tc, recycled_after_so_much_memory);
     tcase_add_test(tc, a_worker_that_takes_no_work_is_replaced);
     tcase_add_test(tc, a_well_worker_is_left_alone);
     tcase_add_test(tc, settings_are_read_again);
-    suite_add_tcase(s, tc);
     return s;
 }
 
 int main(void)
 {
-    stores_start(&stores, NULL);
-    int failed = suite_run_unforked(suite());
-    stores_stop(&stores);
-    return support_end(failed);
+    return stores_main_unforked(&stores, NULL, NULL, suite);
 }

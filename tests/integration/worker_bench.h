@@ -74,6 +74,17 @@ static inline bool said(const struct bench *b, const char *words)
     return strstr(log, words) != NULL;
 }
 
+/* For a suite of such tests. */
+static inline TCase *bench_case(Suite *s, const char *name, int timeout_s)
+{
+    TCase *tc = tcase_create(name);
+
+    tcase_set_timeout(tc, timeout_s);
+    tcase_add_checked_fixture(tc, NULL, kill_living);
+    suite_add_tcase(s, tc);
+    return tc;
+}
+
 /* ---------------------------------------------------------------- jobs, from outside */
 
 struct enqueue {
@@ -132,4 +143,20 @@ static inline bool state_is(const struct bench *b, char c, const char *want)
 static inline bool redis_forgot(char c)
 {
     return strcmp(redis_one(stores.redis_url, "HEXISTS mw:{t}:jobs %s", qid(c)), "0") == 0;
+}
+
+/* An expression over its row. */
+static inline const char *job_says(const struct bench *b, char c, const char *what)
+{
+    return pg_one(b->url, "SELECT %s FROM jobs WHERE id = '%s'", what, qid(c));
+}
+
+/* outcome:code of every attempt, in order. */
+static inline const char *job_outcomes(const struct bench *b, char c)
+{
+    return pg_one(
+        b->url,
+        "SELECT coalesce(string_agg(outcome || coalesce(':' || error_code, ''), ' ' ORDER BY "
+        "attempt), '') FROM job_attempts WHERE job_id = '%s'",
+        qid(c));
 }

@@ -297,13 +297,25 @@ void stores_migrate(const char *url)
         support_die("the schema cannot be made in %s", url);
 }
 
-int stores_main(struct stores *s, const struct stores_opts *opts,
-                void (*prepare)(const struct stores *s), Suite *(*make)(void))
+static int run_suite(struct stores *s, const struct stores_opts *opts,
+                     void (*prepare)(const struct stores *s), Suite *(*make)(void), bool forked)
 {
     stores_start(s, opts);
     if (prepare)
         prepare(s);
-    int failed = suite_run(make());
+    int failed = forked ? suite_run(make()) : suite_run_unforked(make());
     stores_stop(s);
     return support_end(failed);
+}
+
+int stores_main(struct stores *s, const struct stores_opts *opts,
+                void (*prepare)(const struct stores *s), Suite *(*make)(void))
+{
+    return run_suite(s, opts, prepare, make, true);
+}
+
+int stores_main_unforked(struct stores *s, const struct stores_opts *opts,
+                         void (*prepare)(const struct stores *s), Suite *(*make)(void))
+{
+    return run_suite(s, opts, prepare, make, false);
 }

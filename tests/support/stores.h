@@ -51,6 +51,9 @@ void stores_stop(struct stores *s);
 /* main() of an ordinary test: start, prepare (may be NULL), run the suite in forks, stop. */
 int stores_main(struct stores *s, const struct stores_opts *opts,
                 void (*prepare)(const struct stores *s), Suite *(*make)(void));
+/* The same without forks: for tests that start, stop or kill programs themselves (proc.h). */
+int stores_main_unforked(struct stores *s, const struct stores_opts *opts,
+                         void (*prepare)(const struct stores *s), Suite *(*make)(void));
 
 /* kill -9 now; _up starts the same server on the same files and waits until it answers. */
 void stores_kill_redis(struct stores *s);

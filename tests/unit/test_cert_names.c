@@ -197,16 +197,10 @@ static rc bounded(struct cx *cx, void *arg)
     return OK;
 }
 
-#define ON_FIBER(name, fn)                                                                         \
-    START_TEST(name)                                                                               \
-    {                                                                                              \
-        ck_ok(on_fiber(fn, NULL));                                                                 \
-    }                                                                                              \
-    END_TEST
-ON_FIBER(names_are_remembered, remembers)
-ON_FIBER(known_names_go_on, keeps)
-ON_FIBER(one_load_for_many, crowd)
-ON_FIBER(the_memory_is_bounded, bounded)
+FIBER_TEST(names_are_remembered, remembers)
+FIBER_TEST(known_names_go_on, keeps)
+FIBER_TEST(one_load_for_many, crowd)
+FIBER_TEST(the_memory_is_bounded, bounded)
 
 UNIT(cert_names, {"remembered", names_are_remembered}, {"go on", known_names_go_on},
      {"one load for many", one_load_for_many}, {"bounded", the_memory_is_bounded})

@@ -265,17 +265,11 @@ static rc keeps(struct cx *cx, void *arg)
     return OK;
 }
 
-#define ON_FIBER(name, fn)                                                                         \
-    START_TEST(name)                                                                               \
-    {                                                                                              \
-        ck_ok(on_fiber(fn, NULL));                                                                 \
-    }                                                                                              \
-    END_TEST
-ON_FIBER(reasons_are_told_apart, states)
-ON_FIBER(spending_is_asked_for, spending)
-ON_FIBER(who_waits_is_judged_by_itself, not_let)
-ON_FIBER(changes_are_read, doubts)
-ON_FIBER(known_tokens_go_on, keeps)
+FIBER_TEST(reasons_are_told_apart, states)
+FIBER_TEST(spending_is_asked_for, spending)
+FIBER_TEST(who_waits_is_judged_by_itself, not_let)
+FIBER_TEST(changes_are_read, doubts)
+FIBER_TEST(known_tokens_go_on, keeps)
 
 UNIT(token_cache, {"reasons", reasons_are_told_apart}, {"spending", spending_is_asked_for},
      {"waiting", who_waits_is_judged_by_itself}, {"doubt", changes_are_read},
