@@ -466,8 +466,6 @@ static rc waiter_fiber(struct cx *cx, void *arg)
         } else if (room(p) > 0 && !p->draining) {
             places[which]->hot = true;
             wake_pump(p);
-            try(fiber_yield(
-                cx)); /* the claim leaves before the next wait does: Redis carries it out sooner */
         } else {      /* full meanwhile: the marker is for somebody else */
             places[which]->hot = true;
             r = engine_wake(cx, p->env.engine, names[which]);
