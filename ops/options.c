@@ -74,6 +74,7 @@ const struct option_row option_rows[] = {
     {"role", "LIST", "roles, comma separated; \"\": none"},
     {"settings", "JSON",
      "an object (docs/providers.md tells its fields); @FILE reads it from a file"},
+    {"shards", "N", "spread new jobs over so many key sets in Redis, 1 to 16"},
     {"sifre", "TEXT", "znet: the password; better @FILE, or @- for stdin"},
     {"since", "TIME", "created then or later: 2026-01-05T10:11:12Z"},
     {"source", "ADDRESS", "from there only; a net such as 10.0.0.0/8 as well"},
