@@ -39,7 +39,7 @@ START_TEST(jobs)
     cli_fields(why.json, "id:s state:s task:s queue:s code:s text:s findings:a");
     ck_assert_str_eq(cli_text(&why, "code"), "scheduled");
     cli_fields(cJSON_GetArrayItem(cJSON_GetObjectItem(why.json, "findings"), 0),
-               "hinders:b code:s text:s until:s");
+               "hinders:b code:s text:s until:s jobs:a");
     AUTO(told) = CLI(&h, "job", "explain", twin);
     ck_assert_msg(strncmp(told.out, "It is due at ", 13) == 0, "%s", told.out);
     static const char *const no_redis[] = {"MIHWAR_REDIS_URL=unix:/nonexistent/redis.sock", NULL};
