@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define CHECK_MS      5000
-#define FINDINGS_MAX  64
+#define FINDINGS_MAX  256
 #define DEAD_MANY     100000
 #define TX_OLD_S      300
 #define TX_ANCIENT_S  3600
@@ -180,8 +180,15 @@ static const char *info(struct cx *cx, const char *text, const char *name)
     return "";
 }
 
-static void judge_memory(struct cx *cx, struct visit *v, const char *text)
+/* Of a cluster each finding names its node. */
+static const char *at_node(struct cx *cx, const char *name)
 {
+    return *name ? say(cx, "%s: ", name) : "";
+}
+
+static void judge_memory(struct cx *cx, struct visit *v, const char *name, const char *text)
+{
+    const char *at = at_node(cx, name);
     const char *policy = info(cx, text, "maxmemory_policy");
     int64_t most = strtoll(info(cx, text, "maxmemory"), NULL, 10);
     int64_t used = strtoll(info(cx, text, "used_memory"), NULL, 10);
@@ -192,12 +199,13 @@ static void judge_memory(struct cx *cx, struct visit *v, const char *text)
          keeps  ? FINDING_OK
          : most ? FINDING_BAD
                 : FINDING_WARN,
-         say(cx, "maxmemory-policy is %s", policy),
+         say(cx, "%smaxmemory-policy is %s", at, policy),
          "a Redis that is full drops jobs instead of refusing new ones",
          "CONFIG SET maxmemory-policy noeviction, and in its file");
     v->check = "redis-memory";
     if (!most)
-        note(v, FINDING_WARN, say(cx, "no maxmemory; %lld MB in use", (long long)(used >> 20)),
+        note(v, FINDING_WARN,
+             say(cx, "%sno maxmemory; %lld MB in use", at, (long long)(used >> 20)),
              "Redis takes what there is, and the kernel may kill it",
              "set maxmemory below what the machine can spare");
     else
@@ -205,13 +213,15 @@ static void judge_memory(struct cx *cx, struct visit *v, const char *text)
              used > most / 20 * 19 ? FINDING_BAD
              : used > most / 5 * 4 ? FINDING_WARN
                                    : FINDING_OK,
-             say(cx, "%lld of %lld MB in use", (long long)(used >> 20), (long long)(most >> 20)),
+             say(cx, "%s%lld of %lld MB in use", at, (long long)(used >> 20),
+                 (long long)(most >> 20)),
              "when it is full, new jobs wait in PostgreSQL and broker jobs are refused",
              "raise maxmemory, or let workers catch up");
 }
 
-static void judge_persistence(struct cx *cx, struct visit *v, const char *text)
+static void judge_persistence(struct cx *cx, struct visit *v, const char *name, const char *text)
 {
+    const char *at = at_node(cx, name);
     bool aof = strcmp(info(cx, text, "aof_enabled"), "1") == 0;
     bool failed = strcmp(info(cx, text, "rdb_last_bgsave_status"), "err") == 0 ||
                   (aof && strcmp(info(cx, text, "aof_last_write_status"), "err") == 0);
@@ -225,52 +235,53 @@ static void judge_persistence(struct cx *cx, struct visit *v, const char *text)
          failed  ? FINDING_BAD
          : stale ? FINDING_WARN
                  : FINDING_OK,
-         failed ? "Redis could not write its last snapshot or log"
+         failed ? say(cx, "%sRedis could not write its last snapshot or log", at)
          : stale
-             ? say(cx, "no append-only file; %lld changes since the last snapshot, %lld min ago",
-                   (long long)changes, (long long)age_s / 60)
-         : aof ? "append-only file"
-               : "snapshots",
+             ? say(cx, "%sno append-only file; %lld changes since the last snapshot, %lld min ago",
+                   at, (long long)changes, (long long)age_s / 60)
+             : say(cx, "%s%s", at, aof ? "append-only file" : "snapshots"),
          "when Redis dies, durable jobs are rebuilt from PostgreSQL, and broker jobs are lost",
          failed ? "look at its log: is the disk full?" : "appendonly yes, if broker jobs matter");
 }
 
-static rc check_redis_info(struct cx *cx, struct visit *v)
+static rc info_of_node(struct cx *cx, struct visit *v, size_t node)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    char name[64];
 
-    try(redis_cmd(cx, v->d->redis, &reply, "INFO"));
+    try(redis_node_cmd(cx, v->d->redis, node, &reply, name, "INFO"));
     if (reply->type != REDIS_REPLY_STRING)
         return fail(cx, REDIS, "INFO gave no text");
-    judge_memory(cx, v, reply->str);
-    judge_persistence(cx, v, reply->str);
+    judge_memory(cx, v, name, reply->str);
+    judge_persistence(cx, v, name, reply->str);
     return OK;
 }
 
-static rc check_redis_clock(struct cx *cx, struct visit *v)
+static rc clock_of_node(struct cx *cx, struct visit *v, size_t node)
 {
     _cleanup_(redis_reply_freep) redisReply *t = NULL;
     int64_t before = clock_ms();
+    char name[64];
 
-    try(redis_cmd(cx, v->d->redis, &t, "TIME"));
+    try(redis_node_cmd(cx, v->d->redis, node, &t, name, "TIME"));
     int64_t middle = (before + clock_ms()) / 2;
     if (t->type != REDIS_REPLY_ARRAY || t->elements != 2)
         return fail(cx, REDIS, "TIME gave no time");
-    judge_drift(cx, v, "Redis",
+    judge_drift(cx, v, *name ? say(cx, "Redis %s", name) : "Redis",
                 strtoll(t->element[0]->str, NULL, 10) * 1000 +
                     strtoll(t->element[1]->str, NULL, 10) / 1000 - middle);
     return OK;
 }
 
 /* Somebody else's keys in our database that will never go away. Of a large Redis, a part is looked at. */
-static rc check_redis_keys(struct cx *cx, struct visit *v)
+static rc keys_of_node(struct cx *cx, struct visit *v, size_t node)
 {
-    char cursor[32] = "0", example[80] = "";
+    char cursor[32] = "0", example[80] = "", name[64] = "";
     int64_t seen = 0, strange = 0;
 
     do {
         _cleanup_(redis_reply_freep) redisReply *page = NULL;
-        try(redis_cmd(cx, v->d->redis, &page, "SCAN %s COUNT 1000", cursor));
+        try(redis_node_cmd(cx, v->d->redis, node, &page, name, "SCAN %s COUNT 1000", cursor));
         if (page->type != REDIS_REPLY_ARRAY || page->elements != 2)
             return fail(cx, REDIS, "SCAN gave no page");
         snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
@@ -280,18 +291,45 @@ static rc check_redis_keys(struct cx *cx, struct visit *v)
             seen++;
             if (starts_with(key->str, "mw:") || strange >= 100)
                 continue;
-            try(redis_cmd(cx, v->d->redis, &ttl, "PTTL %b", key->str, (size_t)key->len));
+            try(redis_node_cmd(cx, v->d->redis, node, &ttl, name, "PTTL %b", key->str,
+                               (size_t)key->len));
             if (ttl->type == REDIS_REPLY_INTEGER && ttl->integer == -1 && strange++ == 0)
                 snprintf(example, sizeof example, "%s", key->str);
         }
     } while (strcmp(cursor, "0") != 0 && seen < SCAN_KEYS);
     note(v, strange ? FINDING_WARN : FINDING_OK,
-         strange ? say(cx, "%lld%s keys that are not ours and never expire, such as '%s'",
-                       (long long)strange, strange == 100 ? " or more" : "", example)
-                 : "no keys of others that never expire",
+         strange
+             ? say(cx, "%s%lld%s keys that are not ours and never expire, such as '%s'",
+                   at_node(cx, name), (long long)strange, strange == 100 ? " or more" : "", example)
+             : say(cx, "%sno keys of others that never expire", at_node(cx, name)),
          "they share memory with the jobs, and nobody here removes them",
          "move them to another Redis, or give them a TTL");
     return OK;
+}
+
+/* Each server that holds keys: of a cluster all of its nodes that hold slots. */
+static rc each_node(struct cx *cx, struct visit *v,
+                    rc (*look)(struct cx *cx, struct visit *v, size_t node))
+{
+    size_t n;
+
+    try(redis_nodes(cx, v->d->redis, &n));
+    for (size_t i = 0; i < n; i++)
+        try(look(cx, v, i));
+    return OK;
+}
+
+static rc check_redis_info(struct cx *cx, struct visit *v)
+{
+    return each_node(cx, v, info_of_node);
+}
+static rc check_redis_clock(struct cx *cx, struct visit *v)
+{
+    return each_node(cx, v, clock_of_node);
+}
+static rc check_redis_keys(struct cx *cx, struct visit *v)
+{
+    return each_node(cx, v, keys_of_node);
 }
 
 /* ------------------------------------------------------------------ the engine */

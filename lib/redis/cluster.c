@@ -394,6 +394,39 @@ void cluster_leave(struct cluster *c)
         really_free(c);
 }
 
+rc cluster_count(struct cx *cx, struct cluster *c, size_t *ret_n)
+{
+    cluster_enter(c);
+    rc r = c->mapped ? OK : nodes_refresh_now(cx, c);
+    if (r == OK && !c->mapped)
+        r = fail(cx, STORE_DOWN, "the Redis cluster at %s shows no map: %s", c->url.shown, c->why);
+    *ret_n = 0;
+    for (size_t i = 0; i < c->nnodes; i++)
+        *ret_n += c->nodes[i]->listed;
+    cluster_leave(c);
+    return r;
+}
+
+rc cluster_ask(struct cx *cx, struct cluster *c, size_t i, const char *resp, size_t len,
+               redisReply **ret, char *name)
+{
+    struct node *n = NULL;
+    struct wire *w;
+
+    for (size_t k = 0; k < c->nnodes && !n; k++)
+        if (c->nodes[k]->listed && i-- == 0)
+            n = c->nodes[k];
+    if (!n)
+        return fail(cx, NOT_FOUND, "the cluster has fewer nodes by now");
+    snprintf(name, 64, "%.50s:%d", n->host, n->port);
+    cluster_enter(c);
+    rc r = node_wire(cx, n, &w);
+    if (r == OK)
+        r = wire_call(cx, w, resp, len, 1, ret, (struct wire_limits){.unsent_ms = UNSENT_MS});
+    cluster_leave(c);
+    return r;
+}
+
 bool cluster_connected(const struct cluster *c)
 {
     const struct node *n = c->mapped ? any_node(c) : NULL;

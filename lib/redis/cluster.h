@@ -32,5 +32,12 @@ rc cluster_call(struct cx *cx, struct cluster *c, const char *resp, size_t len, 
 rc cluster_take_first(struct cx *cx, struct cluster *c, const char *const *keys, size_t n,
                       int64_t ms, size_t *ret_which) MW_PARKS;
 
+/* The nodes that hold slots; asks for the map when there is none. Parks. */
+rc cluster_count(struct cx *cx, struct cluster *c, size_t *ret_n) MW_PARKS;
+/* One command to the i-th of them, whatever its keys; name: of at least 64 bytes, host:port. NOT_FOUND when there are
+ * fewer by now. Parks. */
+rc cluster_ask(struct cx *cx, struct cluster *c, size_t i, const char *resp, size_t len,
+               redisReply **ret, char *name) MW_PARKS;
+
 bool cluster_connected(const struct cluster *c);
 uint64_t cluster_generation(const struct cluster *c);

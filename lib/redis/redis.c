@@ -76,6 +76,38 @@ rc redis_cmd(struct cx *cx, struct redis *r, redisReply **ret, const char *fmt, 
     return call_one(cx, r, ret, text, len);
 }
 
+rc redis_nodes(struct cx *cx, struct redis *r, size_t *ret_n)
+{
+    *ret_n = 1;
+    return r->cluster ? cluster_count(cx, r->cluster, ret_n) : OK;
+}
+
+rc redis_node_cmd(struct cx *cx, struct redis *r, size_t node, redisReply **ret, char *name,
+                  const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    int len = redisvFormatCommand(&text, fmt, ap);
+    va_end(ap);
+    *name = 0;
+    if (!r->cluster)
+        return call_one(cx, r, ret, text, len);
+    _cleanup_(freep) char *mine = text;
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, PATIENCE_MS);
+    if (len < 0)
+        return fail(cx, INTERNAL, "a Redis command cannot be formatted");
+    try(cluster_ask(cx, r->cluster, node, text, (size_t)len, &reply, name));
+    if (reply->type == REDIS_REPLY_ERROR)
+        return fail(cx, REDIS, "%s", reply->str);
+    if (ret)
+        *ret = TAKE_PTR(reply);
+    return OK;
+}
+
 /* BZPOPMIN key … seconds. The server ends the wait; ours ends only when it does not. */
 static rc pop_first(struct cx *cx, struct redis *r, const char *const *keys, size_t n, int64_t ms,
                     size_t *ret_which)

@@ -52,6 +52,13 @@ void redis_reply_freep(redisReply **p); /* for _cleanup_ */
 rc redis_take_first(struct cx *cx, struct redis *r, const char *const *keys, size_t n, int64_t ms,
                     size_t *ret_which) MW_PARKS;
 
+/* How many servers hold keys: 1 unless it is a cluster, whose map is asked for if need be. Parks. */
+rc redis_nodes(struct cx *cx, struct redis *r, size_t *ret_n) MW_PARKS;
+/* One command to one of them (0 to n - 1), whatever its keys. name: 64 bytes; "host:port" of a cluster's node, "" of a
+ * single server. NOT_FOUND when there are fewer by now; otherwise as redis_cmd. Parks. */
+rc redis_node_cmd(struct cx *cx, struct redis *r, size_t node, redisReply **ret, char *name,
+                  const char *fmt, ...) MW_PARKS;
+
 /* Keys lie on several servers, of which one can be away while the others are not. */
 bool redis_is_cluster(const struct redis *r);
 /* Now. Of a cluster: some node is, and the map is known. */

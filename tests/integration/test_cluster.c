@@ -2,6 +2,7 @@
  *
  *   server 0, 1, 2   masters      slots move from 0 to the others under load; queue beta is spread over all of them
  *   server 3         replica of one master, which is killed under load */
+#include "domain/doctor.h"
 #include "queue/keys.h"
 #include "queue/shape/policy.h"
 #include "redis/redis.h"
@@ -128,6 +129,39 @@ static rc commands(struct cx *cx, struct world *w)
     ck_assert(redis_connected(w->redis) && redis_is_cluster(w->redis));
     return OK;
 }
+
+/* What is wrong with one of them is found, whichever that is. */
+static rc doctor(struct cx *cx, struct world *w)
+{
+    struct settings settings = {0};
+    struct finding *f;
+    size_t n, policies = 0, clocks = 0;
+    bool ill = false;
+
+    world_ask(w, 1, "CONFIG SET maxmemory-policy allkeys-lru");
+    ck_ok(
+        doctor_look(cx,
+                    &(struct doctor){
+                        .settings = &settings, .db = w->db, .redis = w->redis, .engine = w->engine},
+                    &f, &n));
+    world_ask(w, 1, "CONFIG SET maxmemory-policy noeviction");
+    for (size_t i = 0; i < n; i++) {
+        policies += strcmp(f[i].check, "redis-eviction") == 0;
+        clocks += strcmp(f[i].check, "clock-redis") == 0;
+        ill |= strcmp(f[i].check, "redis-eviction") == 0 && f[i].level != FINDING_OK &&
+               strstr(f[i].found, at(1)) != NULL;
+    }
+    ck_assert_uint_eq(policies, MASTERS);
+    ck_assert_uint_eq(clocks, MASTERS);
+    ck_assert(ill);
+    return OK;
+}
+
+START_TEST(the_doctor_looks_at_each_node)
+{
+    world_run(&world, doctor);
+}
+END_TEST
 
 START_TEST(each_command_finds_its_node)
 {
@@ -364,6 +398,7 @@ int main(void)
     world_open(&world);
     set_up();
     tcase_add_test(tc, each_command_finds_its_node);
+    tcase_add_test(tc, the_doctor_looks_at_each_node);
     tcase_add_test(tc, many_keys_are_waited_for_at_once);
     tcase_add_test(tc, slots_move_and_nodes_die_under_load);
     suite_add_tcase(s, tc);
