@@ -466,7 +466,7 @@ static rc waiter_fiber(struct cx *cx, void *arg)
         } else if (room(p) > 0 && !p->draining) {
             places[which]->hot = true;
             wake_pump(p);
-        } else {      /* full meanwhile: the marker is for somebody else */
+        } else { /* full meanwhile: the marker is for somebody else */
             places[which]->hot = true;
             r = engine_wake(cx, p->env.engine, names[which]);
             if (r != OK)
