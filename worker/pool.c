@@ -4,6 +4,7 @@
 #include "base/inject.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "domain/orders/order_gather.h"
 #include "queue/keys.h"
 #include "rt/loop.h"
 #include "rt/watchdog.h"
@@ -502,6 +503,7 @@ static rc open_stores(struct cx *cx, struct pool *p)
     engine_name(p->env.engine, p->claimer);
     held_name(p->held, p->child, p->claimer, p->concurrency, s->worker_queues);
     p->env.providers = provider_pool_new(p->env.db, p->env.seal, s);
+    p->env.orders = order_gather_new(p->env.db, p->env.engine);
     return OK;
 }
 
@@ -602,6 +604,7 @@ void pool_close(struct pool *p)
     p->tally = tally_free(p->tally);
     p->presence = presence_free(p->presence);
     p->env.providers = provider_pool_free(p->env.providers);
+    p->env.orders = order_gather_free(p->env.orders);
     p->env.timeline = timeline_free(p->env.timeline);
     p->leases = leases_free(p->leases);
     p->env.engine = engine_free(p->env.engine);

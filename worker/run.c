@@ -33,6 +33,7 @@
 #include "queue/results.h"
 #include "queue/shape/limits.h"
 #include "queue/shape/policy.h"
+#include "rt/frame.h"
 #include "rt/spans.h"
 #include "worker/tally.h"
 #include "worker/unknown.h"
@@ -335,7 +336,7 @@ static void end_as(struct cx *cx, struct job_run *run, rc r)
                  kv_str("outcome", job_outcome_word(run->end.outcome)));
 }
 
-static void finish(struct cx *cx, struct job_run *run, rc r)
+static MW_OWN_FRAME void finish(struct cx *cx, struct job_run *run, rc r)
 {
     /* The task's own deadline and cancellation ended with the task. */
     run->finishing = true;
@@ -365,7 +366,7 @@ static void leave_unknown(struct cx *cx, struct job_run *run)
 }
 
 /* So many died over it that it is not begun again. How the last of them died belongs to it, if its parent could say. */
-static rc give_up(struct cx *cx, struct job_run *run)
+static MW_OWN_FRAME rc give_up(struct cx *cx, struct job_run *run)
 {
     _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, 2000);
     _cleanup_(freep) char *words = NULL;
@@ -399,7 +400,7 @@ static rc carry_out(struct cx *cx, struct job_run *run)
 }
 
 /* The span of one attempt, from the claim to its end in the stores. */
-static void note_attempt(struct cx *cx, struct span *span, const struct job_run *run)
+static MW_OWN_FRAME void note_attempt(struct cx *cx, struct span *span, const struct job_run *run)
 {
     char attempt[16];
 
@@ -573,19 +574,42 @@ static rc run_task_tx(struct cx *cx, struct job_run *run, struct task_tx *t)
     return OK;
 }
 
+static void set_end(struct job_run *run, struct job_end end)
+{
+    end.result = run->result;
+    end.worker = run->pool->worker;
+    end.started_ms = run->started_ms;
+    run->end = end;
+}
+
+static rc note_end(struct job_run *run, rc r)
+{
+    run->ended = r == OK;
+    run->doubtful = r == E_STORE_DOUBT;
+    return r;
+}
+
 static rc end_by_task(struct cx *cx, struct job *job, struct job_end end,
                       rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg)
 {
     struct job_run *run = job->run;
 
-    end.result = run->result;
-    end.worker = run->pool->worker;
-    end.started_ms = run->started_ms;
-    run->end = end;
-    rc r = run_task_tx(cx, run, &(struct task_tx){run, &run->end, fn, arg});
-    run->ended = r == OK;
-    run->doubtful = r == E_STORE_DOUBT;
-    return r;
+    set_end(run, end);
+    return note_end(run, run_task_tx(cx, run, &(struct task_tx){run, &run->end, fn, arg}));
+}
+
+rc job_end_gathered(struct cx *cx, struct job *job, int64_t run_at_ms,
+                    rc (*store)(struct cx *cx, const struct job *job, const struct job_end *end,
+                                void *arg),
+                    void *arg)
+{
+    struct job_run *run = job->run;
+
+    set_end(run, (struct job_end){.outcome = run_at_ms ? JOB_SNOOZED : JOB_COMPLETED,
+                                  .run_at_ms = run_at_ms});
+    if (run->foreign || !engine_may_gather(job, &run->end))
+        return fail(cx, CONFLICT, "this job ends alone");
+    return note_end(run, store(cx, job, &run->end, arg));
 }
 
 rc job_complete(struct cx *cx, struct job *job,

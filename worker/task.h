@@ -37,6 +37,7 @@ struct worker_env {
     const struct settings *settings;
     struct seal_keys *seal;          /* secure/seal.h */
     struct provider_pool *providers; /* worker/providers */
+    struct order_gather *orders;     /* domain/orders/order_gather.h */
     struct mask *mask;               /* of results that are kept; in end_rules too */
     struct end_rules end_rules;
     struct timeline *timeline; /* worker/timeline.h: what jobs tell */
@@ -52,6 +53,13 @@ rc job_complete(struct cx *cx, struct job *job,
 /* The same, but the job comes back at run_at_ms (wall): as a snooze (no attempt used). Parks. */
 rc job_snooze(struct cx *cx, struct job *job, int64_t run_at_ms,
               rc (*fn)(struct cx *cx, struct pg_tx *tx, void *arg), void *arg) MW_PARKS;
+/* The same ends for a task whose writes are gathered with those of others: store(cx, job, end, arg) writes them and the fenced end in one
+ * transaction, and returns what job_complete would. run_at_ms 0: completed, else a snooze. CONFLICT, without a
+ * call of it, for a job that ends alone (with options, of another broker): job_complete, job_snooze. Parks. */
+rc job_end_gathered(struct cx *cx, struct job *job, int64_t run_at_ms,
+                    rc (*store)(struct cx *cx, const struct job *job, const struct job_end *end,
+                                void *arg),
+                    void *arg) MW_PARKS;
 /* Inside fn: a durable job enqueued in this transaction, pushed after its commit. `j` and what it
  * points to must live until job_complete/job_snooze/job_tx returns (the arena does). */
 rc job_enqueue(struct cx *cx, struct job *job, struct pg_tx *tx, struct job_new *j) MW_PARKS;

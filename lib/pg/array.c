@@ -108,6 +108,12 @@ void pg_array_null(struct pg_array *a)
     buf_puts(&a->b, "NULL");
 }
 
+void pg_array_arg(struct pg_array *a, const struct pg_arg *arg)
+{
+    assert(!arg->bytes);
+    pg_array_s(a, arg->num[0] ? arg->num : arg->s);
+}
+
 void pg_array_i(struct pg_array *a, int64_t n)
 {
     if (a->of) {

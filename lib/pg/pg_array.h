@@ -47,6 +47,8 @@ void pg_array_b(struct pg_array *a, bool b);
 void pg_array_t(struct pg_array *a, int64_t ms);                  /* timestamptz; 0: NULL */
 void pg_array_bytes(struct pg_array *a, const void *p, size_t n); /* bytea; p NULL: NULL */
 void pg_array_null(struct pg_array *a);                           /* of any */
+/* A parameter of a single statement, no bytea. */
+void pg_array_arg(struct pg_array *a, const struct pg_arg *arg);
 
 /* The array as a parameter; borrows a's memory. May be called again. */
 struct pg_arg pg_a(struct pg_array *a);

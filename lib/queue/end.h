@@ -13,3 +13,13 @@ rc engine_ended_by(struct cx *cx, struct engine *e, const struct job *j, bool *r
 /* STALE_ATTEMPT unless the job is still this attempt's; its row stays locked until the
  * transaction's end. Parks. */
 rc engine_fence_tx(struct cx *cx, struct pg_tx *tx, const struct job *j) MW_PARKS;
+/* engine_end_tx for many, none of them a death, none with options (engine_may_gather): which of them were taken; the others are
+ * stale. Sorts them. Parks. */
+struct job_ended {
+    const struct lease *lease;
+    const struct job_end *end;
+    void *of;   /* the caller's */
+    bool taken; /* out */
+};
+rc engine_end_many_tx(struct cx *cx, struct pg_tx *tx, struct job_ended *ended, size_t n) MW_PARKS;
+bool engine_may_gather(const struct job *j, const struct job_end *end);

@@ -7,7 +7,10 @@
  * Each row has its own fence, so one that is stale says so alone. A batch that fails as a whole (a text
  * that is no JSON, a deadlock with another batch) is done again one by one: only the bad one hears of it. When the
  * connection was lost, all are in doubt, and each asks again as it would alone. Deaths are ended alone: more is written with
- * them. Members of a workflow gather among themselves: what follows is found once for all of them. */
+ * them. Members of a workflow gather among themselves: what follows is found once for all of them.
+ *
+ * Whoever gathers the domain's writes of many jobs ends these in his own transaction (engine_end_many_tx): the same
+ * statement, the same fences. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "pg/pg_array.h"
@@ -35,6 +38,11 @@ struct ending {
 bool ends_may_gather(const struct job *j, const struct job_end *end)
 {
     return j->durable && end->outcome != JOB_DEAD;
+}
+
+bool engine_may_gather(const struct job *j, const struct job_end *end)
+{
+    return !j->options && ends_may_gather(j, end);
 }
 
 /* Something may follow. */
@@ -95,10 +103,9 @@ enum {
     COLUMNS
 };
 
-static void put(struct pg_array a[COLUMNS], const struct ending *g, int64_t now_ms)
+static void put(struct pg_array a[COLUMNS], const struct lease *l, const struct job_end *end,
+                int64_t now_ms)
 {
-    const struct lease *l = &g->job.lease;
-    const struct job_end *end = &g->end;
     bool later = end->outcome == JOB_RETRY || end->outcome == JOB_SNOOZED;
 
     pg_array_s(&a[ID], l->id);
@@ -125,8 +132,10 @@ static rc end_many(struct cx *cx, struct engine *e, struct batch_item **items, s
 
     for (int c = 0; c < COLUMNS; c++)
         a[c] = PG_ARRAY(MiB(64));
-    for (size_t i = 0; i < n; i++)
-        put(a, (struct ending *)items[i], now);
+    for (size_t i = 0; i < n; i++) {
+        const struct ending *g = (struct ending *)items[i];
+        put(a, &g->job.lease, &g->end, now);
+    }
     for (int c = 0; c < COLUMNS; c++)
         args[c] = pg_a(&a[c]);
     rc r = ends_member(&first->job, &first->end)
@@ -135,6 +144,46 @@ static rc end_many(struct cx *cx, struct engine *e, struct batch_item **items, s
     for (int c = 0; c < COLUMNS; c++)
         pg_array_release(&a[c]);
     return r;
+}
+
+static int by_lease(const void *a, const void *b)
+{
+    const struct lease *x = ((const struct job_ended *)a)->lease,
+                       *y = ((const struct job_ended *)b)->lease;
+    int c = memcmp(x->id, y->id, ID_LEN);
+
+    return c ? c : x->claim - y->claim;
+}
+
+rc engine_end_many_tx(struct cx *cx, struct pg_tx *tx, struct job_ended *ended, size_t n)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+    struct pg_array a[COLUMNS];
+    struct pg_arg *args = arena_alloc(&cx->arena, COLUMNS * sizeof *args);
+    int64_t now = clock_ms();
+
+    qsort(ended, n, sizeof *ended, by_lease);
+    for (int c = 0; c < COLUMNS; c++)
+        a[c] = PG_ARRAY(MiB(64));
+    for (size_t i = 0; i < n; i++) {
+        ended[i].taken = false;
+        put(a, ended[i].lease, ended[i].end, now);
+    }
+    for (int c = 0; c < COLUMNS; c++)
+        args[c] = pg_a(&a[c]);
+    rc sent = pg_tx_query(cx, tx, &SQL_JOB_END_MANY, &res, args);
+    for (int c = 0; c < COLUMNS; c++)
+        pg_array_release(&a[c]);
+    try(sent);
+    for (int r = 0; r < pg_rows(res); r++) {
+        struct lease l = {.claim = (int)pg_int(res, r, 1)};
+        memcpy(l.id, pg_text(res, r, 0), ID_LEN);
+        const struct job_ended key = {.lease = &l};
+        struct job_ended *hit = bsearch(&key, ended, n, sizeof *ended, by_lease);
+        if (hit)
+            hit->taken = true;
+    }
+    return OK;
 }
 
 static int by_id(const void *a, const void *b)

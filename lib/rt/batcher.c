@@ -46,15 +46,19 @@ bool batcher_stopped(const struct batcher *b)
 
 void batch_leave(struct batcher *b, struct batch_item *item)
 {
-    if (--item->owners == 0)
-        b->o.free_item(item);
+    if (--item->owners > 0)
+        return;
+    free(item->err);
+    b->o.free_item(item);
 }
 
 void batch_done(struct batch_item *item, rc result, const struct err *err)
 {
     item->result = result;
-    if (result != OK && err)
-        item->err = *err;
+    if (result != OK && err) { /* few fail, and thousands may wait */
+        item->err = xmalloc(sizeof *err);
+        *item->err = *err;
+    }
     item->done = true;
     if (item->waiter)
         fiber_wake(item->waiter);
@@ -160,6 +164,8 @@ rc batch_wait(struct cx *cx, struct batcher *b, struct batch_item *item, bool *r
     b->here++;
     item->waiter = cx->fiber;
     start_if_worth(b);
+    if (b->nwaiting > b->o.max) /* it will take a while, and many stand like this one */
+        fiber_shrink();
     while (!item->done && r == OK)
         r = fiber_park(cx);
     b->here--;
@@ -168,7 +174,7 @@ rc batch_wait(struct cx *cx, struct batcher *b, struct batch_item *item, bool *r
         *ret_left = true;
         return r;
     }
-    if (item->result != OK)
-        cx->err = item->err;
+    if (item->err)
+        cx->err = *item->err;
     return item->result;
 }

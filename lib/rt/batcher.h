@@ -20,7 +20,7 @@ struct batch_item {
     struct fiber *waiter; /* NULL: gave up, or answered */
     bool done;
     rc result;
-    struct err err; /* when result is a failure */
+    struct err *err; /* when result is a failure; NULL: without words */
 };
 
 struct batcher_opts {

@@ -13,7 +13,9 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "domain/orders/order_create.h"
+#include "domain/orders/order_gather.h"
 #include "domain/shop/routing.h"
+#include "rt/frame.h"
 #include "worker/tasks/placing.h"
 #include "worker/tasks/verdict.h"
 
@@ -92,7 +94,8 @@ static rc begin_again(struct cx *cx, struct pg_tx *tx, void *arg)
 }
 
 /* The provider does not know the reference and merges duplicates: the same call once more. */
-static rc resend(struct cx *cx, struct asking *a, struct provider_entry *e, int64_t *ret_later_ms)
+static MW_OWN_FRAME rc resend(struct cx *cx, struct asking *a, struct provider_entry *e,
+                              int64_t *ret_later_ms)
 {
     struct mapping m;
 
@@ -170,6 +173,15 @@ static rc ask_later(struct cx *cx, struct asking *a, struct round *round, int64_
     return OK;
 }
 
+static MW_OWN_FRAME void tell_asked(const struct asking *a)
+{
+    log_ev(goes_on(a->verdict) ? LOG_DEBUG : LOG_INFO, "order.asked", kv_str("order", a->order->id),
+           kv_int("unit", a->placement->unit), kv_str("provider", provider_name(a->provider)),
+           kv_str("reference", a->placement->referans),
+           kv_str("answer", answer_kind_name(a->answer.kind)), kv_str("row", a->answer.row),
+           kv_int("asked", a->placement->asked + 1), kv_int("took_ms", a->answer.took_ms));
+}
+
 static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
 {
     _cleanup_(provider_leave) struct provider_entry e = {0};
@@ -184,11 +196,7 @@ static rc ask(struct cx *cx, struct asking *a, bool last, struct round *round)
     }
     try(provider_status(cx, &e, a->placement->referans, &a->answer));
     a->verdict = verdict_of(a->placement, a->answer.kind, &a->rules, clock_ms());
-    log_ev(goes_on(a->verdict) ? LOG_DEBUG : LOG_INFO, "order.asked", kv_str("order", a->order->id),
-           kv_int("unit", a->placement->unit), kv_str("provider", provider_name(a->provider)),
-           kv_str("reference", a->placement->referans),
-           kv_str("answer", answer_kind_name(a->answer.kind)), kv_str("row", a->answer.row),
-           kv_int("asked", a->placement->asked + 1), kv_int("took_ms", a->answer.took_ms));
+    tell_asked(a);
     if (goes_on(a->verdict))
         expect_next_question(round, a);
     if (a->verdict == VERDICT_RESEND)
@@ -238,8 +246,45 @@ static rc finish(struct cx *cx, struct pg_tx *tx, void *arg)
     return OK;
 }
 
-static rc end_round(struct cx *cx, struct job *job, struct round *r)
+static rc store_gathered(struct cx *cx, const struct job *job, const struct job_end *end, void *arg)
 {
+    struct round *r = arg;
+    struct asking *a = r->last;
+    struct provider_words w = words_of(cx, a->provider, &a->answer);
+    const struct worker_env *env = job_env(job);
+
+    return order_gather_end(cx, env->orders,
+                            &(struct order_ending){
+                                .order = a->order,
+                                .p = a->placement,
+                                .answer = a->verdict == VERDICT_DONE   ? ORDER_ANSWER_DONE
+                                          : a->verdict == VERDICT_OPEN ? ORDER_ANSWER_OPEN
+                                                                       : ORDER_ANSWER_NOTHING,
+                                .w = &w,
+                                .pin = a->verdict == VERDICT_DONE ? pins_of(cx, &a->answer) : NULL,
+                                .seal = env->seal,
+                                .actor = job->task,
+                                .job = job,
+                                .end = end,
+                                .may_leave = r->again_ms || r->spent,
+                            });
+}
+
+/* Nothing but the last answer is to be written down. */
+static bool is_plain(const struct round *r)
+{
+    return r->last && (r->last->verdict == VERDICT_DONE || r->last->verdict == VERDICT_OPEN ||
+                       r->last->verdict == VERDICT_NOTHING);
+}
+
+/* Gathered with the ends of other checks where that can be; what cannot (CONFLICT) is written alone. */
+static MW_OWN_FRAME rc end_round(struct cx *cx, struct job *job, struct round *r)
+{
+    if (is_plain(r)) {
+        rc result = job_end_gathered(cx, job, r->again_ms, store_gathered, r);
+        if (result != E_CONFLICT)
+            return result;
+    }
     if (!r->again_ms) {
         rc result = job_complete(cx, job, finish, r);
         if (result != E_CONFLICT)
@@ -259,10 +304,9 @@ static rc run(struct cx *cx, struct job *job)
     rc r = OK;
 
     try(args_id(cx, job, "order_id", id));
-    try(order_load(cx, env->db, NULL, id, &o));
+    try(order_gather_look(cx, env->orders, id, &o, &p, &n));
     if (order_status_final(o.status))
         return job_complete(cx, job, NULL, NULL);
-    try(placement_list(cx, env->db, id, &p, &n));
     for (i = 0; i < n; i++)
         open += placement_asking(p[i].status);
 

@@ -15,38 +15,60 @@ static bool news(const struct placement *now, const struct provider_words *w)
             (!str_empty(w->external_status) && !str_eq(w->external_status, now->external_status)));
 }
 
-rc order_answer_open(struct cx *cx, const struct order_step *st, const struct placement *p,
-                     const struct provider_words *w)
+struct change answer_change(enum order_answer a, struct placement *now,
+                            const struct provider_words *w)
+{
+    struct change c = {.p = now, .to = now->status, .w = w, .asked = true};
+
+    switch (a) {
+    case ORDER_ANSWER_OPEN:
+        c.to = PLACEMENT_SENT;
+        c.event = now->status != PLACEMENT_SENT || news(now, w) ? "open" : NULL;
+        break;
+    case ORDER_ANSWER_DONE:
+        c.to = PLACEMENT_COMPLETED;
+        c.asked = placement_asking(now->status);
+        c.event = "completed";
+        break;
+    case ORDER_ANSWER_NOTHING:
+        c.keep_note = true;
+        c.event = news(now, w) ? "no_answer" : NULL;
+        break;
+    }
+    return c;
+}
+
+static rc answered(struct cx *cx, const struct order_step *st, const struct placement *p,
+                   const struct provider_words *w, enum order_answer a, const char *pin,
+                   const char *late)
 {
     struct move m;
     struct placement *now;
 
-    try(move_take(cx, st, p, w, "late_open", &m, &now));
+    try(move_take(cx, st, p, w, late, &m, &now));
     if (!now)
         return OK;
-    bool told = now->status != PLACEMENT_SENT || news(now, w);
-    return move_write(
-        cx, &m,
-        &(struct change){
-            .p = now, .to = PLACEMENT_SENT, .w = w, .asked = true, .event = told ? "open" : NULL});
+    struct change c = answer_change(a, now, w);
+    c.pin = pin;
+    return move_write(cx, &m, &c);
+}
+
+rc order_answer_open(struct cx *cx, const struct order_step *st, const struct placement *p,
+                     const struct provider_words *w)
+{
+    return answered(cx, st, p, w, ORDER_ANSWER_OPEN, NULL, "late_open");
 }
 
 rc order_answer_done(struct cx *cx, const struct order_step *st, const struct placement *p,
                      const struct provider_words *w, const char *pin)
 {
-    struct move m;
-    struct placement *now;
+    return answered(cx, st, p, w, ORDER_ANSWER_DONE, pin, "late_completed");
+}
 
-    try(move_take(cx, st, p, w, "late_completed", &m, &now));
-    if (!now)
-        return OK;
-    return move_write(cx, &m,
-                      &(struct change){.p = now,
-                                       .to = PLACEMENT_COMPLETED,
-                                       .w = w,
-                                       .pin = pin,
-                                       .asked = placement_asking(now->status),
-                                       .event = "completed"});
+rc order_answer_nothing(struct cx *cx, const struct order_step *st, const struct placement *p,
+                        const struct provider_words *w)
+{
+    return answered(cx, st, p, w, ORDER_ANSWER_NOTHING, NULL, "late_nothing");
 }
 
 rc order_answer_rejected(struct cx *cx, const struct order_step *st, const struct placement *p,
@@ -61,24 +83,6 @@ rc order_answer_rejected(struct cx *cx, const struct order_step *st, const struc
         return OK;
     try(move_lose(cx, &m, now, w, /* asked= */ true, "rejected", ret_next));
     return *ret_next == NEXT_FALLBACK ? move_enqueue(cx, &m, ORDER_DISPATCH_TASK, 0) : OK;
-}
-
-rc order_answer_nothing(struct cx *cx, const struct order_step *st, const struct placement *p,
-                        const struct provider_words *w)
-{
-    struct move m;
-    struct placement *now;
-
-    try(move_take(cx, st, p, w, "late_nothing", &m, &now));
-    if (!now)
-        return OK;
-    return move_write(cx, &m,
-                      &(struct change){.p = now,
-                                       .to = now->status,
-                                       .w = w,
-                                       .asked = true,
-                                       .keep_note = true,
-                                       .event = news(now, w) ? "no_answer" : NULL});
 }
 
 rc order_resend(struct cx *cx, const struct order_step *st, const struct placement *p,

@@ -135,6 +135,8 @@ rc order_give_up(struct cx *cx, const struct order_step *st, const char *order_i
 
 /* ---------------------------------------------------------------- check */
 
+/* What an answer says that needs nothing but writing it down; also many at once (order_gather.h). */
+enum order_answer { ORDER_ANSWER_OPEN, ORDER_ANSWER_DONE, ORDER_ANSWER_NOTHING };
 /* Still under way there (an unconfirmed one has thereby arrived: sent). Parks. */
 rc order_answer_open(struct cx *cx, const struct order_step *st, const struct placement *p,
                      const struct provider_words *w) MW_PARKS;

@@ -36,6 +36,29 @@ UPDATE order_placements
        updated_at = now()
  WHERE id = $1::bigint;
 
+-- name: placements_move
+-- Many as placement_move: a row of the arrays is its parameters.
+UPDATE order_placements p
+   SET status = n.status,
+       external_id = coalesce(n.external_id, p.external_id),
+       external_status = coalesce(n.external_status, p.external_status),
+       note = coalesce(n.note, p.note),
+       cost_amount = coalesce(abs(n.cost_amount), p.cost_amount),
+       cost_currency = coalesce(n.cost_currency, p.cost_currency),
+       pin = coalesce(n.pin, p.pin),
+       asked = p.asked + n.asked,
+       asked_at = CASE WHEN n.asked > 0 THEN now() ELSE p.asked_at END,
+       calls = p.calls + n.called,
+       sent_at = CASE WHEN n.arrived THEN coalesce(p.sent_at, now()) ELSE p.sent_at END,
+       gave_up = n.gave_up,
+       call_token = coalesce(nullif(n.call_token, 0), p.call_token),
+       ended_at = CASE WHEN n.status IN ('completed', 'failed') THEN clock_timestamp() END,
+       updated_at = now()
+  FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::text[], $9::int[], $10::int[],
+              $11::boolean[], $12::boolean[], $13::bigint[])
+       AS n (id, status, external_id, external_status, note, cost_amount, cost_currency, pin, asked, called, arrived, gave_up, call_token)
+ WHERE p.id = n.id;
+
 -- name: order_move
 -- After its placements were written: the costs and PINs are theirs. $11 is a PIN that no placement holds, $12: the reference is
 -- unit 1's, which is the one shown.
@@ -62,10 +85,49 @@ UPDATE product_orders o
           FROM order_placements WHERE order_id = $1::uuid AND status <> 'failed') AS c
  WHERE o.id = $1::uuid;
 
+-- name: orders_move
+-- Many as order_move: a row of the arrays is its parameters.
+UPDATE product_orders o
+   SET status = n.status,
+       integration_id = coalesce(n.integration_id, o.integration_id),
+       provider = coalesce(n.provider, o.provider),
+       provider_referans = CASE WHEN n.shown THEN coalesce(n.referans, o.provider_referans) ELSE coalesce(o.provider_referans, n.referans) END,
+       external_status = coalesce(n.external_status, o.external_status),
+       sent_at = CASE WHEN n.arrived THEN coalesce(o.sent_at, now()) ELSE o.sent_at END,
+       completed_at = CASE WHEN n.status IN ('completed', 'failed', 'cancelled') THEN clock_timestamp() END,
+       note = coalesce(n.note, o.note),
+       attempts = o.attempts + n.begun,
+       pin_code = CASE WHEN n.status = 'completed' THEN coalesce(n.pin, c.pins[1]) END,
+       pin_codes = CASE WHEN n.status = 'completed' AND o.quantity > 1 THEN c.pins END,
+       cost_amount = CASE WHEN c.currencies = 1 THEN c.amount END,
+       cost_currency = CASE WHEN c.currencies = 1 THEN c.currency END,
+       version = o.version + 1,
+       updated_at = now()
+  FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::int[], $10::int[],
+              $11::text[], $12::boolean[])
+       AS n (id, status, integration_id, provider, referans, external_status, arrived, note, begun, units, pin, shown)
+       CROSS JOIN LATERAL
+       (SELECT (SELECT array_agg(p.pin ORDER BY u.unit)
+                  FROM generate_series(1, n.units) AS u (unit)
+                  LEFT JOIN order_placements p ON p.order_id = n.id AND p.unit = u.unit AND p.status = 'completed') AS pins,
+               count(DISTINCT cost_currency) AS currencies, sum(cost_amount) AS amount, min(cost_currency) AS currency
+          FROM order_placements WHERE order_id = n.id AND status <> 'failed') AS c
+ WHERE o.id = n.id;
+
 -- name: order_event
 -- $3 NULL: the order's own status, which did not change.
 INSERT INTO order_events (order_id, kind, status, unit, provider, referans, actor, detail)
 SELECT o.id, $2, coalesce($3, o.status), nullif($4::int, 0), $5, $6, $7, $8 FROM product_orders o WHERE o.id = $1::uuid;
 
+-- name: orders_event
+-- Many as order_event; each says its order's status.
+INSERT INTO order_events (order_id, kind, status, unit, provider, referans, actor, detail)
+SELECT n.id, n.kind, n.status, nullif(n.unit, 0), n.provider, n.referans, n.actor, n.detail
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[])
+       AS n (id, kind, status, unit, provider, referans, actor, detail);
+
 -- name: order_announce
 SELECT pg_notify('mw_order', $1);
+
+-- name: orders_announce
+SELECT pg_notify('mw_order', n.id) FROM unnest($1::text[]) AS n (id);

@@ -183,7 +183,7 @@ rc move_enqueue(struct cx *cx, struct move *m, const char *task, int64_t run_at_
     return enqueue(cx, m, j);
 }
 
-static rc call_back(struct cx *cx, struct move *m, int version)
+struct job_new *move_callback(struct cx *cx, const struct move *m)
 {
     struct job_new *j = arena_alloc(&cx->arena, sizeof(*j));
 
@@ -192,9 +192,13 @@ static rc call_back(struct cx *cx, struct move *m, int version)
         .task = WEBHOOK_TASK,
         .args = arena_printf(&cx->arena, "{\"order_id\":\"%s\",\"event\":\"order.%s\"}", m->o.id,
                              order_status_word(m->o.status)),
-        .unique_key = arena_printf(&cx->arena, WEBHOOK_TASK ":%s:%d", m->o.id, version),
+        .durable = true,
+        .priority = JOB_PRIORITY,
+        .unique_key = arena_printf(&cx->arena, WEBHOOK_TASK ":%s:%d", m->o.id, m->o.version),
+        .subject = m->o.id,
+        .tenant_id = m->o.tenant_id,
     };
-    return enqueue(cx, m, j);
+    return j;
 }
 
 /* ---------------------------------------------------------------- the write */
@@ -280,24 +284,26 @@ static rc run(struct cx *cx, const struct move *m, struct pg_step *steps, size_t
     return r;
 }
 
-rc move_write(struct cx *cx, struct move *m, const struct change *c)
+rc move_steps(struct cx *cx, struct move *m, const struct change *c, struct pg_step *steps,
+              size_t *ret_n, bool *ret_call_back)
 {
-    struct pg_step steps[4];
     size_t n = 0;
     const char *pin, *order_pin;
 
+    *ret_call_back = false;
     try(seal_pin(cx, m, c->pin, c->p ? c->p->unit : 1, &pin));
     try(seal_pin(cx, m, c->order_pin, 1, &order_pin));
     if (c->p) {
         if (!c->written)
-            steps[n++] = placement_step(cx, c, pin);
+            steps[n++] = placement_step(cx, c, pin ? pin : c->pin_sealed);
         c->p->status = c->to;
         c->p->gave_up = c->gave_up;
         if (c->call_token)
             c->p->call_token = c->call_token;
     }
+    *ret_n = n;
     if (!c->event)
-        return run(cx, m, steps, n);
+        return OK;
 
     enum order_status from = m->o.status,
                       to = c->decided ? c->status : placements_settle(m->p, m->np, m->o.quantity);
@@ -306,14 +312,25 @@ rc move_write(struct cx *cx, struct move *m, const struct change *c)
     steps[n++] =
         event_step(cx, m, c->event, order_status_word(to), c->p, c->detail ? c->detail : said);
     steps[n++] = (struct pg_step){.q = &SQL_ORDER_ANNOUNCE, .args = KEEP(cx, pg_s(m->o.id))};
-    assert(n <= COUNT(steps));
-    try(run(cx, m, steps, n));
-
+    assert(n <= MOVE_STEPS);
+    *ret_n = n;
     m->o.status = to;
     m->o.version++;
-    if (to != from && m->o.callback_url && (order_status_final(to) || to == ORDER_REVIEW))
-        return call_back(cx, m, m->o.version);
+    *ret_call_back =
+        to != from && m->o.callback_url && (order_status_final(to) || to == ORDER_REVIEW);
     return OK;
+}
+
+rc move_write(struct cx *cx, struct move *m, const struct change *c)
+{
+    struct pg_step steps[MOVE_STEPS];
+    size_t n;
+    bool call_back;
+
+    try(move_steps(cx, m, c, steps, &n, &call_back));
+    if (n > 0)
+        try(run(cx, m, steps, n));
+    return call_back ? enqueue(cx, m, move_callback(cx, m)) : OK;
 }
 
 rc move_note(struct cx *cx, struct move *m, const char *event, const struct placement *p,
@@ -325,6 +342,12 @@ rc move_note(struct cx *cx, struct move *m, const char *event, const struct plac
 
 /* ---------------------------------------------------------------- what steps have in common */
 
+bool move_takes_answer(const struct move *m, const struct placement *now)
+{
+    return move_open(m) && now->status != PLACEMENT_COMPLETED && now->status != PLACEMENT_FAILED &&
+           now->status != PLACEMENT_UNSENT;
+}
+
 rc move_take(struct cx *cx, const struct order_step *st, const struct placement *p,
              const struct provider_words *w, const char *late, struct move *m,
              struct placement **ret_p)
@@ -334,8 +357,7 @@ rc move_take(struct cx *cx, const struct order_step *st, const struct placement 
     if (!now)
         return fail(cx, NOT_FOUND, "placement %s is not one of order %s", p->referans, p->order_id);
     *ret_p = now;
-    if (move_open(m) && now->status != PLACEMENT_COMPLETED && now->status != PLACEMENT_FAILED &&
-        now->status != PLACEMENT_UNSENT)
+    if (move_takes_answer(m, now))
         return OK;
     *ret_p = NULL;
     return move_note(cx, m, late, now, words_told(w));

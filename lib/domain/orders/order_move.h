@@ -45,7 +45,8 @@ struct change {
     struct placement *p; /* whose status is to become `to`; NULL: only the order changes */
     enum placement_status to;
     const struct provider_words *w;
-    const char *pin; /* in clear; sealed here */
+    const char *pin;        /* in clear; sealed here */
+    const char *pin_sealed; /* or sealed already */
     bool asked, called, gave_up;
     int64_t call_token;     /* of the call that begins now; 0: none does */
     const char *event;      /* kind, for the timeline; NULL: quiet, only the placement is written */
@@ -59,6 +60,18 @@ struct change {
     bool keep_note;        /* what is said is about the question, not about the order */
 };
 rc move_write(struct cx *cx, struct move *m, const struct change *c) MW_PARKS;
+/* The statements of a change, without running them; the move is then as after them. *ret_n of MOVE_STEPS at most; *ret_call_back:
+ * a callback is owed for it (move_callback). Texts in cx's arena. */
+#define MOVE_STEPS 4
+rc move_steps(struct cx *cx, struct move *m, const struct change *c, struct pg_step *steps,
+              size_t *ret_n, bool *ret_call_back);
+/* The job that calls back for the order's version as it is now. In cx's arena. */
+struct job_new *move_callback(struct cx *cx, const struct move *m);
+/* What changes with an answer about the placement, as it is under the lock. */
+struct change answer_change(enum order_answer a, struct placement *now,
+                            const struct provider_words *w);
+/* May an answer still move this placement of the order? */
+bool move_takes_answer(const struct move *m, const struct placement *now);
 /* A number that no other call has. */
 int64_t call_token_new(void);
 /* Only a line on the timeline. */

@@ -14,6 +14,25 @@ SELECT id, tenant_id, product_id, package_id, user_identifier, extra_field, quan
  WHERE id = $1::uuid AND ($2::uuid IS NULL OR tenant_id = $2)
    FOR UPDATE;
 
+-- name: orders_look
+-- Many as order_load, in the order of their ids.
+SELECT id, tenant_id, product_id, package_id, user_identifier, extra_field, quantity, status, integration_id, provider,
+       provider_referans, external_status, pin_code, array_to_json(pin_codes), note, trim_scale(cost_amount), cost_currency,
+       attempts, version, callback_url, reference, created_at, sent_at, completed_at, updated_at
+  FROM product_orders
+ WHERE id = ANY ($1::uuid[])
+ ORDER BY id;
+
+-- name: orders_lock
+-- Many as order_lock. Everybody locks in the order of the ids.
+SELECT id, tenant_id, product_id, package_id, user_identifier, extra_field, quantity, status, integration_id, provider,
+       provider_referans, external_status, pin_code, array_to_json(pin_codes), note, trim_scale(cost_amount), cost_currency,
+       attempts, version, callback_url, reference, created_at, sent_at, completed_at, updated_at
+  FROM product_orders
+ WHERE id = ANY ($1::uuid[])
+ ORDER BY id
+   FOR UPDATE;
+
 -- name: order_find
 -- By a reference: the client's, or one that any placement of the order had. Both are indexed behind their owner, and there are
 -- few owners.

@@ -31,13 +31,13 @@ static bool status_parse(const char *word, enum placement_status *ret)
     return false;
 }
 
-rc placements_read(struct cx *cx, const struct pg_result *res, struct placement **ret,
-                   size_t *ret_n)
+rc placements_read_some(struct cx *cx, const struct pg_result *res, int first, int n,
+                        struct placement **ret)
 {
-    struct placement *list = rows_alloc(cx, res, struct placement);
+    struct placement *list = arena_alloc(&cx->arena, (size_t)(n + 1) * sizeof *list);
 
-    for (int i = 0; i < pg_rows(res); i++) {
-        struct row r = ROW(cx, res, i);
+    for (int i = 0; i < n; i++) {
+        struct row r = ROW(cx, res, first + i);
         struct placement *p = &list[i];
         p->id = row_int(&r);
         p->order_id = row_text(&r);
@@ -65,8 +65,14 @@ rc placements_read(struct cx *cx, const struct pg_result *res, struct placement 
         p->ended_ms = row_ms(&r);
     }
     *ret = list;
-    *ret_n = (size_t)pg_rows(res);
     return OK;
+}
+
+rc placements_read(struct cx *cx, const struct pg_result *res, struct placement **ret,
+                   size_t *ret_n)
+{
+    *ret_n = (size_t)pg_rows(res);
+    return placements_read_some(cx, res, 0, pg_rows(res), ret);
 }
 
 rc placement_list(struct cx *cx, struct pg *db, const char *order_id, struct placement **ret,
