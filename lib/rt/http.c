@@ -1,4 +1,4 @@
-/* http.c - libcurl's multi socket API on the loop.
+/* http.c - libcurl's multi socket API on the loop; http_plain.c serves what goes over plain http to an address.
  *
  *   fiber: build the easy handle --> starting list --loop_soon--> curl_multi_add_handle
  *   loop:  socket ready, timer     --> curl_multi_socket_action --> finished: outcome written, fiber woken
@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "rt/address.h"
+#include "rt/frame.h"
+#include "rt/http_plain.h"
 #include "rt/loop.h"
 #include "rt/spans.h"
 #include <assert.h>
@@ -57,6 +59,7 @@ static struct {
     struct event *timer;
     struct call *starting, *abandoned;
     size_t living;
+    bool unbound; /* no bound on the connections of one provider */
 } http;
 
 void http_global_init(void)
@@ -78,13 +81,12 @@ static void call_free(struct call *c)
     http.living--;
 }
 
-static void say_why(struct call *c, const char *words)
+static void say_why(struct http_response *r, const char *words)
 {
-    snprintf(c->r->why, sizeof c->r->why, "%s: %s after %lld ms",
-             c->r->outcome == HTTP_NOT_SENT
-                 ? "the request was not sent"
-                 : "the request may have arrived, no complete answer came",
-             words, (long long)c->r->took_ms);
+    snprintf(r->why, sizeof r->why, "%s: %s after %lld ms",
+             r->outcome == HTTP_NOT_SENT ? "the request was not sent"
+                                         : "the request may have arrived, no complete answer came",
+             words, (long long)r->took_ms);
 }
 
 static void fill(struct call *c, CURLcode result)
@@ -103,11 +105,11 @@ static void fill(struct call *c, CURLcode result)
     if (curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0)
         r->retry_after_s = after;
     if (c->too_long)
-        say_why(c, "the answer is longer than allowed");
+        say_why(r, "the answer is longer than allowed");
     else if (c->refused)
-        say_why(c, "the address is not public");
+        say_why(r, "the address is not public");
     else if (result != CURLE_OK)
-        say_why(c, curl_easy_strerror(
+        say_why(r, curl_easy_strerror(
                        result)); /* the generic sentence; curl's error buffer would hold the URL */
 }
 
@@ -221,7 +223,6 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 
 static size_t on_header(char *p, size_t size, size_t n, void *arg)
 {
-    static const char name[] = "location:";
     struct call *c = arg;
     size_t len = size * n;
 
@@ -231,12 +232,6 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
         c->head = false; /* a further head, after 1xx */
     else if (len <= 2)
         c->head = true;
-    if (len > sizeof name && strncasecmp(p, name, sizeof name - 1) == 0) {
-        snprintf(c->r->location, sizeof c->r->location, "%.*s", (int)(len - sizeof name + 1),
-                 p + sizeof name - 1);
-        char *s = str_trim(c->r->location);
-        memmove(c->r->location, s, strlen(s) + 1);
-    }
     return len;
 }
 
@@ -307,17 +302,23 @@ static void add_line(struct call *c, const char *line)
         abort();
 }
 
-static rc add_headers(struct cx *cx, struct call *c, const struct http_header *h)
+static rc check_headers(struct cx *cx, const struct http_header *h)
 {
     for (; h && h->name; h++) {
-        if (!one_line(h->name) || !one_line(h->value) || strpbrk(h->name, ": "))
+        if (!one_line(h->name) || !one_line(h->value) || !*h->name || strpbrk(h->name, ": "))
             return fail(cx, INVALID_FIELD, "a header holds characters that are not allowed there");
+    }
+    return OK;
+}
+
+static void add_headers(struct call *c, const struct http_header *h)
+{
+    for (; h && h->name; h++) {
         _cleanup_(freep) char *line =
             *h->value ? xasprintf("%s: %s", h->name, h->value)
                       : xasprintf("%s;", h->name); /* curl's way to send it empty */
         add_line(c, line);
     }
-    return OK;
 }
 
 static void set_up(struct call *c, const struct http_request *q, int64_t total_ms)
@@ -384,8 +385,8 @@ static void abandon(struct call *c)
 }
 
 /* Makes the call and lets the loop start it. */
-static rc begin(struct cx *cx, const struct http_request *q, int64_t total_ms,
-                struct http_response *r, struct call **ret)
+static void begin(struct cx *cx, const struct http_request *q, int64_t total_ms,
+                  struct http_response *r, struct call **ret)
 {
     struct call *c = xcalloc(1, sizeof *c);
 
@@ -395,11 +396,7 @@ static rc begin(struct cx *cx, const struct http_request *q, int64_t total_ms,
     http.living++;
     c->begun_mono_ms = clock_mono_ms();
     c->refuse_private = q->refuse_private;
-    rc result = add_headers(cx, c, q->headers);
-    if (result != OK) {
-        call_free(c);
-        return result;
-    }
+    add_headers(c, q->headers);
     set_up(c, q, total_ms);
     c->fiber = cx->fiber;
     c->r = r;
@@ -407,7 +404,25 @@ static rc begin(struct cx *cx, const struct http_request *q, int64_t total_ms,
     http.starting = c;
     loop_soon(start_calls, NULL);
     *ret = c;
-    return OK;
+}
+
+static rc not_public(struct cx *cx)
+{
+    return fail(cx, ADDRESS_REFUSED, "this address is not public and may not be called from here");
+}
+
+static rc call_plainly(struct cx *cx, const struct http_request *q, struct plain_url *u,
+                       int64_t total_ms, struct http_response *r)
+{
+    int64_t begun = clock_mono_ms();
+    const char *why;
+    bool refused;
+
+    rc result = plain_call(cx, q, u, total_ms, r, &why, &refused);
+    r->took_ms = clock_mono_ms() - begun;
+    if (r->outcome != HTTP_ANSWERED)
+        say_why(r, why);
+    return refused ? not_public(cx) : result;
 }
 
 static rc call_out(struct cx *cx, const struct http_request *q, struct http_response *r)
@@ -415,6 +430,8 @@ static rc call_out(struct cx *cx, const struct http_request *q, struct http_resp
     int64_t total_ms = MIN(q->total_ms > 0 ? q->total_ms : TOTAL_MS, cx_left_ms(cx));
     rc result = OK;
     struct call *c;
+
+    _cleanup_(plain_url_release) struct plain_url u = {0};
 
     assert(http.multi && cx->fiber);
     *r = (struct http_response){.outcome = HTTP_NOT_SENT,
@@ -427,7 +444,10 @@ static rc call_out(struct cx *cx, const struct http_request *q, struct http_resp
         snprintf(r->why, sizeof r->why, "the request was not sent: no time was left for it");
         return OK;
     }
-    try(begin(cx, q, total_ms, r, &c));
+    try(check_headers(cx, q->headers));
+    if (http.unbound && plain_takes(q) && plain_url_read(q->url, &u))
+        return call_plainly(cx, q, &u, total_ms, r);
+    begin(cx, q, total_ms, r, &c);
 
     fiber_shrink();
     while (!c->done && result == OK)
@@ -436,12 +456,11 @@ static rc call_out(struct cx *cx, const struct http_request *q, struct http_resp
     if (!done) { /* deadline or cancelled: how far it got is as certain as it was at the end */
         r->took_ms = clock_mono_ms() - c->begun_mono_ms;
         r->outcome = c->sending ? HTTP_UNCLEAR : HTTP_NOT_SENT;
-        say_why(c, result == E_CANCELLED ? "it was cancelled" : "the time was up");
+        say_why(r, result == E_CANCELLED ? "it was cancelled" : "the time was up");
     }
     abandon(c);
     if (done && refused && r->outcome == HTTP_NOT_SENT)
-        return fail(cx, ADDRESS_REFUSED,
-                    "this address is not public and may not be called from here");
+        return not_public(cx);
     return !done && result == E_CANCELLED ? result : OK;
 }
 
@@ -459,23 +478,29 @@ static const char *host_of(struct cx *cx, const char *url)
     return host ? arena_strndup(&cx->arena, host, n) : NULL;
 }
 
-rc http_call(struct cx *cx, const struct http_request *q, struct http_response *r)
+static MW_OWN_FRAME void tell_span(struct cx *cx, struct span *span, const struct http_request *q,
+                                   const struct http_response *r, rc result)
 {
     static const char *const outcomes[] = {
         [HTTP_NOT_SENT] = "not sent", [HTTP_UNCLEAR] = "unclear", [HTTP_ANSWERED] = "answered"};
-    struct span span;
     char status[24] = "";
 
-    span_begin(cx, &span, SPAN_CLIENT, q->what ? q->what : "http.call");
-    rc result = call_out(cx, q, r);
-    if (!span.live)
-        return result;
     if (r->outcome == HTTP_ANSWERED)
         snprintf(status, sizeof status, "%ld", r->status);
-    span_end(cx, &span, result == OK && r->outcome == HTTP_ANSWERED && r->status < 500,
+    span_end(cx, span, result == OK && r->outcome == HTTP_ANSWERED && r->status < 500,
              SPAN_FACTS({"http.request.method", q->method ? q->method : "GET"},
                         {"server.address", host_of(cx, q->url)}, {"outcome", outcomes[r->outcome]},
                         {"http.response.status_code", *status ? status : NULL}));
+}
+
+rc http_call(struct cx *cx, const struct http_request *q, struct http_response *r)
+{
+    struct span span;
+
+    span_begin(cx, &span, SPAN_CLIENT, q->what ? q->what : "http.call");
+    rc result = call_out(cx, q, r);
+    if (span.live)
+        tell_span(cx, &span, q, r, result);
     return result;
 }
 
@@ -489,6 +514,7 @@ void http_response_release(struct http_response *r)
 void http_init(long max_host_connections)
 {
     assert(!http.multi);
+    http.unbound = max_host_connections == 0;
     http.multi = curl_multi_init();
     http.timer = evtimer_new(loop_base(), on_timer, NULL);
     if (!http.multi || !http.timer)
@@ -504,6 +530,7 @@ void http_free(void)
     if (!http.multi)
         return;
     bury_calls(NULL);
+    plain_free();
     assert(http.living == 0); /* every fiber that waited has ended */
     curl_multi_cleanup(http.multi);
     event_free(http.timer);

@@ -38,7 +38,6 @@ struct http_response {
     long status;     /* when ANSWERED */
     struct buf body; /* NUL-terminated, may contain NUL; valid also when UNCLEAR (what came) */
     char content_type[128];
-    char location[256];
     int64_t retry_after_s; /* -1: none */
     int64_t took_ms;
     char why[160]; /* when not ANSWERED: a sentence without URL or secrets */

@@ -6,6 +6,7 @@
  *   settings  phone         musteri_tel where neither order nor extra_field has one (default: sent empty)
  *             extra_field   "apply" (default; domain/orders/extra_field.h) or "ignore" */
 #include "domain/orders/extra_field.h"
+#include "rt/frame.h"
 #include "worker/providers/adapter.h"
 #include "worker/providers/ptext.h"
 #include "worker/providers/transport.h"
@@ -108,7 +109,7 @@ static rc balance(struct cx *cx, void *self, struct balance_answer *ret)
 }
 
 /* Silence means an unknown reference, or that this account is not let in. The balance page tells which. */
-static rc read_silence(struct cx *cx, void *self, struct answer *ret)
+static MW_OWN_FRAME rc read_silence(struct cx *cx, void *self, struct answer *ret)
 {
     struct balance_answer b;
 
