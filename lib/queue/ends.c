@@ -230,8 +230,9 @@ static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item
     rc r = end_many(cx, e, items, n, &res, &reached);
     batch_on_its_way_back(b);
     if (r == OK) {
+        flow_push_reached(cx, e,
+                          reached); /* whoever hears of his end finds what follows it in Redis */
         tell_each(cx, items, n, res);
-        flow_push_reached(cx, e, reached);
         return;
     }
     for (size_t i = 0; i < n; i++) {

@@ -5,6 +5,8 @@
 #include "queue/flow/flow.sql.h"
 #include "queue/rows.h"
 
+#define PUSH_MS 2000 /* whoever ended a member waits for it */
+
 rc flow_reached_tx(struct cx *cx, struct pg_tx *tx, struct pg_result **ret)
 {
     return pg_tx_query(cx, tx, &SQL_FLOW_REACHED, ret, PG_NO_ARGS);
@@ -12,6 +14,7 @@ rc flow_reached_tx(struct cx *cx, struct pg_tx *tx, struct pg_result **ret)
 
 void flow_push_reached(struct cx *cx, struct engine *e, const struct pg_result *res)
 {
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, PUSH_MS);
     int64_t pushed;
 
     if (!res || pg_rows(res) == 0)
