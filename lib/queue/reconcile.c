@@ -270,7 +270,8 @@ static rc recover_queue(struct cx *cx, struct engine *e, const char *queue, int6
     if (!r.was_lost)
         return OK;
     try(engine_gate_copy(cx, e, queue)); /* somebody may have set it meanwhile */
-    /* Committed behind the walk and refused by push.lua, because the epoch was not there yet. */
+    /* Committed behind the walk and refused by push.lua, because the epoch was not there yet. (With an
+     * id that its caller made up, it is found by beat's next sweep.) */
     id_at(began - CLOCK_SLIP, from);
     try(sweep_live(cx, e, queue, from, r.shards > 1 ? SETTLED_MS : 0, &more));
     *ret_jobs += r.jobs + more;
