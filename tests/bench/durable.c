@@ -7,11 +7,9 @@
  * Private stores that keep what they promise: fsync, an append-only file. One line of JSON. */
 #include "base/clock.h"
 #include "queue/queue.h"
-#include "tests/bench/bench.h"
 #include "tests/bench/engine.h"
 #include "tests/bench/options.h"
 #include "tests/support/on_fiber.h"
-#include "tests/support/proc.h"
 #include <unistd.h>
 
 #define Q "bench"
@@ -51,35 +49,6 @@ static long count(const char *sql)
     return atol(pg_one(stores.database_url, "%s", sql));
 }
 
-static long done(void)
-{
-    const char *n = redis_one(stores.redis_url, "HGET mw:{" Q "}:stats done");
-
-    return n ? atol(n) : 0;
-}
-
-static struct proc *start_worker(void)
-{
-    char many[16], how_many[16];
-
-    snprintf(many, sizeof many, "%d", concurrency);
-    snprintf(how_many, sizeof how_many, "%d", processes);
-    const char *argv[] = {built("worker/mihwar-worker"),
-                          "--worker-processes",
-                          how_many,
-                          "--worker-queues",
-                          Q,
-                          "--worker-concurrency",
-                          many,
-                          NULL};
-    const char *env[] = {"MIHWAR_LOG_LEVEL=warn", NULL};
-    struct proc *worker =
-        proc_start(&(struct proc_opts){.name = "worker", .argv = argv, .env = env});
-    if (!wait_until(atoi(redis_one(stores.redis_url, "EXISTS mw:{" Q "}:epoch")) == 1, 10000))
-        die("durable", "the worker did not start");
-    return worker;
-}
-
 static const struct option_row options[] = {
     {"jobs", .number = &jobs, .least = 1, .most = 100000000},
     {"clients", .number = &clients, .least = 1, .most = 64},
@@ -92,7 +61,7 @@ int main(int argc, char **argv)
 {
     options_read(argc, argv, options, COUNT(options));
     engine_bench_begin(&(struct stores_opts){.durable = true});
-    struct proc *worker = start_worker();
+    struct proc *worker = engine_bench_worker("durable", Q, processes, concurrency);
     int each = jobs / clients;
     double mine = children_cpu_us(), redis = info_cpu_us(redis_one(stores.redis_url, "INFO cpu"));
     int64_t start = clock_mono_us();
@@ -103,7 +72,7 @@ int main(int argc, char **argv)
     clients_end(clients, "durable");
     double enqueued = (double)(clock_mono_us() - start) / 1e6;
     jobs = each * clients;
-    while (done() < jobs) {
+    while (engine_bench_done(Q) < jobs) {
         support_nap(2);
         if (!proc_alive(worker) || clock_mono_us() - start > 120 * INT64_C(1000000))
             die("durable", "the worker did not finish");

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "queue/internal.h"
 #include "rt/supervisor.h"
-#include "tests/bench/bench.h"
 #include "tests/bench/engine.h"
 #include "tests/bench/options.h"
 #include "tests/support/on_fiber.h"

@@ -5,17 +5,13 @@
  * From just before the workflow is written (one transaction) until the callback has ended, with a real mihwar-worker. Every
  * step is looked at afterwards. Private stores. One line of JSON. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "queue/flow/flow.h"
-#include "tests/bench/bench.h"
+#include "tests/bench/engine.h"
 #include "tests/bench/options.h"
 #include "tests/support/on_fiber.h"
-#include "tests/support/proc.h"
-#include "tests/support/stores.h"
 
 #define Q "bench"
 
-static struct stores stores;
 static int jobs = 9999, processes = 2, concurrency = 1000;
 static int64_t written_us; /* it is in both stores */
 
@@ -42,35 +38,6 @@ static rc begin(struct cx *cx, void *arg)
     return r;
 }
 
-static long done(void)
-{
-    const char *n = redis_one(stores.redis_url, "HGET mw:{" Q "}:stats done");
-
-    return n ? atol(n) : 0;
-}
-
-static struct proc *start_worker(void)
-{
-    char many[16], how_many[16];
-
-    snprintf(many, sizeof many, "%d", concurrency);
-    snprintf(how_many, sizeof how_many, "%d", processes);
-    const char *argv[] = {built("worker/mihwar-worker"),
-                          "--worker-processes",
-                          how_many,
-                          "--worker-queues",
-                          Q,
-                          "--worker-concurrency",
-                          many,
-                          NULL};
-    const char *env[] = {"MIHWAR_LOG_LEVEL=warn", NULL};
-    struct proc *worker =
-        proc_start(&(struct proc_opts){.name = "worker", .argv = argv, .env = env});
-    if (!wait_until(atoi(redis_one(stores.redis_url, "EXISTS mw:{" Q "}:epoch")) == 1, 10000))
-        die("workflow", "the worker did not start");
-    return worker;
-}
-
 static const struct option_row options[] = {
     {"jobs", .number = &jobs, .least = 1, .most = 9999},
     {"processes", .number = &processes, .least = 1, .most = 16},
@@ -80,17 +47,13 @@ static const struct option_row options[] = {
 int main(int argc, char **argv)
 {
     options_read(argc, argv, options, COUNT(options));
-    stores_start(&stores, NULL);
-    log_setup(stderr, LOG_WARN, LOG_LOGFMT);
-    setenv("MIHWAR_REDIS_URL", stores.redis_url, 1);
-    setenv("MIHWAR_DATABASE_URL", stores.database_url, 1);
-    stores_migrate(stores.database_url);
-    struct proc *worker = start_worker();
+    engine_bench_begin(&(struct stores_opts){.durable = true});
+    struct proc *worker = engine_bench_worker("workflow", Q, processes, concurrency);
     int64_t start = clock_mono_us();
 
     if (on_fiber(begin, NULL) != OK)
         die("workflow", "it was not taken");
-    while (done() < jobs + 1) {
+    while (engine_bench_done(Q) < jobs + 1) {
         support_nap(2);
         if (!proc_alive(worker) || clock_mono_us() - start > 120 * INT64_C(1000000))
             die("workflow", "it did not end");
