@@ -13,6 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *or_none(struct cx *cx, int64_t n)
+{
+    return n ? number(cx, n) : NULL;
+}
+
 rc verb_queue_ls(struct cx *cx, struct ops *o)
 {
     struct queue_stats *s;
@@ -20,14 +25,20 @@ rc verb_queue_ls(struct cx *cx, struct ops *o)
     size_t n;
 
     try(engine_queues(cx, o->engine, &s, &n));
-    t = table_new("queue", "ready#", "leased#", "scheduled#", "dead#", "done#", "retried#",
-                  "expired#", "refused#", "rate_per_s#", "oldest_ms#", "paused?", NULL);
+    t = table_new("queue", "ready#", "leased#", "scheduled#", "held#", "dead#", "done#", "retried#",
+                  "expired#", "refused#", "rate_per_s#", "oldest_ms#", "paused?", "draining?",
+                  "length#", "max_length#", "bytes#+", "max_bytes#", "tenant_max_length#",
+                  "shards#+", NULL);
     for (size_t i = 0; i < n; i++)
         table_row(t, s[i].name, number(cx, s[i].ready), number(cx, s[i].leased),
-                  number(cx, s[i].scheduled), number(cx, s[i].dead), number(cx, s[i].done),
-                  number(cx, s[i].retried), number(cx, s[i].expired), number(cx, s[i].refused),
-                  arena_printf(&cx->arena, "%.1f", s[i].rate_per_s), number(cx, s[i].oldest_age_ms),
-                  s[i].paused ? "yes" : "no");
+                  number(cx, s[i].scheduled), number(cx, s[i].held), number(cx, s[i].dead),
+                  number(cx, s[i].done), number(cx, s[i].retried), number(cx, s[i].expired),
+                  number(cx, s[i].refused), arena_printf(&cx->arena, "%.1f", s[i].rate_per_s),
+                  number(cx, s[i].oldest_age_ms), s[i].paused ? "yes" : "no",
+                  s[i].draining ? "yes" : "no", number(cx, s[i].length),
+                  or_none(cx, s[i].max_length), s[i].max_bytes ? number(cx, s[i].bytes) : NULL,
+                  or_none(cx, s[i].max_bytes), or_none(cx, s[i].tenant_max_length),
+                  number(cx, s[i].shards));
     table_print(t, o->json);
     return OK;
 }

@@ -142,9 +142,9 @@ static const char *quantile(struct cx *cx, const struct histogram *h, double sha
 
 static struct table *queues_table(struct cx *cx, const struct sight *s, const struct past *p)
 {
-    struct table *t =
-        table_new("queue", "ready#", "leased#", "scheduled#", "dead#", "rate_per_s#", "oldest_ms#",
-                  "wait_p50_ms#", "wait_p99_ms#", "workers#", "paused?", NULL);
+    struct table *t = table_new("queue", "ready#", "leased#", "scheduled#", "held#", "dead#",
+                                "rate_per_s#", "oldest_ms#", "wait_p50_ms#", "wait_p99_ms#",
+                                "workers#", "paused?", "draining?", NULL);
 
     for (size_t i = 0; i < s->nqueues; i++) {
         const struct queue_stats *q = &s->queues[i];
@@ -153,9 +153,10 @@ static struct table *queues_table(struct cx *cx, const struct sight *s, const st
         for (size_t k = 0; k < s->nworkers; k++)
             workers += worker_serves(&s->workers[k], q->name) && !s->workers[k].draining;
         table_row(t, q->name, number(cx, q->ready), number(cx, q->leased), number(cx, q->scheduled),
-                  number(cx, q->dead), arena_printf(&cx->arena, "%.1f", q->rate_per_s),
-                  number(cx, q->oldest_age_ms), quantile(cx, &h, 0.5), quantile(cx, &h, 0.99),
-                  number(cx, workers), q->paused ? "yes" : "no");
+                  number(cx, q->held), number(cx, q->dead),
+                  arena_printf(&cx->arena, "%.1f", q->rate_per_s), number(cx, q->oldest_age_ms),
+                  quantile(cx, &h, 0.5), quantile(cx, &h, 0.99), number(cx, workers),
+                  q->paused ? "yes" : "no", q->draining ? "yes" : "no");
     }
     return t;
 }

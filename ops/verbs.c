@@ -120,7 +120,8 @@ const struct verb verbs[] = {
     {"request cancel", 1, 1, PG | CHANGES, "ID", "", "take it back while it was certainly not sent",
      verb_request_cancel},
 
-    {"queue ls", 0, 0, STORES, "", "", "queues with depth, age and counters", verb_queue_ls},
+    {"queue ls", 0, 0, STORES, "", "", "queues with depth, age, counters, switches and bounds",
+     verb_queue_ls},
     {"queue pause", 1, 1, STORES | CHANGES, "QUEUE", "", "claim nothing more from it",
      verb_queue_pause},
     {"queue resume", 1, 1, STORES | CHANGES, "QUEUE", "", "go on", verb_queue_resume},

@@ -6,6 +6,14 @@
 #include "queue/shape/policy.h"
 #include <string.h>
 
+static void print_bound(struct buf *out, const char *name, int64_t bound)
+{
+    if (bound)
+        buf_printf(out, ",\"%s\":%lld", name, (long long)bound);
+    else
+        buf_printf(out, ",\"%s\":null", name);
+}
+
 static void print_queue(struct buf *out, const struct queue_stats *s)
 {
     buf_puts(out, "{\"name\":");
@@ -15,11 +23,20 @@ static void print_queue(struct buf *out, const struct queue_stats *s)
         ",\"ready\":%lld,\"leased\":%lld,\"scheduled\":%lld,\"dead\":%lld,\"rate_per_s\":%.3f,"
         "\"oldest_age_ms\":%lld,\"paused\":%s,\"draining\":%s,\"held\":%lld,\"done\":%lld,"
         "\"retried\":%lld,\"expired\":%lld,"
-        "\"refused\":%lld,\"shards\":%d}",
+        "\"refused\":%lld,\"shards\":%d,\"length\":%lld",
         (long long)s->ready, (long long)s->leased, (long long)s->scheduled, (long long)s->dead,
         s->rate_per_s, (long long)s->oldest_age_ms, s->paused ? "true" : "false",
         s->draining ? "true" : "false", (long long)s->held, (long long)s->done,
-        (long long)s->retried, (long long)s->expired, (long long)s->refused, s->shards);
+        (long long)s->retried, (long long)s->expired, (long long)s->refused, s->shards,
+        (long long)s->length);
+    if (s->max_bytes)
+        buf_printf(out, ",\"bytes\":%lld", (long long)s->bytes);
+    else
+        buf_puts(out, ",\"bytes\":null");
+    print_bound(out, "max_length", s->max_length);
+    print_bound(out, "max_bytes", s->max_bytes);
+    print_bound(out, "tenant_max_length", s->tenant_max_length);
+    buf_putc(out, '}');
 }
 
 rc queues_list(struct cx *cx, struct request *q)

@@ -236,6 +236,9 @@ struct queue_stats {
     double rate_per_s;     /* ends over the last minute */
     int shards;            /* over how many its new jobs go; 1: not spread */
     bool paused, draining;
+    int64_t length;                                   /* jobs that have not ended */
+    int64_t max_length, max_bytes, tenant_max_length; /* its bounds (shape/policy.h); 0: none */
+    int64_t bytes; /* of its jobs; counted where max_bytes is set */
 };
 /* All queues that were ever used; *ret is in cx's arena. Parks. */
 rc engine_queues(struct cx *cx, struct engine *e, struct queue_stats **ret, size_t *ret_n) MW_PARKS;

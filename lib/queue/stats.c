@@ -39,7 +39,7 @@ static rc add_place(struct cx *cx, struct engine *e, const char *place, struct q
                KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_STATS, QK_RATE, QK_GATE), true, 1);
     call_now(&c);
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (!reply_has(reply, 8))
+    if (!reply_has(reply, 13))
         return fail(cx, REDIS, "stats.lua answered with %zu elements", reply->elements);
     s->ready += reply_int(reply, 0);
     s->leased += reply_int(reply, 1);
@@ -49,7 +49,12 @@ static rc add_place(struct cx *cx, struct engine *e, const char *place, struct q
     s->held += reply_int(reply, 5);
     s->oldest_age_ms = MAX(s->oldest_age_ms, reply_int(reply, 6));
     s->rate_per_s += (double)reply_int(reply, 7) / 60;
-    for (size_t i = 8; i + 1 < reply->elements; i += 2)
+    s->length += reply_int(reply, 8);
+    s->bytes += reply_int(reply, 10);
+    s->max_length = MAX(s->max_length, reply_int(reply, 9)); /* the same in all shards */
+    s->max_bytes = MAX(s->max_bytes, reply_int(reply, 11));
+    s->tenant_max_length = MAX(s->tenant_max_length, reply_int(reply, 12));
+    for (size_t i = 13; i + 1 < reply->elements; i += 2)
         if (reply->element[i]->type == REDIS_REPLY_STRING)
             read_counter(s, reply->element[i]->str, reply_int(reply, i + 1));
     return OK;

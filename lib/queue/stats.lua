@@ -2,7 +2,9 @@
 -- KEYS: 16
 -- KEYS[1] jobs  KEYS[2] lease  KEYS[3] sched  KEYS[4] stats  KEYS[5] rate  KEYS[6] gate  KEYS[7..16] ready9 .. ready0
 -- ARGV[1] now, ms ('': Redis TIME)
--- returns {ready, leased, scheduled, paused, draining, held, age of the oldest ready job or 0, ends in the last minute, counter, value ...}
+-- returns {ready, leased, scheduled, paused, draining, held, age of the oldest ready job or 0, ends in the last minute,
+--          jobs that have not ended, at most so many (0: any number), their bytes (0: not counted), at most, of one tenant at most,
+--          counter, value ...}
 -- include: now
 -- include: token
 -- include: options
@@ -49,7 +51,8 @@ for i = 1, #slots, 2 do
 end
 local policy = policy_of(redis.call('GET', KEYS[6])) or {}
 local paused, draining = policy.letter == 'p' and 1 or 0, policy.d and 1 or 0
-local answer = {ready, leased, scheduled, paused, draining, held, oldest, ends}
+local answer = {ready, leased, scheduled, paused, draining, held, oldest, ends, redis.call('HLEN', KEYS[1]), policy.n or 0,
+                tonumber(redis.call('HGET', prefix .. 'tally', 'bytes') or 0), policy.b or 0, policy.t or 0}
 for _, v in ipairs(redis.call('HGETALL', KEYS[4])) do
     answer[#answer + 1] = v
 end

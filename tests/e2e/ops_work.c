@@ -124,6 +124,19 @@ START_TEST(celery)
 }
 END_TEST
 
+static const cJSON *queue_named(const cJSON *list, const char *name)
+{
+    const cJSON *q;
+
+    cJSON_ArrayForEach(q, list)
+    {
+        if (strcmp(cJSON_GetObjectItem(q, "queue")->valuestring, name) == 0)
+            return q;
+    }
+    ck_abort_msg("queue ls does not know %s", name);
+    return NULL;
+}
+
 /* Nobody ever claimed from this queue: beat is the first to see that it has no epoch yet. */
 START_TEST(queues)
 {
@@ -132,8 +145,10 @@ START_TEST(queues)
     ck_assert(house_down(&h, BEAT));
     done(CLI(&h, "queue", "ls"));
     AUTO(all) = CLI(&h, "queue", "ls", "--json");
-    cli_fields(all.json, "queue:s ready:n leased:n scheduled:n dead:n done:n retried:n expired:n "
-                         "refused:n rate_per_s:n oldest_ms:n paused:b");
+    cli_fields(all.json,
+               "queue:s ready:n leased:n scheduled:n held:n dead:n done:n retried:n "
+               "expired:n refused:n rate_per_s:n oldest_ms:n paused:b draining:b length:n "
+               "max_length:n? bytes:n? max_bytes:n? tenant_max_length:n? shards:n");
     done(CLI_WITH(&h, .expect = "queue_pause", "queue", "pause", "quiet"));
     AUTO(paused) = CLI(&h, "queue", "pause", "quiet", "--json");
     ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(paused.json, "paused")));
@@ -154,6 +169,13 @@ START_TEST(queues)
     done(CLI(&h, "queue", "policy", "set", "quiet", "--weighted", "10:9:8:7:6:5:4:3:2:1", "--fair",
              "--max-length", "4", "--max-bytes", "100000", "--tenant-max-length", "4"));
     refused(CLI(&h, "job", "add", "mihwar.noop", "--queue", "quiet"), 1, "it takes 4 jobs");
+    AUTO(bounded) = CLI(&h, "queue", "ls", "--json");
+    const cJSON *quiet = queue_named(bounded.json, "quiet");
+    ck_assert_int_eq(cJSON_GetObjectItem(quiet, "length")->valueint, 4);
+    ck_assert_int_eq(cJSON_GetObjectItem(quiet, "max_length")->valueint, 4);
+    ck_assert_int_eq(cJSON_GetObjectItem(quiet, "max_bytes")->valueint, 100000);
+    ck_assert_int_eq(cJSON_GetObjectItem(quiet, "tenant_max_length")->valueint, 4);
+    ck_assert_int_gt(cJSON_GetObjectItem(quiet, "bytes")->valueint, 0);
     AUTO(policy) = CLI(&h, "queue", "policy", "show", "quiet", "--json");
     cli_fields(policy.json, "queue:s paused:b draining:b policy:o");
     ck_assert_ptr_nonnull(strstr(policy.out, "\"max_length\":4,"));

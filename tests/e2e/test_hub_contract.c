@@ -172,6 +172,7 @@ static const struct {
     {"PUT", "/v1/queues/{q}/policy", "/v1/queues/contract/policy",
      "{\"priorities\":\"weighted\",\"weights\":[9,8,7,6,5,4,3,2,1,1],\"max_bytes\":1000000}", 200,
      0},
+    {"GET", "/v1/queues", "/v1/queues", NULL, 200, true},
     {"PUT", "/v1/queues/{q}/policy", "/v1/queues/contract/policy", "{\"fair\":1}", 422, 0},
     {"GET", "/v1/queues/{q}/policy", "/v1/queues/contract/policy", NULL, 200, 0},
     {"POST", "/v1/queues/{q}/purge", "/v1/queues/contract/purge", NULL, 200, 0},
