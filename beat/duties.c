@@ -33,6 +33,7 @@
 
 #define RECONCILE_AGE_MS 10000 /* a push that is under way is no loss */
 #define EPOCH_MS         60000 /* it rebuilds Redis when that is empty */
+#define ROOMS_MS         5000
 #define PRUNE_BATCH      1000
 #define PRUNE_NAP_MS     20 /* between batches: others want the disk, too */
 
@@ -289,6 +290,19 @@ static void heed_reconnection(struct beat *b, uint64_t *seen)
     *seen = now;
 }
 
+/* A bound that cannot be looked at is looked at again with the next epoch: until then mw_enqueue goes by what was seen last. */
+static rc rooms_note(struct cx *cx, struct beat *b)
+{
+    _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, ROOMS_MS);
+    rc r = engine_rooms_note(cx, b->engine);
+
+    if (r == OK || r == E_CANCELLED)
+        return r;
+    log_fail(LOG_WARN, "queue.room_unknown", cx, r,
+             kv_int("retry_in_ms", b->settings->epoch_every));
+    return OK;
+}
+
 rc epoch_run(struct cx *cx, void *arg)
 {
     struct beat *b = arg;
@@ -303,6 +317,8 @@ rc epoch_run(struct cx *cx, void *arg)
 
             r = leader_holds(b->leader) ? engine_epoch_advance(cx, b->engine) : OK;
         }
+        if (r == OK && leader_holds(b->leader))
+            r = rooms_note(cx, b);
         if (r == E_CANCELLED)
             return r;
         if (r != OK && !ill)

@@ -426,6 +426,59 @@ QTEST(a_bound_counts_what_is_there, true)
     return OK;
 }
 
+/* Who enqueues in SQL hears what beat wrote down. */
+static const char *in_sql(struct qtest *t)
+{
+    const char *words = NULL;
+    const char *id =
+        pg_try(t->database_url, &words, "SELECT mw_enqueue('mihwar.noop', queue => 't')");
+
+    return id ? "" : words;
+}
+
+QTEST(a_bound_is_told_to_sql, true)
+{
+    set(cx, t, "{\"max_length\":2}");
+    try(push_many(cx, t, 'a', 5, 2, true));
+    ck_assert_str_eq(in_sql(t), ""); /* nobody has looked yet: it may overshoot */
+    ck_ok(engine_rooms_note(cx, t->e));
+    ck_assert_msg(strstr(in_sql(t), "queue t is full: it takes 2 jobs"), "%s", in_sql(t));
+    ck_assert_msg(strstr(in_sql(t), "roll back and try again"), "%s", in_sql(t));
+    ck_assert_str_eq(pg_one(t->database_url,
+                            "SELECT mw_enqueue('mihwar.noop', queue => 't', id => id) = id "
+                            "FROM jobs WHERE queue = 't' LIMIT 1"),
+                     "t");              /* what it has already is told again */
+    ck_ok(engine_rooms_note(cx, t->e)); /* once more: it is written only when it is news */
+    ck_assert_int_eq(drain_all(cx, t).all, 2);
+    ck_ok(engine_rooms_note(cx, t->e));
+    ck_assert_str_eq(in_sql(t), "");
+
+    /* beat is gone: its word holds for a while only */
+    pg_one(t->database_url,
+           "UPDATE queue_states SET full_of = 'bytes', full_bound = 7, full_until = now() + "
+           "interval '1 minute' RETURNING 1");
+    ck_assert_msg(strstr(in_sql(t), "is full: it takes 7 bytes of jobs"), "%s", in_sql(t));
+    pg_one(t->database_url,
+           "UPDATE queue_states SET full_until = now() - interval '1 second' RETURNING 1");
+    ck_assert_str_eq(in_sql(t), "");
+
+    /* another policy, and spread: what was said of the old one does not count, all shards do */
+    set(cx, t, "{\"max_length\":4,\"shards\":2}");
+    ck_assert_str_eq(in_sql(t), "");
+    try(push_many(cx, t, 'b', 5, 4, true));
+    ck_ok(engine_rooms_note(cx, t->e));
+    ck_assert_msg(strstr(in_sql(t), "it takes 4 jobs"), "%s", in_sql(t));
+    set(cx, t, "{}");
+    ck_assert_str_eq(in_sql(t), "");
+
+    /* a drained queue needs nobody to look */
+    ck_ok(engine_drain(cx, t->e, Q));
+    ck_assert_msg(strstr(in_sql(t), "queue t is being drained"), "%s", in_sql(t));
+    ck_ok(engine_pause(cx, t->e, Q, false));
+    ck_assert_str_eq(in_sql(t), "");
+    return OK;
+}
+
 QTEST(a_drained_queue_takes_nothing, true)
 {
     try(push_many(cx, t, 'a', 5, 3, true));
@@ -608,6 +661,7 @@ static Suite *suite(void)
     tcase_add_test(tc, switching_loses_and_doubles_nothing);
     tcase_add_test(tc, bounds);
     tcase_add_test(tc, a_bound_counts_what_is_there);
+    tcase_add_test(tc, a_bound_is_told_to_sql);
     tcase_add_test(tc, a_drained_queue_takes_nothing);
     tcase_add_test(tc, late_jobs_end);
     tcase_add_test(tc, a_policy_outlives_redis);

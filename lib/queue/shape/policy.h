@@ -68,5 +68,9 @@ rc engine_gates_copy(struct cx *cx, struct engine *e) MW_PARKS;
  * at, and what PostgreSQL takes is kept. Called before the transaction that writes them. Parks. */
 rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size_t n) MW_PARKS;
 
+/* Which queues are full now, written down for those who enqueue in SQL and cannot ask Redis (mw_enqueue): by beat, every
+ * few seconds. By length and bytes, not by tenant. Parks. */
+rc engine_rooms_note(struct cx *cx, struct engine *e) MW_PARKS;
+
 /* For this room only. As engine_gate_copy, without the lock: while the queue is rebuilt. Parks. */
 rc engine_gate_put(struct cx *cx, struct engine *e, const char *queue) MW_PARKS;

@@ -154,8 +154,21 @@ static rc weigh(struct cx *cx, const char *queue, const struct job_new *jobs, si
     return OK;
 }
 
+/* The bound that they do not fit into; "": they do. */
+struct lack {
+    char word[16];
+    int64_t bound;
+};
+
+static void lacks(struct lack *ret, const char *word, int64_t bound)
+{
+    snprintf(ret->word, sizeof ret->word, "%s", word);
+    ret->bound = bound;
+}
+
 /* One round trip: what is to come against what is there. */
-static rc ask_room(struct cx *cx, struct engine *e, const char *queue, const struct coming *w)
+static rc ask_room(struct cx *cx, struct engine *e, const char *queue, const struct coming *w,
+                   struct lack *ret)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -171,9 +184,9 @@ static rc ask_room(struct cx *cx, struct engine *e, const char *queue, const str
         call_int(&c, 1);
     }
     try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
-    if (reply->elements == 0)
-        return OK;
-    return queue_is_full(cx, queue, reply->element[0]->str, reply_int(reply, 1));
+    if (reply->elements == 2)
+        lacks(ret, reply->element[0]->str, reply_int(reply, 1));
+    return OK;
 }
 
 /* What stands in one shard is added to sums[0] jobs, [1] bytes, [2...] jobs of each of the tenants. */
@@ -197,26 +210,42 @@ static rc add_shard(struct cx *cx, struct engine *e, const char *place, const st
 }
 
 /* A bound is one of the queue, so what is in its shards is added up: a round trip each. */
-static rc sum_room(struct cx *cx, struct engine *e, const struct bound *q, const struct coming *w)
+static rc sum_room(struct cx *cx, struct engine *e, const struct bound *q, const struct coming *w,
+                   struct lack *ret)
 {
-    int64_t *sums = arena_alloc(&cx->arena, (2 + (size_t)w->jobs) * sizeof *sums);
+    _cleanup_(freep) int64_t *sums = xcalloc(2 + (size_t)w->jobs, sizeof *sums);
     char place[PLACE_NAME_MAX + 1];
 
-    memset(sums, 0, (2 + (size_t)w->jobs) * sizeof *sums);
     for (int shard = 0; shard < q->held; shard++)
         try(add_shard(cx, e, place_name(q->queue, shard, place), w, sums));
-    if (q->jobs && sums[0] + w->jobs > q->jobs)
-        return queue_is_full(cx, q->queue, "length", q->jobs);
-    if (q->bytes && sums[1] + w->bytes > q->bytes)
-        return queue_is_full(cx, q->queue, "bytes", q->bytes);
+    if (q->jobs && sums[0] + w->jobs > q->jobs) {
+        lacks(ret, "length", q->jobs);
+        return OK;
+    }
+    if (q->bytes && sums[1] + w->bytes > q->bytes) {
+        lacks(ret, "bytes", q->bytes);
+        return OK;
+    }
     for (int64_t i = 0; q->of_tenant && i < w->jobs; i++) {
         int64_t more = 0;
         for (int64_t j = 0; j < w->jobs; j++)
             more += strcmp(w->tenants[i], w->tenants[j]) == 0;
         if (sums[2 + i] + more > q->of_tenant)
-            return queue_is_full(cx, q->queue, "tenant", q->of_tenant);
+            lacks(ret, "tenant", q->of_tenant);
     }
     return OK;
+}
+
+static rc look_for_room(struct cx *cx, struct engine *e, const struct bound *q,
+                        const struct coming *w, struct lack *ret)
+{
+    *ret = (struct lack){0};
+    return q->held > 1 ? sum_room(cx, e, q, w, ret) : ask_room(cx, e, q->queue, w, ret);
+}
+
+static bool is_bounded(const struct bound *q)
+{
+    return q->jobs || q->bytes || q->of_tenant;
 }
 
 rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size_t n)
@@ -228,8 +257,8 @@ rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size
     for (size_t i = 0; i < b->n; i++) {
         struct bound q = b->queues[i]; /* they may be read again while we are parked */
         struct coming w;
-        bool bounded = q.jobs || q.bytes || q.of_tenant;
-        if (!bounded && !q.draining)
+        struct lack lack;
+        if (!is_bounded(&q) && !q.draining)
             continue;
         try(weigh(cx, q.queue, jobs, n, &w));
         if (w.jobs == 0)
@@ -238,11 +267,39 @@ rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size
             return queue_is_full(cx, q.queue, "draining", 0);
         if (!redis_connected(e->redis))
             continue;
-        rc r = q.held > 1 ? sum_room(cx, e, &q, &w) : ask_room(cx, e, q.queue, &w);
-        if (r == E_QUEUE_FULL || r == E_CANCELLED)
+        rc r = look_for_room(cx, e, &q, &w, &lack);
+        if (r == OK && lack.word[0])
+            return queue_is_full(cx, q.queue, lack.word, lack.bound);
+        if (r == E_CANCELLED)
             return r;
         if (r != OK)
             log_fail(LOG_WARN, "queue.room_unknown", cx, r, kv_str("queue", q.queue));
     }
+    return OK;
+}
+
+/* ---------------------------------------------------------------- for those who cannot ask Redis */
+
+static rc note_room(struct cx *cx, struct engine *e, struct bound q)
+{
+    const char *nobody = "-";
+    struct lack lack;
+
+    q.of_tenant = 0; /* what one tenant lacks, others may have */
+    try(look_for_room(cx, e, &q, &(struct coming){1, 1, &nobody}, &lack));
+    bool full = lack.word[0] && !str_eq(lack.word, "tenant");
+    return pg_do(cx, e->db, SQL_QUEUE_FULL_NOTE, NULL, pg_s(q.queue), pg_s(full ? lack.word : NULL),
+                 full ? pg_i(lack.bound) : pg_s(NULL));
+}
+
+rc engine_rooms_note(struct cx *cx, struct engine *e)
+{
+    if (!e->db)
+        return OK;
+    try(bounds_look(cx, e));
+    const struct bounds *b = e->bounds;
+    for (size_t i = 0; i < b->n; i++)
+        if ((b->queues[i].jobs || b->queues[i].bytes) && !b->queues[i].draining)
+            try(note_room(cx, e, b->queues[i]));
     return OK;
 }
