@@ -14,7 +14,7 @@
 #define COMMITS_MAX 4
 #define BATCH_WORTH 16 /* rows that may start a commit while another is under way */
 #define WORTH_MOST                                                                                 \
-    64 /* as many, when half of those who wait are more than that: a statement costs as much as ten rows */
+    64 /* as many, when two thirds of those who wait are more than that: a statement costs as much as ten rows */
 #define PUSHES_MAX 16 /* at once: while Redis is away they take their time */
 
 struct waiting {

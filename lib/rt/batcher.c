@@ -109,10 +109,11 @@ static rc run_batch(struct cx *cx, void *arg)
     return OK;
 }
 
-/* Two batches that take turns carry the most: while one is on its way the other gathers as many. */
+/* Two batches that take turns carry the most: while one is on its way the other gathers as many, and leaves when that one
+ * is back. More than half of all, so that two are not on their way at once: they would only share the processors. */
 static size_t worth(const struct batcher *b)
 {
-    return MAX(b->o.worth, MIN(b->here / 2, b->o.worth_most));
+    return MAX(b->o.worth, MIN(b->here * 2 / 3, b->o.worth_most));
 }
 
 /* A batch that was spawned takes its items when it runs: those that arrive in the same turn of the

@@ -28,7 +28,7 @@ struct batcher_opts {
     size_t max;       /* items of one batch */
     size_t at_once;   /* batches on their way */
     size_t worth;     /* items that may start a batch while another is on its way */
-    /* Many who wait are worth larger batches: half of all that are here, but no more than this asked for. 0: `worth` */
+    /* Many who wait are worth larger batches: two thirds of all that are here, but no more than this asked for. 0: `worth` */
     size_t worth_most;
     int64_t timeout_ms;
     /* Carries items: gives each its outcome (batch_done), and says once that the next batch may

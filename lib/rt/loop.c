@@ -21,11 +21,19 @@ struct soon {
     void *arg;
 };
 
+static bool never_forks; /* of the process: said before its loop is made */
+
 static struct {
     struct event_base *base;
     bool stopping;
     struct soon *soon, **soon_tail;
 } loop;
+
+void loop_never_forks(void)
+{
+    assert(!loop.base);
+    never_forks = true;
+}
 
 rc loop_init(struct cx *cx)
 {
@@ -34,6 +42,8 @@ rc loop_init(struct cx *cx)
     assert(!loop.base);
     if (config) {
         event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+        if (never_forks)
+            event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
         loop.base = event_base_new_with_config(config);
         event_config_free(config);
     }

@@ -5,6 +5,10 @@
 
 struct event_base;
 
+/* Before loop_init, by a process that forks nobody while it has connections: what is asked for and
+ * taken back in one turn then never reaches the kernel (EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST; libevent's
+ * event.h: not with descriptors that live on elsewhere, as in a forked child, after they were closed here). */
+void loop_never_forks(void);
 /* Make this process's loop; one per process (tests may make and free several in a row). SIGPIPE is
  * ignored from then on, and a stack overflow of a fiber is reported by name. Errors: OS. */
 rc loop_init(struct cx *cx);
