@@ -48,10 +48,10 @@ local function ready(priority)
     return KEYS[23 - priority]
 end
 
-return_expired(KEYS, now, function(token, body)
+local expires = return_expired(KEYS, now, function(token, body)
     redis.call('LPUSH', ready(envelope_priority(body)), token)
 end)
-promote_due(sched, now, ready)
+local due = promote_due(sched, now, ready)
 
 if gate and gate ~= 'b' then
     return {2 + shards, now, epoch, refused, 0, {}, {}}
@@ -92,6 +92,6 @@ if max > 0 and left == 0 then
         redis.call('ZADD', wait, 0, 'm')
     end
 elseif max > 0 then
-    next_due = first_due(sched, lease)
+    next_due = sooner(sooner(due, expires), #tokens > 0 and now + lease_ms or nil) or 0
 end
 return {shards, now, epoch, refused, next_due, tokens, bodies, crashes}

@@ -20,7 +20,7 @@
 -- include: shape/lanes
 -- include: shape/room
 local jobs, sched, stats, wait, unique, unique_of = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[7]
-local now = clock(ARGV[1])
+local byte, now = string.byte, nil -- the clock is asked when something is for later
 local epoch_gate = redis.call('MGET', KEYS[5], KEYS[10])
 local closed, policy = ARGV[2] ~= '1' and not epoch_gate[1], policy_of(epoch_gate[2])
 local count = (#ARGV - 2) / 6
@@ -61,16 +61,18 @@ end
 for i = 1, count do
     local at = i * 6 - 3
     local id, numbers, p, run_at, key, body =
-        ids[i], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5]
-    local broker = string.sub(numbers, 1, 2) == '0.'
-    -- "\1MS:NAME": taken for so long, in a key of its own that expires. No other key has a control character.
+        ids[i], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+    local broker = byte(numbers) == 48 and byte(numbers, 2) == 46 -- '0.'
     local window, first
-    if string.byte(key) == 1 then
-        local ms, name = string.match(key, '^.(%d+):(.*)$')
-        window = {string.gsub(unique, 'unique$', 'window:') .. name, ms}
-        first = redis.call('GET', window[1])
-    elseif key ~= '' then
-        first = redis.call('HGET', unique, key)
+    if key ~= '' then
+        -- "\1MS:NAME": taken for so long, in a key of its own that expires. No other key has a control character.
+        if byte(key) == 1 then
+            local ms, name = string.match(key, '^.(%d+):(.*)$')
+            window = {string.gsub(unique, 'unique$', 'window:') .. name, ms}
+            first = redis.call('GET', window[1])
+        else
+            first = redis.call('HGET', unique, key)
+        end
     end
 
     if closed and not broker then
@@ -101,7 +103,10 @@ for i = 1, count do
                 tally_job(counted, known[i], -1)
             end
         end
-        if run_at > now then
+        if run_at ~= '0' then
+            now = now or clock(ARGV[1])
+        end
+        if run_at ~= '0' and tonumber(run_at) > now then
             later[#later + 1] = run_at
             later[#later + 1] = p .. id .. ':' .. numbers
         elseif policy and policy.f then

@@ -1,12 +1,24 @@
 -- ripe.lua (piece): what time has made ready. Wants token.lua and gone.lua; `keys` are those of claim.lua.
 
+-- When the first of a set is due; nil: it is empty.
+local function first_of(set)
+    return tonumber(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2])
+end
+
+-- The first of two times, each of which may be nil.
+local function sooner(a, b)
+    return a and b and math.min(a, b) or a or b
+end
+
 -- Expired leases: ready again at the head (`put(token, envelope)`), one claim used. A broker job that somebody wanted
 -- cancelled ends here; whether a durable one has ended is known to PostgreSQL only, and its next holder asks there.
+-- Returns when the next one expires.
 local function return_expired(keys, now, put)
-    local expired = redis.call('ZRANGEBYSCORE', keys[2], '-inf', now, 'LIMIT', 0, 500)
-    if #expired == 0 then
-        return
+    local first = first_of(keys[2])
+    if not first or first > now then
+        return first
     end
+    local expired = redis.call('ZRANGEBYSCORE', keys[2], '-inf', now, 'LIMIT', 0, 500)
     redis.call('ZREM', keys[2], unpack(expired))
     redis.call('HINCRBY', keys[4], 'expired', #expired)
     local cancelled = {}
@@ -20,14 +32,16 @@ local function return_expired(keys, now, put)
         end
     end
     forget_jobs(keys[1], keys[9], keys[10], keys[11], cancelled)
+    return first_of(keys[2])
 end
 
--- What is scheduled and due, at the tail of the list `ready(priority)`.
+-- What is scheduled and due, at the tail of the list `ready(priority)`. Returns when the next one is.
 local function promote_due(sched, now, ready)
-    local due = redis.call('ZRANGEBYSCORE', sched, '-inf', now, 'LIMIT', 0, 1000)
-    if #due == 0 then
-        return
+    local first = first_of(sched)
+    if not first or first > now then
+        return first
     end
+    local due = redis.call('ZRANGEBYSCORE', sched, '-inf', now, 'LIMIT', 0, 1000)
     redis.call('ZREM', sched, unpack(due))
     local by = {}
     for _, member in ipairs(due) do
@@ -38,16 +52,5 @@ local function promote_due(sched, now, ready)
     for p, tokens in pairs(by) do
         redis.call('RPUSH', ready(tonumber(p)), unpack(tokens))
     end
-end
-
--- When the next of them is due, 0: never.
-local function first_due(...)
-    local first = 0
-    for _, set in ipairs({...}) do
-        local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
-        if head[2] and (first == 0 or tonumber(head[2]) < first) then
-            first = tonumber(head[2])
-        end
-    end
-    return first
+    return first_of(sched)
 end

@@ -144,7 +144,7 @@ if redis.call('EXISTS', prefix .. 'ring', unpack(lists)) > 0 then
 end
 if dry then
     local held = first_held(c)
-    next_due = first_due(sched, lease)
+    next_due = sooner(first_of(sched), first_of(lease)) or 0
     if held > 0 and (next_due == 0 or held < next_due) then
         next_due = held
     end
