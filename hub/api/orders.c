@@ -143,6 +143,8 @@ static rc place(struct cx *cx, struct request *q, const struct names *n)
     span_begin(cx, &span, SPAN_PRODUCER, "job.enqueue");
     rc r = read_order(cx, q, n, &o);
     if (r == OK)
+        r = orders_room(cx, q->hub->engine, &o);
+    if (r == OK)
         r = gather_row(cx, q->hub->gather, &o, &replayed, id, &q->out);
     span_end(cx, &span, r == OK, SPAN_FACTS({"job.task", "order.dispatch"}));
     if (r != OK && n != &names_v1)

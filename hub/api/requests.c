@@ -128,6 +128,7 @@ rc requests_post(struct cx *cx, struct request *q)
     char id[ID_LEN + 1];
 
     try(read_request(cx, q, &r));
+    try(requests_room(cx, q->hub->engine, &r));
     try(gather_row(cx, q->hub->gather_requests, &r, &replayed, id, &q->out));
     reply_header(q, "Location", arena_printf(&cx->arena, "/v1/requests/%s", id));
     if (replayed)

@@ -82,6 +82,45 @@ START_TEST(a_bad_one_in_the_batch)
 }
 END_TEST
 
+/* What does not fit is refused as a whole, also what would go elsewhere; nothing of it is stored anywhere. */
+START_TEST(a_full_queue_takes_none_of_the_batch)
+{
+#define LATER(queue, durable)                                                                      \
+    "{\"task\":\"mihwar.noop\",\"queue\":\"" queue "\",\"durable\":" durable ",\"delay_ms\":"      \
+    "600000}"
+    static const char *const too_many[] = {
+        "[" LATER("small", "true") "," LATER("small", "true") "," LATER("small", "true") "]",
+        "[" LATER("small", "false") "," LATER("small", "false") "," LATER("small", "false") "]",
+        "[" LATER("other", "true") "," LATER("small", "true") "," LATER("small", "true") "," LATER(
+            "small", "true") "]",
+    };
+    const char *two = "[" LATER("small", "true") "," LATER("small", "true") "]";
+    const char *count = "SELECT count(*) FROM jobs WHERE live AND queue IN ('small', 'other')";
+
+    ck_assert_int_eq(
+        house_cli(&h, NULL, "queue", "policy", "set", "small", "--max-length", "2", NULL), 0);
+    ck_assert(house_down(&h, HUB)); /* each of its processes would hear of it within two seconds */
+    house_up(&h, HUB);
+    for (size_t i = 0; i < COUNT(too_many); i++) {
+        _cleanup_(web_reply_release) struct web_reply r = house_post(&h, "/v1/jobs", too_many[i]);
+        ck_assert_msg(r.status == 429 && strcmp(web_text(&r, "code"), "queue_full") == 0, "%d %s",
+                      r.status, r.body);
+        ck_assert_ptr_nonnull(web_header(&r, "Retry-After"));
+        ck_assert_int_eq(pg_one_int(h.stores.database_url, "%s", count), 0);
+        ck_assert_str_eq(redis_one(h.stores.redis_url, "HLEN mw:{small}:jobs"), "0");
+        ck_assert_str_eq(redis_one(h.stores.redis_url, "HLEN mw:{other}:jobs"), "0");
+    }
+    _cleanup_(web_reply_release) struct web_reply fits = house_post(&h, "/v1/jobs", two);
+    ck_assert_msg(fits.status == 201, "%d %s", fits.status, fits.body);
+    /* nobody ever claimed from this queue: Redis takes durable jobs when beat has given it an epoch */
+    ck_wait(strcmp(redis_one(h.stores.redis_url, "HLEN mw:{small}:jobs"), "2") == 0, ENDS_MS);
+    _cleanup_(web_reply_release) struct web_reply more =
+        house_post(&h, "/v1/jobs", LATER("small", "true"));
+    ck_assert_int_eq(more.status, 429);
+    ck_assert_int_eq(house_cli(&h, NULL, "queue", "purge", "small", "--yes", NULL), 0);
+}
+END_TEST
+
 START_TEST(one_live_job_for_a_unique_key)
 {
     const char *body = "{\"task\":\"mihwar.noop\",\"unique_key\":\"one\",\"delay_ms\":60000}";
@@ -227,6 +266,7 @@ END_TEST
 
 E2E(jobs, house_start, {"a job runs and keeps its result", a_job_runs_and_keeps_its_result},
     {"jobs by the batch", jobs_by_the_batch}, {"a bad one in the batch", a_bad_one_in_the_batch},
+    {"a full queue takes none of the batch", a_full_queue_takes_none_of_the_batch},
     {"one live job for a unique key", one_live_job_for_a_unique_key},
     {"a running job is cancelled", a_running_job_is_cancelled},
     {"dead and replayed", dead_and_replayed},

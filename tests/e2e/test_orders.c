@@ -217,6 +217,48 @@ START_TEST(the_same_key_the_same_answer)
 }
 END_TEST
 
+static int order_status(const char *url, const char *body)
+{
+    _cleanup_(web_reply_release) struct web_reply r =
+        web(.url = url, .bearer = h.key, .body = body);
+
+    return r.status;
+}
+
+/* An operator has closed the queue of orders: nothing is stored, and what was accepted before is answered again. */
+START_TEST(a_closed_queue_takes_no_orders)
+{
+    const char *headers[] = {"Idempotency-Key: key-18", NULL};
+    const char *package = house_package(&h, "60", NULL);
+    _cleanup_(freep) char *url = xasprintf("%s/v1/orders", h.url);
+    _cleanup_(freep) char *body = xasprintf(
+        "{\"package_id\":\"%s\",\"user_identifier\":\"closed-1\",\"reference\":\"r-18\"}", package);
+    _cleanup_(freep) char *later =
+        xasprintf("{\"package_id\":\"%s\",\"user_identifier\":\"closed-2\"}", package);
+    const char *count = "SELECT count(*) FROM product_orders WHERE user_identifier LIKE 'closed-%'";
+
+    _cleanup_(web_reply_release) struct web_reply first =
+        web(.url = url, .bearer = h.key, .body = body, .headers = headers);
+    ck_assert_int_eq(first.status, 201);
+    ck_assert_int_eq(house_cli(&h, NULL, "queue", "drain", "orders", NULL), 0);
+    ck_assert(house_down(&h, HUB)); /* each of its processes would hear of it within two seconds */
+    house_up(&h, HUB);
+    _cleanup_(web_reply_release) struct web_reply refused =
+        web(.url = url, .bearer = h.key, .body = later);
+    ck_assert_msg(refused.status == 429 && strcmp(web_text(&refused, "code"), "queue_full") == 0,
+                  "%d %s", refused.status, refused.body);
+    ck_assert_ptr_nonnull(web_header(&refused, "Retry-After"));
+    _cleanup_(web_reply_release) struct web_reply again =
+        web(.url = url, .bearer = h.key, .body = body, .headers = headers);
+    ck_assert_msg(again.status == 201, "%d %s", again.status, again.body);
+    ck_assert_str_eq(web_text(&first, "id"), web_text(&again, "id"));
+    ck_assert_int_eq(pg_one_int(h.stores.database_url, "%s", count), 1);
+    ck_wait(is(web_text(&first, "id"), "completed"), ENDS_MS); /* what is in goes on */
+    ck_assert_int_eq(house_cli(&h, NULL, "queue", "resume", "orders", NULL), 0);
+    ck_wait(order_status(url, later) == 201, ENDS_MS);
+}
+END_TEST
+
 START_TEST(the_timeline_is_live)
 {
     ck_assert(house_down(&h, WORKER));
@@ -278,6 +320,7 @@ E2E(orders, house_start, {"an order reaches its PIN", order_to_pin},
     {"refusal and doubt", refusal_and_doubt, COUNT(ways)},
     {"a person settles a review", a_person_settles_a_review}, {"cancel", cancel},
     {"the same key, the same answer", the_same_key_the_same_answer},
+    {"a closed queue takes no orders", a_closed_queue_takes_no_orders},
     {"the timeline is live", the_timeline_is_live},
     {"another shop sees nothing", another_shop_sees_nothing},
     {"a lost Redis loses nothing", a_lost_redis_loses_nothing})

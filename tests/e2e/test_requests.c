@@ -283,6 +283,37 @@ START_TEST(taken_back)
 }
 END_TEST
 
+/* An operator drains the queue of requests: nothing is on record, and what was accepted before is answered again. */
+START_TEST(a_closed_queue_takes_no_requests)
+{
+    const char *headers[] = {"Idempotency-Key: closed-1", NULL};
+    const char *body = "{\"command\":\"x\",\"agent_type\":\"closed\",\"timeout_ms\":600000}";
+    const char *other = "{\"command\":\"never\",\"agent_type\":\"closed\",\"timeout_ms\":600000}";
+    _cleanup_(freep) char *url = xasprintf("%s/v1/requests", h.url);
+
+    _cleanup_(web_reply_release) struct web_reply first =
+        web(.url = url, .bearer = h.key, .body = body, .headers = headers);
+    ck_assert_msg(first.status == 202, "%d %s", first.status, first.body);
+    ck_assert_int_eq(house_cli(&h, NULL, "queue", "drain", "requests", NULL), 0);
+    ck_assert(house_down(&h, HUB)); /* each of its processes would hear of it within two seconds */
+    house_up(&h, HUB);
+    ck_assert_str_eq(posted(&h, "/v1/requests", other, 429, "code"), "queue_full");
+    _cleanup_(web_reply_release) struct web_reply again =
+        web(.url = url, .bearer = h.key, .body = body, .headers = headers);
+    ck_assert_msg(again.status == 202, "%d %s", again.status, again.body);
+    ck_assert_str_eq(web_text(&first, "request_id"), web_text(&again, "request_id"));
+    ck_assert_str_eq(says("SELECT count(*) FROM requests WHERE agent_type = 'closed'"), "1");
+    ck_assert_str_eq(says("SELECT count(*) FROM command_history WHERE command_name = 'never'"),
+                     "0");
+    _cleanup_(freep) char *cancel =
+        xasprintf("/v1/requests/%s/cancel", web_text(&first, "request_id"));
+    posted(&h, cancel, "{}", 200, "status");
+    ck_assert_int_eq(house_cli(&h, NULL, "queue", "resume", "requests", NULL), 0);
+    ck_assert(house_down(&h, HUB));
+    house_up(&h, HUB);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- who may say what */
 
 START_TEST(a_result_of_another_agent)
@@ -442,6 +473,7 @@ E2E(requests, start, {"the whole life", the_whole_life},
     {"by type and by match", by_type_and_by_match}, {"the least loaded", the_least_loaded},
     {"by hand", by_hand}, {"nobody there, then one comes", nobody_there_then_one_comes},
     {"timeouts", timeouts}, {"taken back", taken_back},
+    {"a closed queue takes no requests", a_closed_queue_takes_no_requests},
     {"a result of another agent", a_result_of_another_agent},
     {"not acknowledged, sent again", not_acknowledged_sent_again}, {"a hub dies", a_hub_dies, 2},
     {"workers die", workers_die}, {"Redis is emptied", redis_is_emptied},

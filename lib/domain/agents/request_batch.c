@@ -6,6 +6,7 @@
 #include "domain/row.h"
 #include "domain/surely.h"
 #include "pg/pg_array.h"
+#include "queue/shape/policy.h"
 #include <assert.h>
 #include <string.h>
 
@@ -201,4 +202,25 @@ rc requests_push(struct cx *cx, struct engine *e, struct request_row *const *row
         memcpy(j->id, r->job_id, sizeof(j->id));
     }
     return created ? engine_push(cx, e, jobs, created) : OK;
+}
+
+rc requests_room(struct cx *cx, struct engine *e, const struct request_new *new)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+    const struct job_new j = {.queue = REQUEST_QUEUE,
+                              .task = REQUEST_RUN_TASK,
+                              .durable = true,
+                              .priority = JOB_PRIORITY,
+                              .tenant_id = new->tenant_id};
+    rc r = engine_room(cx, e, &j, 1);
+
+    if (r != E_QUEUE_FULL || !new->idempotency_key)
+        return r;
+    struct err full = cx->err;
+    try(pg_do(cx, engine_db(e), SQL_REQUEST_KNOWN, &res, pg_s(new->tenant_id),
+              pg_s(new->idempotency_key)));
+    if (pg_bool(res, 0, 0))
+        return OK;
+    cx->err = full;
+    return r;
 }

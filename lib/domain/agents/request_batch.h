@@ -27,6 +27,8 @@ struct request_row {
  * have been accepted. n up to QUEUE_BATCH. Parks. */
 rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows,
                    size_t n) MW_PARKS;
+/* As orders_room, of the queue of requests. Parks. */
+rc requests_room(struct cx *cx, struct engine *e, const struct request_new *new) MW_PARKS;
 /* Tell Redis of the created ones. A failure may be logged and left to the reconciler. Parks. */
 rc requests_push(struct cx *cx, struct engine *e, struct request_row *const *rows,
                  size_t n) MW_PARKS;

@@ -43,3 +43,6 @@ SELECT i.ord, f.how, f.request_id, f.body_hash
                  WHERE r.tenant_id = i.tenant_id AND r.idempotency_key = i.idempotency_key
                  ORDER BY 1 LIMIT 1) AS f
  ORDER BY i.ord;
+
+-- name: request_known
+SELECT EXISTS (SELECT FROM requests WHERE tenant_id = $1::uuid AND idempotency_key = $2);

@@ -11,6 +11,7 @@
 #include "domain/row.h"
 #include "domain/surely.h"
 #include "pg/pg_array.h"
+#include "queue/shape/policy.h"
 #include <assert.h>
 #include <string.h>
 
@@ -299,4 +300,25 @@ rc orders_push(struct cx *cx, struct engine *e, struct order_new *const *rows, s
         memcpy(j->id, r->job_id, sizeof(j->id));
     }
     return created ? engine_push(cx, e, jobs, created) : OK;
+}
+
+rc orders_room(struct cx *cx, struct engine *e, const struct order_new *o)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+    const struct job_new j = {.queue = ORDER_QUEUE,
+                              .task = ORDER_DISPATCH_TASK,
+                              .durable = true,
+                              .priority = JOB_PRIORITY,
+                              .tenant_id = o->tenant_id};
+    rc r = engine_room(cx, e, &j, 1);
+
+    if (r != E_QUEUE_FULL || (!o->idempotency_key && !o->reference))
+        return r;
+    struct err full = cx->err;
+    try(pg_do(cx, engine_db(e), SQL_ORDER_KNOWN, &res, pg_s(o->tenant_id), pg_s(o->idempotency_key),
+              pg_s(o->reference)));
+    if (pg_bool(res, 0, 0))
+        return OK;
+    cx->err = full;
+    return r;
 }

@@ -60,6 +60,10 @@ rc order_new_check(struct cx *cx, const struct order_new *o);
  * nothing is known to have been accepted, and every row may be answered 503; sent again with the
  * same Idempotency-Key it is found. n up to QUEUE_BATCH. Parks. */
 rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n) MW_PARKS;
+/* Does the queue of orders take this one? QUEUE_FULL when an operator has bounded or drains it, before anything is
+ * stored; an order that was accepted before is let through: it is answered again. Asks nobody while that queue has no
+ * bounds (engine_room). Parks. */
+rc orders_room(struct cx *cx, struct engine *e, const struct order_new *o) MW_PARKS;
 /* Tell Redis of the created ones. A failure may be logged and left to the reconciler. Parks. */
 rc orders_push(struct cx *cx, struct engine *e, struct order_new *const *rows, size_t n) MW_PARKS;
 

@@ -107,3 +107,8 @@ SELECT i.ord, f.how, f.id, f.product_id, f.package_id, f.user_identifier, f.extr
                 SELECT 3, o.* FROM product_orders o WHERE o.tenant_id = i.tenant_id AND o.reference = i.reference
                  ORDER BY 1 LIMIT 1) AS f
  ORDER BY i.ord;
+
+-- name: order_known
+-- Was this order accepted before? By its key or its reference.
+SELECT EXISTS (SELECT FROM product_orders WHERE tenant_id = $1::uuid AND idempotency_key = $2)
+    OR EXISTS (SELECT FROM product_orders WHERE tenant_id = $1::uuid AND reference = $3);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define BOUNDS_MS 2000
+#define FIRST_MS  5000 /* a program that has just begun waits so long for Redis, once */
 
 struct bound {
     char queue[QUEUE_NAME_MAX + 1];
@@ -21,7 +22,9 @@ struct bound {
     int64_t jobs, bytes, of_tenant; /* 0: none */
 };
 struct bounds {
-    int64_t asked_mono_ms; /* 0: never */
+    int64_t asked_mono_ms; /* 0: it shall be asked anew */
+    bool heard;            /* PostgreSQL has told once */
+    bool waited;           /* for the first connection to Redis, in vain */
     size_t n;
     struct bound *queues;
 };
@@ -71,10 +74,9 @@ static rc bounds_read(struct cx *cx, struct engine *e)
     struct bounds *b = e->bounds;
 
     rc r = pg_query(cx, e->db, &SQL_QUEUES_BOUNDED, &res, PG_NO_ARGS);
-    if (r != OK) {
-        b->asked_mono_ms = 0;
+    if (r != OK)
         return r;
-    }
+    b->heard = true;
     b->n = (size_t)pg_rows(res);
     b->queues = xrealloc(b->queues, (b->n + 1) * sizeof *b->queues);
     for (int i = 0; i < pg_rows(res); i++) {
@@ -96,7 +98,7 @@ rc bounds_look(struct cx *cx, struct engine *e)
 
     if (!b)
         b = e->bounds = xcalloc(1, sizeof *b);
-    if (b->asked_mono_ms && clock_mono_ms() - b->asked_mono_ms < BOUNDS_MS)
+    if (b->heard && b->asked_mono_ms && clock_mono_ms() - b->asked_mono_ms < BOUNDS_MS)
         return OK;
     b->asked_mono_ms = clock_mono_ms(); /* whoever comes meanwhile goes by the old ones */
     return bounds_read(cx, e);
@@ -236,11 +238,21 @@ static rc sum_room(struct cx *cx, struct engine *e, const struct bound *q, const
     return OK;
 }
 
+/* While Redis is away nobody waits for it: there is room. A program that has just begun does not know yet
+ * whether it is. */
 static rc look_for_room(struct cx *cx, struct engine *e, const struct bound *q,
                         const struct coming *w, struct lack *ret)
 {
+    bool first = !redis_connected(e->redis);
+
     *ret = (struct lack){0};
-    return q->held > 1 ? sum_room(cx, e, q, w, ret) : ask_room(cx, e, q->queue, w, ret);
+    if (first && (redis_generation(e->redis) > 0 || e->bounds->waited))
+        return OK;
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, first ? FIRST_MS : INT32_MAX);
+    rc r = q->held > 1 ? sum_room(cx, e, q, w, ret) : ask_room(cx, e, q->queue, w, ret);
+    e->bounds->waited |= first && r != OK && r != E_CANCELLED;
+    return r;
 }
 
 static bool is_bounded(const struct bound *q)
@@ -252,7 +264,10 @@ rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size
 {
     if (!e->db || n == 0)
         return OK;
-    try(bounds_look(cx, e));
+    rc r = bounds_look(cx, e);
+    if (r == E_CANCELLED || r == E_DEADLINE || (r != OK && !e->bounds->heard))
+        return r;
+    /* PostgreSQL is away: the old bounds hold, and whoever writes there will hear of it */
     const struct bounds *b = e->bounds;
     for (size_t i = 0; i < b->n; i++) {
         struct bound q = b->queues[i]; /* they may be read again while we are parked */
@@ -265,9 +280,7 @@ rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size
             continue;
         if (q.draining)
             return queue_is_full(cx, q.queue, "draining", 0);
-        if (!redis_connected(e->redis))
-            continue;
-        rc r = look_for_room(cx, e, &q, &w, &lack);
+        r = look_for_room(cx, e, &q, &w, &lack);
         if (r == OK && lack.word[0])
             return queue_is_full(cx, q.queue, lack.word, lack.bound);
         if (r == E_CANCELLED)
