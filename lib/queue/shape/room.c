@@ -265,9 +265,10 @@ rc engine_room(struct cx *cx, struct engine *e, const struct job_new *jobs, size
     if (!e->db || n == 0)
         return OK;
     rc r = bounds_look(cx, e);
-    if (r == E_CANCELLED || r == E_DEADLINE || (r != OK && !e->bounds->heard))
+    /* What PostgreSQL is too busy to tell is as it was. One that is away was waited for: who writes there
+     * next need not wait for it a second time. */
+    if (r == E_CANCELLED || r == E_DEADLINE || r == E_STORE_DOWN || (r != OK && !e->bounds->heard))
         return r;
-    /* PostgreSQL is away: the old bounds hold, and whoever writes there will hear of it */
     const struct bounds *b = e->bounds;
     for (size_t i = 0; i < b->n; i++) {
         struct bound q = b->queues[i]; /* they may be read again while we are parked */
