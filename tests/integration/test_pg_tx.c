@@ -7,6 +7,16 @@
 static const struct sql CONFLICT = {
     "t_conflict", "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$", 0, false};
 
+/* From a fiber, for what the server will surely do; a fault is told here, not by the end of the program's time. */
+#define until(cx, cond)                                                                            \
+    do {                                                                                           \
+        int64_t end_ = clock_mono_ms() + 60000;                                                    \
+        while (!(cond)) {                                                                          \
+            ck_assert_msg(clock_mono_ms() < end_, "never came: %s", #cond);                        \
+            ck_ok(fiber_sleep((cx), 10));                                                          \
+        }                                                                                          \
+    } while (0)
+
 /* ---------------------------------------------------------------- transactions */
 
 struct story {
@@ -148,8 +158,7 @@ static rc cross(struct cx *cx, struct pg_tx *tx, void *arg)
     me->runs++;
     try(pg_tx_do(cx, tx, ADD, NULL, pg_i(me->first), pg_i(1)));
     me->holds = true;
-    while (!me->other->holds)
-        try(fiber_sleep(cx, 5));
+    until(cx, me->other->holds);
     return pg_tx_do(cx, tx, ADD, NULL, pg_i(me->second), pg_i(1));
 }
 
@@ -260,8 +269,7 @@ static rc cut_short(struct cx *cx, fiber_fn fn, struct pg *db)
     struct fiber *f = fiber_spawn(&(struct fiber_opts){.name = "commit", .inherit = cx}, fn, db);
     rc r = OK;
 
-    while (SIDE_INT("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 0)
-        ck_ok(fiber_sleep(cx, 10));
+    until(cx, SIDE_INT("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != 0);
     SIDE("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
     ck_ok(fiber_join(cx, f, &r));
     return r;
@@ -271,16 +279,14 @@ PG_TEST(a_commit_without_its_standby_is_in_doubt, 2)
 {
     SIDE("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     SIDE("SELECT pg_reload_conf()");
-    while (strcmp(SIDE("SHOW synchronous_standby_names"), "nobody") != 0)
-        ck_ok(fiber_sleep(cx, 10));
+    until(cx, strcmp(SIDE("SHOW synchronous_standby_names"), "nobody") == 0);
     rc alone = cut_short(cx, put_and_wait, db), inside = cut_short(cx, tx_and_wait, db);
     SIDE("ALTER SYSTEM RESET synchronous_standby_names");
     SIDE("SELECT pg_reload_conf()");
     ck_rc(alone, E_STORE_DOUBT);
     ck_rc(inside, E_STORE_DOUBT);
     ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM t WHERE id IN (7, 8)"), 2);
-    while (strcmp(SIDE("SHOW synchronous_standby_names"), "") != 0)
-        ck_ok(fiber_sleep(cx, 10));
+    until(cx, strcmp(SIDE("SHOW synchronous_standby_names"), "") == 0);
     return pg_do(cx, db, PUT, NULL, pg_i(9), pg_i(9)); /* and all is well again */
 }
 
@@ -292,16 +298,14 @@ PG_TEST(giving_up_inside_leaves_nothing_open, 1)
         struct fiber *f = fiber_spawn(&o, nap_fiber, &s);
         rc r, want = by_deadline ? E_DEADLINE : E_CANCELLED;
 
-        while (SIDE_INT("SELECT count(*)" OTHERS " AND wait_event = 'PgSleep'") < 1)
-            ck_ok(fiber_sleep(cx, 10));
+        until(cx, SIDE_INT("SELECT count(*)" OTHERS " AND wait_event = 'PgSleep'") >= 1);
         if (!by_deadline)
             fiber_cancel(f);
         ck_ok(fiber_join(cx, f, &r));
         ck_rc(r, want);
         ck_assert_int_eq(s.runs, 1);
         int64_t start = clock_mono_ms();
-        while (open_transactions() > 0)
-            ck_ok(fiber_sleep(cx, 10));
+        until(cx, open_transactions() == 0);
         ck_assert_int_lt(clock_mono_ms() - start, 1500); /* of the 20 s that it would have slept */
         /* the row is not locked, the pool not short of a place */
         ck_ok(pg_tx_run(cx, db, tell, &(struct story){0}));
@@ -453,8 +457,7 @@ PG_TEST(the_server_is_killed_and_comes_back, 2)
         fiber_spawn(&(struct fiber_opts){.name = "r", .inherit = cx}, read_over_a_crash, db);
     struct fiber *fw =
         fiber_spawn(&(struct fiber_opts){.name = "w", .inherit = cx}, write_over_a_crash, db);
-    while (SIDE_INT("SELECT count(*)" OTHERS " AND wait_event = 'PgSleep'") < 2)
-        ck_ok(fiber_sleep(cx, 10));
+    until(cx, SIDE_INT("SELECT count(*)" OTHERS " AND wait_event = 'PgSleep'") >= 2);
     stores_kill_pg(&stores);
     ck_ok(fiber_join(cx, fw, &writes));
     ck_rc(writes, E_STORE_DOUBT);
@@ -562,8 +565,7 @@ PG_TEST(what_was_said_holds_over_three_crashes, 3)
     stop = true;
     for (int i = 0; i < SAYERS; i++)
         ck_ok(fiber_join(cx, f[i], NULL));
-    while (open_transactions() > 0)
-        ck_ok(fiber_sleep(cx, 10));
+    until(cx, open_transactions() == 0);
     for (int i = 0; i < SAYERS; i++)
         compare(&s[i], count);
     printf("kept %d, not kept %d, in doubt %d\n", (int)count[KEPT], (int)count[NOT_KEPT],
