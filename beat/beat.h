@@ -42,6 +42,9 @@ void firing_plan(const struct due_rule *r, const char *misfire, int64_t due_ms, 
 rc pusher_run(struct cx *cx, void *beat) MW_PARKS;
 void pusher_wake(struct beat *b);
 
+/* presence.c: in the register of processes until cancelled, then no more. Parks. */
+rc presence_run(struct cx *cx, void *beat) MW_PARKS;
+
 /* duties.c: what beat does itself. */
 #define DUTY_PREFIX "beat."
 /* Makes the rows of schedules that ship with beat, where they are missing. Parks. */
@@ -50,5 +53,7 @@ rc duties_ensure(struct cx *cx, struct beat *b) MW_PARKS;
  * under way is not started again. */
 void duty_start(struct beat *b, const char *task, int64_t delay_ms);
 void duties_cancel(void);
+/* ,"duties":[{"name","error"}]: how each went when it ran last under this leader; error null: well. */
+void duties_print(struct buf *out);
 /* Advances the epoch of both stores for ever. Parks. */
 rc epoch_run(struct cx *cx, void *beat) MW_PARKS;

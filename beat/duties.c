@@ -217,6 +217,31 @@ rc duties_ensure(struct cx *cx, struct beat *b)
     return OK;
 }
 
+static char *errors[COUNT(duties)]; /* of its last run; NULL: none */
+
+static void duty_ended(struct cx *cx, const struct duty *d, rc r)
+{
+    char **error = &errors[d - duties];
+
+    if (r == E_CANCELLED)
+        return;
+    free(*error);
+    *error = r == OK ? NULL : xstrdup(cx_words(cx, r));
+}
+
+void duties_print(struct buf *out)
+{
+    for (size_t i = 0; i < COUNT(duties); i++) {
+        buf_printf(out, "%s{\"name\":\"%s\",\"error\":", i ? "," : ",\"duties\":[", duties[i].task);
+        if (errors[i])
+            buf_json_str(out, errors[i]);
+        else
+            buf_puts(out, "null");
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+}
+
 struct start {
     struct beat *b;
     struct duty *d;
@@ -237,6 +262,7 @@ static rc duty_fiber(struct cx *cx, void *arg)
 
     freep(&arg);
     r = duty_run(cx, &s);
+    duty_ended(cx, s.d, r);
     if (r != OK && r != E_CANCELLED) /* it comes again with its schedule */
         log_fail(LOG_WARN, "duty.failed", cx, r, kv_str("duty", s.d->task),
                  kv_int("took_ms", clock_mono_ms() - began));
@@ -274,9 +300,12 @@ void duty_start(struct beat *b, const char *task, int64_t delay_ms)
 
 void duties_cancel(void)
 {
-    for (size_t i = 0; i < COUNT(duties); i++)
+    for (size_t i = 0; i < COUNT(duties); i++) {
         if (duties[i].fiber)
             fiber_cancel(TAKE_PTR(duties[i].fiber));
+        freep(&errors[i]);
+        errors[i] = NULL;
+    }
 }
 
 /* A Redis that was away may be a replica that took over, and lack what was pushed last: looked for as

@@ -4,6 +4,7 @@
  *     pusher.c    tells Redis what was committed by SQL
  *     firing.c    fires schedules when they are due      misfire.c   what is made up for
  *     duties.c    sweeps, reconcile, retention, the epoch
+ *   presence.c  it is in the register of processes
  *
  * SIGTERM: duties are cancelled, the office is given up, so that another beat leads at once.
  * SIGHUP: time zones, and the settings that may change, are read again. */
@@ -164,6 +165,8 @@ static int beat_main(int index, void *arg)
     }
     child_signals(on_stop, on_reload, p);
     p->main = fiber_spawn(&(struct fiber_opts){.name = "beat.leader"}, leader_main, p);
+    fiber_detach(
+        fiber_spawn(&(struct fiber_opts){.name = "beat.presence"}, presence_run, &p->beat));
     log_ev(LOG_INFO, "beat.started", kv_str("name", leader_name(p->beat.leader)));
     loop_run();
 

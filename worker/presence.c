@@ -33,18 +33,6 @@ struct presence {
 
 /* ---------------------------------------------------------------- the card */
 
-static int64_t resident_bytes(void)
-{
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-
-    if (f && fscanf(f, "%*d %ld", &pages) != 1)
-        pages = 0;
-    if (f)
-        fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 static void put_queues(struct buf *out, const struct pool *p)
 {
     buf_puts(out, ",\"queues\":[");
@@ -103,7 +91,7 @@ static void put_card(struct buf *out, const struct presence *s)
                "\"concurrency\":%zu,\"running\":%zu,\"draining\":%s,\"rss_bytes\":%lld",
                (int)getpid(), p->child, program_version(), (long long)s->started_ms, p->concurrency,
                p->running, p->draining || p->parked ? "true" : "false",
-               (long long)resident_bytes());
+               (long long)program_resident_bytes());
     put_queues(out, p);
     put_tasks(out);
     put_oldest(out, p);

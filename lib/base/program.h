@@ -21,3 +21,5 @@ bool program_reread(struct settings *live, bool (*may_change)(const char *name))
 bool setting_in(const char *name, const char *const *list);
 /* "0.1.0" */
 const char *program_version(void);
+/* Memory of this process that is in RAM; 0: not to be learnt. */
+int64_t program_resident_bytes(void);

@@ -81,6 +81,14 @@ static bool has_finding(const cJSON *all, const char *check, const char *level)
 }
 
 /* A house without workers is ill; and it is known what else is not as it should be. */
+/* A beat is there, and said so. */
+static bool duties_are_well(void)
+{
+    AUTO(seen) = CLI(&h, "doctor", "--json");
+
+    return has_finding(seen.json, "duties", "ok");
+}
+
 START_TEST(doctor)
 {
     static const struct {
@@ -122,6 +130,7 @@ START_TEST(doctor)
     house_up(&h, WORKER);
     house_up(&h, BEAT);
     ck_wait(house_cli(&h, NULL, "doctor", NULL) == 0, 60000);
+    ck_wait(duties_are_well(), 60000);
     done(CLI(&h, "doctor"));
     AUTO(well) = CLI(&h, "doctor", "--json");
     cli_fields(well.json, "level:s check:s found:s meaning:s? todo:s?");

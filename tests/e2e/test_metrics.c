@@ -158,6 +158,7 @@ START_TEST(what_was_done_is_counted)
         {"mihwar_task_seconds_bucket{queue=\"default\",task=\"mihwar.sleep\",le=\"+Inf\"}", 1},
         {"mihwar_queue_wait_seconds_count{queue=\"default\"}", 4},
         {"mihwar_processes{kind=\"worker\",state=\"up\"}", 2},
+        {"mihwar_processes{kind=\"beat\",state=\"up\"}", 1},
         {"mihwar_queue_workers{queue=\"default\"}", 2},
         {"mihwar_queue_slots{queue=\"default\"}", 200},
         {"mihwar_queue_workers_needed{queue=\"default\"}", 0},
@@ -175,6 +176,8 @@ START_TEST(what_was_done_is_counted)
         ck_wait(value_of(wanted[i].sample) == wanted[i].want, 30000);
     ck_assert(value_of("mihwar_process_cpu_seconds_total{kind=\"worker\"}") > 0);
     ck_assert(value_of("mihwar_process_resident_bytes{kind=\"worker\"}") > 1e6);
+    ck_wait(value_of("mihwar_process_cpu_seconds_total{kind=\"beat\"}") > 0, 30000);
+    ck_assert(value_of("mihwar_process_resident_bytes{kind=\"beat\"}") > 1e6);
 }
 END_TEST
 
