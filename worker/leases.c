@@ -28,6 +28,28 @@ struct job_run *leases_find(struct pool *p, const struct lease *l)
     return NULL;
 }
 
+/* ---------------------------------------------------------------- handed out, and not aboard */
+
+static bool acks_wait(const struct pool_queue *q, const struct lease *l)
+{
+    for (size_t i = 0; i < q->nacks; i++)
+        if (q->acks[i].claim == l->claim && strcmp(q->acks[i].id, l->id) == 0)
+            return true;
+    return false;
+}
+
+rc leases_return_unseen(struct cx *cx, struct pool *p, const struct pool_queue *q, const char *name)
+{
+    _cleanup_(freep) struct lease *last = NULL;
+    size_t n, unseen = 0;
+
+    try(engine_last_claim(cx, p->env.engine, q->name, name, &last, &n));
+    for (size_t i = 0; i < n; i++)
+        if (!leases_find(p, &last[i]) && !acks_wait(q, &last[i]))
+            last[unseen++] = last[i];
+    return unseen ? engine_release(cx, p->env.engine, q->name, last, unseen) : OK;
+}
+
 /* ---------------------------------------------------------------- one question */
 
 /* What extend said of one run. Cancelled fibers end by themselves. */

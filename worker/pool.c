@@ -15,6 +15,7 @@
 #include "worker/presence.h"
 #include "worker/providers/pool.h"
 #include "worker/recycle.h"
+#include "worker/ride.h"
 #include "worker/run.h"
 #include "worker/tally.h"
 #include "worker/timeline.h"
@@ -34,7 +35,7 @@
 
 static size_t room(const struct pool *p)
 {
-    return p->parked || seats_crowded(p) ? 0 : p->concurrency - p->running;
+    return p->parked || seats_crowded(p) ? 0 : p->concurrency - p->running - p->ride.promised;
 }
 
 static void wake_pump(struct pool *p)
@@ -119,7 +120,7 @@ void pool_done(struct pool *p, struct job_run *run)
     held_drop(p->held, p->child, run->slot);
     TAILQ_REMOVE(&p->runs, run, link);
     recycle_count(p);
-    if (p->running-- == p->concurrency)
+    if (p->running-- + p->ride.promised == p->concurrency)
         pool_has_room(p);
     if (p->draining && p->running == 0)
         wake_pump(p);
@@ -191,6 +192,17 @@ static void take_aboard(struct pool *p, struct pool_queue *q, struct claim_resul
             fiber_spawn(&(struct fiber_opts){.name = "worker.confirm"}, confirm_batch, doubtful));
 }
 
+void pool_claimed(struct pool *p, struct pool_queue *q, size_t max, uint64_t heard,
+                  struct claim_result *c)
+{
+    if (max > 0)
+        q->due_ms = c->next_due_ms;
+    q->hot |= max > 0 && c->n == max;
+    places_heard(p, q, c->shards);
+    take_aboard(p, q, c);
+    leases_claimed(p->leases, q, heard);
+}
+
 static rc recover(struct cx *cx, struct pool *p)
 {
     int64_t jobs = 0;
@@ -204,31 +216,6 @@ static rc recover(struct cx *cx, struct pool *p)
     for
         EACH_PLACE(p, q)
     q->hot = true;
-    return OK;
-}
-
-static bool acks_wait(const struct pool_queue *q, const struct lease *l)
-{
-    for (size_t i = 0; i < q->nacks; i++)
-        if (q->acks[i].claim == l->claim && strcmp(q->acks[i].id, l->id) == 0)
-            return true;
-    return false;
-}
-
-/* The answer to a claim was lost: what it handed out, and only that, goes back. If the claim never
- * ran, the note is of the one before, whose jobs are aboard or waiting to be acked. */
-static rc return_unseen(struct cx *cx, struct pool *p, struct pool_queue *q)
-{
-    _cleanup_(freep) struct lease *last = NULL;
-    size_t n, unseen = 0;
-
-    try(engine_last_claim(cx, p->env.engine, q->name, p->claimer, &last, &n));
-    for (size_t i = 0; i < n; i++)
-        if (!leases_find(p, &last[i]) && !acks_wait(q, &last[i]))
-            last[unseen++] = last[i];
-    if (unseen > 0)
-        try(engine_release(cx, p->env.engine, q->name, last, unseen));
-    q->doubtful = false;
     return OK;
 }
 
@@ -248,16 +235,20 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     size_t acked = MIN(q->nacks, (size_t)QUEUE_BATCH), refused = 0;
     _cleanup_(freep) struct lease *acks = acked ? xmalloc(acked * sizeof *acks) : NULL;
 
-    if (q->doubtful)
-        try(return_unseen(cx, p, q));
+    if (q->doubtful) {
+        try(leases_return_unseen(cx, p, q, p->claimer));
+        q->doubtful = false;
+    }
     /* Copied: while we are parked more may be added, and the array may move. */
     if (acked)
         memcpy(acks, q->acks, acked * sizeof *acks);
     if (max > 0)
         q->hot = false; /* a marker that comes while we are parked makes it hot again */
     uint64_t heard = leases_heard(p->leases);
+    p->claiming = max > 0;
     rc r = engine_claim(cx, p->env.engine, q->name, max, p->settings->lease, acks, acked, &c,
                         &refused);
+    p->claiming = false;
     if (r != OK) {
         q->hot |= max > 0;
         q->doubtful |= max > 0;
@@ -268,12 +259,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
         memmove(q->acks, q->acks + acked, q->nacks * sizeof *q->acks);
     if (refused > 0)
         log_ev(LOG_WARN, "ack.refused", kv_str("queue", q->name), kv_int("jobs", (int64_t)refused));
-    if (max > 0)
-        q->due_ms = c.next_due_ms;
-    q->hot |= max > 0 && c.n == max;
-    places_heard(p, q, c.shards);
-    take_aboard(p, q, &c);
-    leases_claimed(p->leases, q, heard);
+    pool_claimed(p, q, max, heard, &c);
     if (!c.lost)
         return OK;
     cx_deadline_restore(&d);
@@ -373,7 +359,7 @@ static bool all_told(const struct pool *p)
     for
         EACH_PLACE(p, q)
     acks += q->nacks;
-    return p->running == 0 && acks == 0 && consumer_ended(p->celery);
+    return p->running == 0 && acks == 0 && !ride_out(p) && consumer_ended(p->celery);
 }
 
 static void flush_timeline(struct cx *cx, struct pool *p)
@@ -407,7 +393,12 @@ static rc pump_fiber(struct cx *cx, void *arg)
         }
         pause = 50;
         begin_suspect(p);
-        if (!worked && rest(cx, p) != OK)
+        if (worked)
+            continue;
+        p->ride.calm = true;
+        r = rest(cx, p);
+        p->ride.calm = false;
+        if (r != OK)
             break;
     }
     /* The last acks may be lost with Redis: their leases expire, and PostgreSQL knows the ends. A
@@ -437,9 +428,37 @@ static void look_everywhere(struct pool *p)
     wake_pump(p);
 }
 
-static rc waiter_fiber(struct cx *cx, void *arg)
+/* Until the marker of one of them, or for so long. What it says is for the pump. */
+static rc wait_for_marker(struct cx *cx, struct pool *p, const char **names,
+                          struct pool_queue **places, size_t n, int64_t ms)
 {
-    struct pool *p = arg;
+    size_t which = n;
+    rc r = engine_wait(cx, p->env.engine, p->blocking, names, n, clock_ms() + ms, &which);
+
+    if (r == E_CANCELLED)
+        return r;
+    if (r != OK) {
+        log_fail(LOG_WARN, "wait.failed", cx, r);
+        try(fiber_sleep(cx, 500));
+    }
+    if (r == OK && ride_may(cx, p)) /* the claim itself is quicker than asking the pump for it */
+        return ride_go(cx, p, 0);
+    if (which == n) {
+        look_everywhere(p);
+    } else if (room(p) > 0 && !p->draining) {
+        places[which]->hot = true;
+        wake_pump(p);
+    } else { /* full meanwhile: the marker is for somebody else */
+        places[which]->hot = true;
+        r = engine_wake(cx, p->env.engine, names[which]);
+        if (r != OK)
+            log_fail(LOG_WARN, "wake.failed", cx, r, kv_str("queue", names[which]));
+    }
+    return OK;
+}
+
+static rc wait_for_ever(struct cx *cx, struct pool *p)
+{
     struct pool_queue **places;
     const char **names;
     size_t n = places_list(cx, p, &names, &places);
@@ -452,28 +471,23 @@ static rc waiter_fiber(struct cx *cx, void *arg)
     while (!p->draining) {
         if (n < p->nplaces) /* as often as there are more shards */
             n = places_list(cx, p, &names, &places);
-        size_t which = n;
+        try(ride_settle(cx, p));
         while (room(p) == 0 && !p->draining)
             try(waitq_wait(cx, &p->room));
-        rc r = engine_wait(cx, p->env.engine, p->blocking, names, n, clock_ms() + again, &which);
-        if (r == E_CANCELLED)
-            return r;
-        if (r != OK) {
-            log_fail(LOG_WARN, "wait.failed", cx, r);
-            try(fiber_sleep(cx, 500));
-        }
-        if (which == n) {
-            look_everywhere(p);
-        } else if (room(p) > 0 && !p->draining) {
-            places[which]->hot = true;
-            wake_pump(p);
-        } else { /* full meanwhile: the marker is for somebody else */
-            places[which]->hot = true;
-            r = engine_wake(cx, p->env.engine, names[which]);
-            if (r != OK)
-                log_fail(LOG_WARN, "wake.failed", cx, r, kv_str("queue", names[which]));
-        }
+        try(ride_may(cx, p) ? ride_go(cx, p, again)
+                            : wait_for_marker(cx, p, names, places, n, again));
     }
+    return OK;
+}
+
+/* It is cancelled for good by the drain, and out of a ride when the pool is parked. */
+static rc waiter_fiber(struct cx *cx, void *arg)
+{
+    struct pool *p = arg;
+
+    while (wait_for_ever(cx, p) != OK && !p->draining && !p->ended)
+        cx->cancelled = false;
+    ride_leave(cx, p);
     return OK;
 }
 
@@ -519,6 +533,7 @@ rc pool_open(struct cx *cx, const struct settings *s, struct held *held, int chi
     gethostname(host, sizeof host - 1);
     snprintf(p->worker, sizeof p->worker, "%s:%d", host, (int)getpid());
     id_new(p->claimer);
+    ride_name(p->claimer, p->ride.name);
     p->env.settings = s;
     /* Ended while its neighbours' leases still stand, so that it is known who was aboard. */
     try(watchdog_start(cx, MAX(s->lease * 2 / 3, WATCHDOG_MIN_MS)));
@@ -544,6 +559,8 @@ void pool_start(struct pool *p)
 void pool_park(struct pool *p, bool parked)
 {
     p->parked = parked;
+    if (parked && p->ride.promised > 0)
+        fiber_cancel(p->waiter);
     if (!parked)
         waitq_wake_one(&p->room);
     look_everywhere(p);

@@ -6,7 +6,7 @@
  *         connection)  due ---'  `-- a slot became free
  *     leases.c: every third of the lease, all leases in one call a queue; some when a cancel is told
  *
- * The pump alone claims: acks of what ended ride on its next claim, so that a busy worker makes
+ * The pump claims, and a waiter that is idle by a claim that rides behind its wait (ride.h): acks of what ended ride on its next claim, so that a busy worker makes
  * one round trip for a batch, and an idle one acks at once. Queues are served strictly in the
  * order of worker_queues; the shards of one in turn. */
 #pragma once
@@ -15,6 +15,7 @@
 #include "rt/waitq.h"
 #include "worker/held.h"
 #include "worker/registry.h"
+#include "worker/ride.h"
 #include "worker/seats.h"
 #include <sys/queue.h>
 
@@ -54,13 +55,15 @@ struct pool {
     struct job_run *suspect; /* the one under way of those that a worker crashed over */
     size_t waiting;          /* of them, aboard and not begun */
     struct fiber *pump, *waiter;
+    struct ride ride;
     struct leases *leases;
     struct waitq room; /* the waiter sleeps here while every slot is taken */
     int64_t done;      /* jobs that ended here */
     struct seats seats[SEATS];
     size_t overdue; /* threads that are held by tasks whose time is over */
     bool recovering, draining, ended;
-    bool parked; /* by wish: nothing is claimed until somebody wishes otherwise */
+    bool claiming; /* the pump's claim is under way, and is not only of acks */
+    bool parked;   /* by wish: nothing is claimed until somebody wishes otherwise */
     struct tally *tally;
     struct presence *presence;
     int64_t spans_sent, spans_dropped; /* since they were handed in */
@@ -80,6 +83,9 @@ void pool_look(struct pool *p);
 /* Claim nothing more (what runs goes on, acks go out), or claim again. */
 void pool_park(struct pool *p, bool parked);
 
+/* For ride.c: what a claim of at most `max` (0: only acks) was answered. `heard`: leases_heard() before it was sent. */
+void pool_claimed(struct pool *p, struct pool_queue *q, size_t max, uint64_t heard,
+                  struct claim_result *c);
 /* For run.c: a job has ended and its lease may go (ack), or is no longer ours to speak of. */
 void pool_ack(struct pool *p, struct job_run *run);
 void pool_done(struct pool *p, struct job_run *run);

@@ -8,6 +8,7 @@
 #include "rt/loop.h"
 #include "worker/places.h"
 #include "worker/pool.h"
+#include "worker/ride.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,15 +32,14 @@ struct returner {
 
 /* Those of one place, in two heaps. */
 struct heaps {
-    struct lease *begun, *idle, *last;
-    size_t nbegun, nidle, nlast;
+    struct lease *begun, *idle;
+    size_t nbegun, nidle;
 };
 
 static void heaps_release(struct heaps *h)
 {
     free(h->begun);
     free(h->idle);
-    free(h->last);
 }
 
 static void sort_out(const struct returner *r, size_t queue, int shard, struct heaps *h)
@@ -71,11 +71,28 @@ static rc leave_words(struct cx *cx, struct engine *e, const struct returner *r,
     return engine_leave_words(cx, e, queue, l, (const char *const *)words, n);
 }
 
+/* What a note of its names: handed out, and perhaps never seen. */
+static rc return_noted(struct cx *cx, struct engine *e, const struct returner *r, const char *place,
+                       const char *name, size_t *unseen)
+{
+    _cleanup_(freep) struct lease *last = NULL;
+    size_t n, back = 0;
+
+    try(engine_last_claim(cx, e, place, name, &last, &n));
+    if (n > 0 && (r->crashed || r->unhurt))
+        try(engine_release(cx, e, place, last, n));
+    else if (n > 0)
+        try(engine_return(cx, e, place, last, n, &back));
+    *unseen += back;
+    return OK;
+}
+
 static rc return_place(struct cx *cx, struct engine *e, const struct returner *r, size_t queue,
                        int shard, const char *name)
 {
     _cleanup_(heaps_release) struct heaps h = {0};
     size_t back = 0, unseen = 0;
+    char ride[RIDE_NAME];
 
     sort_out(r, queue, shard, &h);
     if (h.nbegun > 0)
@@ -86,11 +103,8 @@ static rc return_place(struct cx *cx, struct engine *e, const struct returner *r
         try(engine_return(cx, e, name, h.begun, h.nbegun, &back));
     if (h.nidle > 0)
         try(engine_release(cx, e, name, h.idle, h.nidle));
-    try(engine_last_claim(cx, e, name, r->name, &h.last, &h.nlast));
-    if (h.nlast > 0 && (r->crashed || r->unhurt))
-        try(engine_release(cx, e, name, h.last, h.nlast));
-    else if (h.nlast > 0)
-        try(engine_return(cx, e, name, h.last, h.nlast, &unseen));
+    try(return_noted(cx, e, r, name, r->name, &unseen));
+    try(return_noted(cx, e, r, name, ride_name(r->name, ride), &unseen));
     if (back + unseen + h.nidle > 0)
         log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_str("worker", r->name),
                kv_int("jobs", (int64_t)(back + unseen)), kv_int("unseen", (int64_t)unseen),

@@ -176,15 +176,21 @@ void call_token(struct call *c, const struct lease *l)
     add_own(c, from);
 }
 
-rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret)
+rc call_settle(struct cx *cx, struct call *c)
 {
-    redisReply *reply = NULL;
-
     if (!buf_ok(&c->own))
         return fail(cx, BUFFER_FULL, "a batch for %s.lua is too large", c->script->name);
     for (int i = 0; i < c->argc; i++)
         if (!c->argv[i])
             c->argv[i] = c->own.p + c->offsets[i];
+    return OK;
+}
+
+rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret)
+{
+    redisReply *reply = NULL;
+
+    try(call_settle(cx, c));
     try(redis_eval(cx, c->e->redis, &reply, c->script, c->argc, c->argv, c->lens));
     if (reply->type != type) {
         int got = reply->type;

@@ -64,6 +64,8 @@ void call_int(struct call *c, int64_t n);
 void call_now(struct call *c);
 void call_token(struct call *c, const struct lease *l);
 void call_numbers(struct call *c, const struct lease *l); /* the token without its id */
+/* Numbers and tokens stand where they will stay: argv is whole from here on. BUFFER_FULL. */
+rc call_settle(struct cx *cx, struct call *c);
 /* Parks. REDIS when the reply is not of the type that the script is known for. */
 rc call_run(struct cx *cx, struct call *c, int type, redisReply **ret) MW_PARKS;
 void call_release(struct call *c); /* for _cleanup_ */

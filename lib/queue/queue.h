@@ -134,7 +134,10 @@ struct claim_result {
     int64_t next_due_ms; /* wall; when the next scheduled job or lease expiry of the queue is due;
                             0: none, or n = max */
     bool paused;
-    bool lost;  /* the epoch is missing or old: nothing was handed out; call engine_recover */
+    bool lost; /* the epoch is missing or old: nothing was handed out; call engine_recover */
+    bool
+        other; /* of engine_ride: the queue has become shaped, or plain again; nothing was handed out, and the next
+                   engine_claim finds its way */
     int shards; /* how many of the queue's shards may have jobs; 0: it has one (or: not said) */
 };
 /* Of one place: `queue` is its name, or "QUEUE#K" for another of its shards, here and wherever a lease is
@@ -157,6 +160,18 @@ rc engine_last_claim(struct cx *cx, struct engine *e, const char *queue, const c
  * fiber but for good, a marker may be on its way. Parks. */
 rc engine_wait(struct cx *cx, struct engine *e, struct redis *blocking, const char *const *queues,
                size_t n, int64_t until_ms, size_t *ret_which) MW_PARKS;
+/* engine_wait for one place and, right behind it in the same write, engine_claim without acks: Redis carries the claim out
+ * in the moment in which the wait ends. Its note is left as `name`, which is not the claimer's own. *ret_waited = false: the
+ * wait was refused by Redis, the claim was not. Any failure but STORE_DOWN: read the note (engine_last_claim). STORE_DOUBT, DEADLINE,
+ * CANCELLED: it may yet be carried out, until Redis gives up that connection (redis_client_id). Not on a cluster. Parks. */
+struct engine_ride {
+    struct redis *blocking; /* of its own */
+    const char *queue, *name;
+    size_t max;
+    int64_t lease_ms, wait_ms; /* wait_ms 0: claims at once */
+};
+rc engine_ride(struct cx *cx, struct engine *e, const struct engine_ride *a,
+               struct claim_result *ret, bool *ret_waited) MW_PARKS;
 /* Sets the marker: for whoever took it and cannot claim now. Parks. */
 rc engine_wake(struct cx *cx, struct engine *e, const char *queue) MW_PARKS;
 

@@ -63,6 +63,7 @@ struct link {
     redisReplyObjectFunctions functions; /* the reader's, with a limit */
     void *(*create_array)(const redisReadTask *task, int elements);
     int greetings;        /* answers still expected to the greeting */
+    int64_t client_id;    /* what Redis calls this connection; 0: it did not say */
     unsigned tries;       /* since it was ready last */
     bool demoted;         /* READONLY was read */
     bool flushing;        /* a flush is due this turn */
@@ -173,7 +174,7 @@ static void greet(struct link *l)
     char db[16];
 
     l->state = LINK_GREETING;
-    l->greetings = 0;
+    l->client_id = l->greetings = 0;
     if (l->url.password) {
         hello[n++] = "AUTH";
         hello[n++] = l->url.user;
@@ -190,14 +191,18 @@ static void greet(struct link *l)
 }
 
 /* HELLO answers with pairs of name and value. */
-static bool is_replica(const redisReply *hello)
+static bool is_replica(struct link *l, const redisReply *hello)
 {
+    bool replica = false;
+
     for (size_t i = 0; hello->type == REDIS_REPLY_ARRAY && i + 1 < hello->elements; i += 2) {
         const redisReply *name = hello->element[i], *value = hello->element[i + 1];
         if (str_eq(name->str, "role"))
-            return !str_eq(value->str, "master");
+            replica = !str_eq(value->str, "master");
+        if (str_eq(name->str, "id"))
+            l->client_id = value->integer;
     }
-    return false;
+    return replica;
 }
 
 static void log_ready(const struct link *l)
@@ -217,7 +222,7 @@ static void take_greeting(struct link *l, redisReply *reply)
 
     if (reply->type == REDIS_REPLY_ERROR && !(last && starts_with(reply->str, "NOPERM"))) {
         give_up(l, "%s", reply->str); /* NOPERM for PING alone: an answer is an answer */
-    } else if (!l->any_role && is_replica(reply)) {
+    } else if (is_replica(l, reply) && !l->any_role) {
         give_up(l, "it is a replica, not a master");
     } else if (last) {
         l->state = LINK_READY;
@@ -226,7 +231,7 @@ static void take_greeting(struct link *l, redisReply *reply)
         event_del(l->timer);
         log_ready(l);
         l->logged[0] = 0;
-        l->on.ready(l->arg);
+        l->on.ready(l->arg, l->client_id);
     }
     freeReplyObject(reply);
 }

@@ -17,7 +17,8 @@
 
 struct link;
 struct link_events {
-    void (*ready)(void *arg);                /* greeted: link_write works from here on */
+    /* Greeted: link_write works from here on. client_id: what Redis calls this connection, or 0. */
+    void (*ready)(void *arg, int64_t client_id);
     void (*reply)(void *arg, redisReply *r); /* the taker's from now on */
     /* It was ready and is no more. taken: of the bytes given to link_write since then, so many have
      * left for Redis. */

@@ -188,6 +188,11 @@ uint64_t redis_generation(const struct redis *r)
     return r->cluster ? cluster_generation(r->cluster) : wire_generation(r->wire);
 }
 
+int64_t redis_client_id(const struct redis *r)
+{
+    return r->cluster ? 0 : wire_client_id(r->wire);
+}
+
 bool redis_is_cluster(const struct redis *r)
 {
     return r->cluster != NULL;

@@ -66,6 +66,9 @@ bool redis_connected(const struct redis *r);
 /* Counts connections made: a caller that sees another number than before has lost server-side
  * state. */
 uint64_t redis_generation(const struct redis *r);
+/* What Redis calls the connection that was made last (CLIENT ID), also when it is lost by now; 0: it did not say, or a
+ * cluster. Good for as long as that server runs. */
+int64_t redis_client_id(const struct redis *r);
 /* Called from the loop after each (re)connection (of a cluster: to any node) is ready, before waiting
  * commands go out; may be NULL. */
 void redis_on_connect(struct redis *r, void (*fn)(void *), void *arg);
@@ -85,3 +88,10 @@ struct script {
  * argv (argc of both). On a cluster all keys must be of one slot. */
 rc redis_eval(struct cx *cx, struct redis *r, redisReply **ret, const struct script *s, int argc,
               const char **argv, const size_t *lens) MW_PARKS;
+/* The same behind a wait, both in one write: sleeps until the sorted set `key` has a member, which is taken away, or for ms;
+ * then Redis carries the script out at once. *ret_waited = false: the wait was refused, the script ran all the same.
+ * Needs a struct redis of its own. STORE_DOUBT, DEADLINE, CANCELLED: the script may yet run, for as long as Redis keeps the
+ * connection (redis_client_id). Not on a cluster. Parks. */
+rc redis_wait_eval(struct cx *cx, struct redis *r, redisReply **ret, bool *ret_waited,
+                   const char *key, int64_t ms, const struct script *s, int argc, const char **argv,
+                   const size_t *lens) MW_PARKS;

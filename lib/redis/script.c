@@ -4,11 +4,16 @@
  *
  * NOSCRIPT means that nothing ran, so the repetition is safe; on a cluster it goes by its keys to the
  * node that asked for it. Redis forgets scripts when it
- * restarts, fails over or is told to (SCRIPT FLUSH): nothing here remembers what was loaded. */
+ * restarts, fails over or is told to (SCRIPT FLUSH): nothing here remembers what was loaded.
+ *
+ *   BZPOPMIN key s | EVALSHA sha ...   in one write: the step waits inside Redis until there is something to do, and is
+ *                                      carried out before anybody outside hears of it */
 #include "base/buf.h"
 #include "base/text.h"
 #include "redis/redis.h"
+#include "redis/wire.h"
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,6 +53,19 @@ static void put_call(struct buf *out, const char *verb, const char *what, const 
         put_arg(out, argv[i], lens ? lens[i] : strlen(argv[i]));
 }
 
+/* BZPOPMIN key seconds. */
+static void put_wait(struct buf *out, const char *key, int64_t ms)
+{
+    char seconds[32];
+
+    ms = MAX(ms, 1); /* 0 would be for ever */
+    snprintf(seconds, sizeof seconds, "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+    put_number(out, '*', 3);
+    put_arg(out, "BZPOPMIN", strlen("BZPOPMIN"));
+    put_arg(out, key, strlen(key));
+    put_arg(out, seconds, strlen(seconds));
+}
+
 static rc run(struct cx *cx, struct redis *r, redisReply **ret, const char *verb, const char *what,
               const struct script *s, int argc, const char **argv, const size_t *lens)
 {
@@ -59,13 +77,12 @@ static rc run(struct cx *cx, struct redis *r, redisReply **ret, const char *verb
     return redis_pipeline(cx, r, text.p, text.len, 1, ret);
 }
 
-rc redis_eval(struct cx *cx, struct redis *r, redisReply **ret, const struct script *s, int argc,
-              const char **argv, const size_t *lens)
+/* What EVALSHA was answered with (*first, taken) is the answer, unless Redis does not know the script. */
+static rc take_answer(struct cx *cx, struct redis *r, redisReply **ret, redisReply **first,
+                      const struct script *s, int argc, const char **argv, const size_t *lens)
 {
-    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+    _cleanup_(redis_reply_freep) redisReply *reply = TAKE_PTR(*first);
 
-    assert(argc >= s->keys);
-    try(run(cx, r, &reply, "EVALSHA", s->sha1, s, argc, argv, lens));
     if (reply->type == REDIS_REPLY_ERROR && starts_with(reply->str, "NOSCRIPT")) {
         redis_reply_freep(&reply);
         try(run(cx, r, &reply, "EVAL", s->body, s, argc, argv, lens));
@@ -75,4 +92,42 @@ rc redis_eval(struct cx *cx, struct redis *r, redisReply **ret, const struct scr
     if (ret)
         *ret = TAKE_PTR(reply);
     return OK;
+}
+
+rc redis_eval(struct cx *cx, struct redis *r, redisReply **ret, const struct script *s, int argc,
+              const char **argv, const size_t *lens)
+{
+    _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+
+    assert(argc >= s->keys);
+    try(run(cx, r, &reply, "EVALSHA", s->sha1, s, argc, argv, lens));
+    return take_answer(cx, r, ret, &reply, s, argc, argv, lens);
+}
+
+static rc wait_and_run(struct cx *cx, struct redis *r, redisReply **replies, const char *key,
+                       int64_t ms, const struct script *s, int argc, const char **argv,
+                       const size_t *lens)
+{
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, ms + PATIENCE_MS);
+    _cleanup_(buf_release) struct buf text = BUF(MiB(512));
+
+    put_wait(&text, key, ms);
+    put_call(&text, "EVALSHA", s->sha1, s, argc, argv, lens);
+    if (!buf_ok(&text))
+        return fail(cx, BUFFER_FULL, "the arguments of %s.lua are too large", s->name);
+    return redis_pipeline(cx, r, text.p, text.len, 2, replies);
+}
+
+rc redis_wait_eval(struct cx *cx, struct redis *r, redisReply **ret, bool *ret_waited,
+                   const char *key, int64_t ms, const struct script *s, int argc, const char **argv,
+                   const size_t *lens)
+{
+    redisReply *replies[2];
+
+    assert(argc >= s->keys && !redis_is_cluster(r));
+    try(wait_and_run(cx, r, replies, key, ms, s, argc, argv, lens));
+    *ret_waited = replies[0]->type != REDIS_REPLY_ERROR;
+    freeReplyObject(replies[0]);
+    return take_answer(cx, r, ret, &replies[1], s, argc, argv, lens);
 }

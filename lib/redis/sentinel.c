@@ -124,8 +124,9 @@ static void on_reply(void *arg, redisReply *r)
 }
 
 /* Also after it was lost: what was missed meanwhile is in the answer. */
-static void on_ready(void *arg)
+static void on_ready(void *arg, int64_t client_id)
 {
+    (void)client_id;
     ask_now(arg);
 }
 

@@ -43,6 +43,7 @@ struct wire {
     struct sentinel *sentinel; /* NULL: it is where the URL says */
     struct wait_list unsent, sent;
     uint64_t generation;
+    int64_t client_id; /* of the connection made last */
     void (*ready)(void *);
     void *arg;
     void (*push)(void *, const redisReply *);
@@ -81,11 +82,12 @@ static void lose(struct wait *w, rc code, const char *why)
 
 /* ---------------------------------------------------------------- from the loop */
 
-static void on_ready(void *arg)
+static void on_ready(void *arg, int64_t client_id)
 {
     struct wire *c = arg;
     struct wait *w;
 
+    c->client_id = client_id;
     c->generation++;
     if (c->sentinel)
         sentinel_reached(c->sentinel);
@@ -355,6 +357,11 @@ const char *wire_why(const struct wire *c)
 uint64_t wire_generation(const struct wire *c)
 {
     return c->generation;
+}
+
+int64_t wire_client_id(const struct wire *c)
+{
+    return c->client_id;
 }
 
 void wire_on_push(struct wire *c, void (*fn)(void *, const redisReply *), void *arg)

@@ -35,3 +35,4 @@ bool wire_idle(const struct wire *c); /* nobody waits for it */
 unsigned wire_tries(const struct wire *c);
 const char *wire_why(const struct wire *c);     /* the last failure, in words */
 uint64_t wire_generation(const struct wire *c); /* connections made */
+int64_t wire_client_id(const struct wire *c);   /* see redis_client_id */
