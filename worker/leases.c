@@ -14,8 +14,9 @@
 struct leases {
     struct pool *pool;
     struct pg_listen *listen;
-    uint64_t heard; /* notices about jobs that are not aboard */
-    bool asking;    /* its fiber is under way */
+    uint64_t
+        heard; /* notices about jobs that are not aboard, and silences in which there may have been some */
+    bool asking; /* its fiber is under way */
 };
 
 struct job_run *leases_find(struct pool *p, const struct lease *l)
@@ -204,10 +205,13 @@ static void speak_of_all(struct leases *l, const struct pool_queue *q)
         ask(l);
 }
 
-/* What was said before was not heard. */
+/* What was said before was not heard, also of jobs whose claim is being answered. */
 static void on_gap(void *arg)
 {
-    speak_of_all(arg, NULL);
+    struct leases *l = arg;
+
+    l->heard++;
+    speak_of_all(l, NULL);
 }
 
 uint64_t leases_heard(const struct leases *l)

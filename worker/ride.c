@@ -208,6 +208,6 @@ rc ride_go(struct cx *cx, struct pool *p, int64_t wait_ms)
     pool_claimed(p, q, max, heard, &c);
     /* The pump knows what to do. When both claims crossed, who was first is not known: what is due is asked anew. */
     q->hot |= c.lost || c.other || p->claiming;
-    pool_look(p);                /* also so that it comes round, and hears when it is due */
+    pool_look(p); /* also so that it comes round, and hears when it is due */
     return waited ? OK : fiber_sleep(cx, PAUSE_MS);
 }

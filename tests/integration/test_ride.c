@@ -169,8 +169,9 @@ START_TEST(a_scheduled_job_is_on_time)
     enqueue1(&b, j);
     ck_wait(state_is(&b, 'a', "completed"), 30000);
     ck_assert_int_ge(
-        pg_one_int(b.url, "SELECT (extract(epoch FROM started_at) * 1000)::bigint - %lld FROM "
-                          "job_attempts",
+        pg_one_int(b.url,
+                   "SELECT (extract(epoch FROM started_at) * 1000)::bigint - %lld FROM "
+                   "job_attempts",
                    (long long)j.run_at_ms),
         0);
     ck_wait(redis_forgot('a') && rides(), 30000);
