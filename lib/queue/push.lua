@@ -34,7 +34,7 @@ local prefix, counted = string.sub(jobs, 1, -5), nil
 if policy and policy.c and ARGV[2] == '0' then
     return {-2, policy.x or 1}
 end
-if policy then
+if policy and (policy.d or policy.n or policy.b or policy.t) then
     local asked = tally_new()
     asked.n = 0
     for i = 1, count do
@@ -49,6 +49,8 @@ if policy then
     if word then
         return {-1, word, number}
     end
+end
+if policy then
     counted = redis.call('EXISTS', prefix .. 'tally') == 1 and tally_new()
 end
 
