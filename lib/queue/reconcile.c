@@ -30,12 +30,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_ID    "00000000-0000-0000-0000-000000000000"
-#define PAGE        500
-#define SCAN_PAGES  40
-#define YOUNG_PAGES 4
-#define CLOCK_SLIP  (60 * 1000) /* hubs' clocks may differ by this much */
-#define SETTLED_MS  2000        /* a push that is under way has arrived */
+#define FIRST_ID     "00000000-0000-0000-0000-000000000000"
+#define PAGE         500
+#define STEPS_A_LOOK 64 /* of drop.lua, about a thousand jobs each */
+#define SCAN_PAGES   40
+#define YOUNG_PAGES  4
+#define CLOCK_SLIP   (60 * 1000) /* hubs' clocks may differ by this much */
+#define SETTLED_MS   2000        /* a push that is under way has arrived */
 
 /* ---------------------------------------------------------------- the epoch */
 
@@ -117,16 +118,46 @@ struct rebuild {
     bool lost[QUEUE_SHARDS_MAX];
 };
 
-static rc drop_durable(struct cx *cx, struct engine *e, const char *place)
+/* Also to say that we are still at it: a transaction that is idle for too long would be ended. */
+static rc take_lock(struct cx *cx, struct pg_tx *tx, const char *queue)
+{
+    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
+
+    return pg_tx_do(cx, tx, SQL_RECOVER_LOCK, &res, pg_s(queue));
+}
+
+/* One step of it; `at` says where, and is where the next one goes on: empty at the end. */
+static rc drop_step(struct cx *cx, struct engine *e, const struct queue_keys *k, struct buf *at)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
+
+    call_begin(&c, e, &SCRIPT_DROP, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_EPOCH, QK_CANCEL),
+               true, 1);
+    call_str(&c, buf_str(at));
+    try(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply));
+    if (!reply_has(reply, 2) || reply->element[0]->type != REDIS_REPLY_STRING)
+        return fail(cx, REDIS, "drop.lua answered with %zu elements", reply->elements);
+    buf_reset(at);
+    buf_append(at, reply->element[0]->str, reply->element[0]->len);
+    return buf_ok(at) ? OK : fail(cx, BUFFER_FULL, "drop.lua: the name of a list is too long");
+}
+
+/* `lock`: of the rebuild, which is told that we are still at it; or NULL. */
+static rc drop_durable(struct cx *cx, struct engine *e, struct pg_tx *lock, const char *queue,
+                       const char *place)
+{
+    _cleanup_(buf_release) struct buf at = BUF(KiB(4));
     const struct queue_keys *k;
 
     try(engine_keys(cx, e, place, &k));
-    call_begin(&c, e, &SCRIPT_DROP, k, KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_EPOCH, QK_CANCEL),
-               true, 0);
-    return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
+    for (int steps = 1;; steps++) {
+        try(drop_step(cx, e, k, &at));
+        if (at.len == 0)
+            return OK;
+        if (lock && steps % STEPS_A_LOOK == 0)
+            try(take_lock(cx, lock, queue));
+    }
 }
 
 /* From here on it is claimed from. */
@@ -141,15 +172,8 @@ static rc place_trust(struct cx *cx, struct engine *e, const char *place)
 rc engine_place_open(struct cx *cx, struct engine *e, const char *place)
 {
     try(engine_epoch_read(cx, e));
-    try(drop_durable(cx, e, place));
+    try(drop_durable(cx, e, NULL, place, place));
     return place_trust(cx, e, place);
-}
-
-static rc take_lock(struct cx *cx, struct pg_tx *tx, const char *queue)
-{
-    _cleanup_(pg_result_freep) struct pg_result *res = NULL;
-
-    return pg_tx_do(cx, tx, SQL_RECOVER_LOCK, &res, pg_s(queue));
 }
 
 static rc push_live(struct cx *cx, struct engine *e, struct pg_tx *lock, const char *queue,
@@ -167,7 +191,7 @@ static rc push_live(struct cx *cx, struct engine *e, struct pg_tx *lock, const c
             return OK;
         try(engine_push_result(cx, e, res, /* rebuild= */ true, &pushed));
         *ret_jobs += pushed;
-        /* Still ours; and a transaction that is idle for too long would be ended. */
+        /* Still ours. */
         try(take_lock(cx, lock, queue));
         memcpy(after, pg_text(res, n - 1, 0), ID_LEN);
     }
@@ -231,7 +255,7 @@ static rc rebuild_locked(struct cx *cx, struct pg_tx *tx, void *arg)
     r->was_lost = true;
     for (int k = 0; k < r->shards; k++)
         if (r->lost[k])
-            try(drop_durable(cx, e, place_name(r->queue, k, place)));
+            try(drop_durable(cx, e, tx, r->queue, place_name(r->queue, k, place)));
     try(engine_gate_put(cx, e,
                         r->queue)); /* first: what is pushed finds its lane, and is counted */
     if (lost == r->shards)

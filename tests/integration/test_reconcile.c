@@ -122,6 +122,88 @@ QTEST(an_old_redis_is_not_trusted, true)
     return OK;
 }
 
+/* ARGV: prefix, how many. Every second job of each place is durable; nobody in PostgreSQL knows it. */
+static const char FILL[] =
+    "local function id(place, i) return string.format('00000000-0000-7000-%04d-%012d', place, i) "
+    "end "
+    "local n = 0 "
+    "for place, key in ipairs({'ready5', 'sched', 'lane5:-', 'held:some one', 'lease'}) do "
+    "  for i = 1, tonumber(ARGV[2]) do "
+    "    local g = i % 2 "
+    "    local token = id(place, i) .. ':' .. g .. '.1.0' "
+    "    redis.call('HSET', ARGV[1] .. 'jobs', id(place, i), '1 ' .. g .. ' 5 0 0 1 1 0 0 0 "
+    "0\\nt') "
+    "    if key == 'sched' then redis.call('ZADD', ARGV[1] .. key, 4000000000000 + i, '5' .. "
+    "token) "
+    "    elseif key == 'lease' then redis.call('ZADD', ARGV[1] .. key, 4000000000000, token) "
+    "    else redis.call('RPUSH', ARGV[1] .. key, token) end "
+    "  end "
+    "end "
+    "redis.call('ZADD', ARGV[1] .. 'ring', 0, '-') "
+    "redis.call('ZADD', ARGV[1] .. 'held', 4000000000000, 'some one')";
+
+/* What of it there still is: of each place how many, how many of them durable, and whether those that lie in a row are in order. */
+static const char LEFT[] =
+    "local out = {} "
+    "local function tell(name, tokens, from) "
+    "  local durable, order, last = 0, 'in order', '' "
+    "  for _, t in ipairs(tokens) do "
+    "    t = string.sub(t, from) "
+    "    if string.sub(t, 38, 39) ~= '0.' then durable = durable + 1 end "
+    "    if t <= last then order = 'mixed' end "
+    "    last = t "
+    "  end "
+    "  out[#out + 1] = name .. ' ' .. #tokens .. ' ' .. durable .. ' ' .. order "
+    "end "
+    "for _, k in ipairs({'ready5', 'lane5:-', 'held:some one'}) do "
+    "  tell(k, redis.call('LRANGE', ARGV[1] .. k, 0, -1), 1) "
+    "end "
+    "tell('sched', redis.call('ZRANGE', ARGV[1] .. 'sched', 0, -1), 2) "
+    "tell('lease', redis.call('ZRANGE', ARGV[1] .. 'lease', 0, -1), 1) "
+    "local durable = 0 "
+    "for _, body in ipairs(redis.call('HVALS', ARGV[1] .. 'jobs')) do "
+    "  if string.sub(body, 3, 3) ~= '0' then durable = durable + 1 end "
+    "end "
+    "out[#out + 1] = 'jobs ' .. redis.call('HLEN', ARGV[1] .. 'jobs') .. ' ' .. durable "
+    "return table.concat(out, '; ')";
+
+static const char *left(void)
+{
+    return redis_one(stores.redis_url, "EVAL %s 0 mw:{t}:", LEFT);
+}
+
+static int64_t drop_steps(void)
+{
+    const char *stats = redis_one(stores.redis_url, "INFO commandstats"),
+               *at = stats ? strstr(stats, "cmdstat_lpop:calls=") : NULL;
+
+    return at ? atoll(at + strlen("cmdstat_lpop:calls=")) : 0;
+}
+
+/* Redis is never held up for longer than a thousand jobs take; what stays keeps its place. */
+QTEST(a_long_queue_is_dropped_step_by_step, true)
+{
+    static const char before[] =
+        "ready5 2500 1250 in order; lane5:- 2500 1250 in order; held:some one 2500 1250 in order; "
+        "sched 2500 1250 in order; lease 2500 1250 in order; jobs 12500 6250";
+    int64_t jobs;
+
+    redis_try(stores.redis_url, "EVAL %s 0 mw:{t}: 2500", FILL);
+    redis_one(stores.redis_url, "SADD mw:queues " Q);
+    ck_assert_str_eq(left(), before);
+    pg_one(t->database_url,
+           "WITH x AS (UPDATE engine_epoch SET epoch = 3 RETURNING 1) SELECT count(*) FROM x");
+    redis_one(stores.redis_url, "CONFIG RESETSTAT");
+    ck_ok(engine_recover(cx, t->e, &jobs));
+    ck_assert_int_eq(jobs, 0);
+    ck_assert_str_eq(
+        left(), "ready5 1250 0 in order; lane5:- 1250 0 in order; held:some one 1250 0 in order; "
+                "sched 1250 0 in order; lease 1250 0 in order; jobs 6250 0");
+    ck_assert_int_ge(drop_steps(), 3 * 2500 / 1000);
+    ck_assert_str_eq(redis_one(stores.redis_url, "GET mw:{t}:epoch"), "3");
+    return OK;
+}
+
 QTEST(one_step_behind_is_trusted, true)
 {
     qenqueue(cx, t, qjob('a', true));
@@ -338,6 +420,7 @@ static Suite *suite(void)
     tcase_add_test(tc, attempts_and_snoozes_survive_the_rebuild);
     tcase_add_test(tc, a_pause_survives_the_rebuild);
     tcase_add_test(tc, an_old_redis_is_not_trusted);
+    tcase_add_test(tc, a_long_queue_is_dropped_step_by_step);
     tcase_add_test(tc, one_step_behind_is_trusted);
     tcase_add_test(tc, many_rebuild_at_once_and_one_does_it);
     tcase_add_test(tc, a_push_without_an_epoch_waits_for_the_rebuild);
