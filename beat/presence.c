@@ -53,7 +53,8 @@ static int64_t cpu_us(void)
 static rc register_now(struct cx *cx, struct presence *s, int64_t within_ms, bool leaves)
 {
     _cleanup_(buf_release) struct buf card = BUF(KiB(16));
-    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d = cx_deadline_within(cx, within_ms);
+    _cleanup_(cx_deadline_restore) _unused_ struct cx_deadline d =
+        cx_deadline_within(cx, within_ms);
     char n[24];
     const char *count[] = {"p|beat|cpu_us", n};
     bool drain;

@@ -249,6 +249,9 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
     rc r = engine_claim(cx, p->env.engine, q->name, max, p->settings->lease, acks, acked, &c,
                         &refused);
     p->claiming = false;
+    for (bool unread = c.n > 0 && inject(CLAIM_UNREAD);
+         unread && leases_heard(p->leases) == heard && fiber_sleep(cx, 10) == OK;) {
+    }
     if (r != OK) {
         q->hot |= max > 0;
         q->doubtful |= max > 0;

@@ -324,9 +324,9 @@ END_TEST
 START_TEST(a_lost_answer_is_found_in_the_note)
 {
     struct bench b = new_bench();
-    char armed[64], word[96];
+    char armed[80], word[96];
 
-    snprintf(armed, sizeof armed, "/tmp/mihwar-ride.%d", (int)getpid());
+    snprintf(armed, sizeof armed, "%s/ride_lost", support_dir());
     snprintf(word, sizeof word, "ride_lost@%s", armed);
     setenv("MIHWAR_INJECT", word, 1);
     START(&b);

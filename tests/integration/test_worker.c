@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define START(b, ...) START_ON(b, Q, __VA_ARGS__)
 
@@ -195,6 +196,38 @@ START_TEST(a_running_job_can_be_cancelled)
     cancel_running(&b, 'c');
     ck_wait(leased(0), 30000);
     stop_worker(&b);
+}
+END_TEST
+
+/* Nobody listened when it was said, and when somebody did again the job was handed out and not yet aboard. */
+START_TEST(a_cancel_that_nobody_heard_is_asked_for)
+{
+    struct bench b = new_bench();
+    char word[96], armed[80], ear[192];
+
+    snprintf(armed, sizeof armed, "%s/claim_unread", support_dir());
+    snprintf(word, sizeof word, "claim_unread@%s", armed);
+    snprintf(ear, sizeof ear, "postgresql://ear%s", strchr(b.url, '@'));
+    pg_one(b.url, "CREATE ROLE ear LOGIN");
+    setenv("MIHWAR_INJECT", word, 1);
+    START(&b, "--lease", "1h", "--worker-concurrency", "3", "--worker-stuck-after", "10m",
+          "--database-listen-url", ear);
+    unsetenv("MIHWAR_INJECT");
+    ck_wait(pg_one_int(b.url, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ear' AND "
+                              "query = 'LISTEN mihwar_cancelled'") == 1,
+            30000);
+    pg_one(b.url, "ALTER ROLE ear NOLOGIN");
+    ck_wait(pg_one_int(b.url, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE "
+                              "usename = 'ear'") == 0,
+            30000);
+    fclose(fopen(armed, "w"));
+    enqueue1(&b, job('a', "mihwar.sleep", "{\"ms\": 600000}"));
+    ck_wait(leased(1) && access(armed, F_OK) != 0, 30000);
+    cancel_running(&b, 'a');
+    pg_one(b.url, "ALTER ROLE ear LOGIN");
+    ck_wait(state_is(&b, 'a', "cancelled") && leased(0), 30000);
+    stop_worker(&b);
+    pg_one(b.url, "DROP ROLE ear");
 }
 END_TEST
 
@@ -406,6 +439,7 @@ static Suite *suite(void)
     tcase_add_test(tc, an_unknown_task_stays);
     tcase_add_test(tc, a_scheduled_job_is_on_time);
     tcase_add_loop_test(tc, a_running_job_can_be_cancelled, 0, COUNT(ears));
+    tcase_add_test(tc, a_cancel_that_nobody_heard_is_asked_for);
     tcase_add_test(tc, a_running_workflow_can_be_cancelled);
     tcase_add_test(tc, a_killed_child_gives_its_leases_back);
     tcase_add_test(tc, a_job_that_kills_every_worker_dies);
