@@ -48,8 +48,9 @@ void job_release(struct job *j)
     j->options = NULL;
 }
 
-static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, const struct lease *l,
-                 size_t n)
+/* Until their leases expire they may stay: whoever claims them next meets them as we do. */
+static void forget(struct cx *cx, struct engine *e, const struct queue_keys *k,
+                   const struct lease *l, size_t n)
 {
     _cleanup_(redis_reply_freep) redisReply *reply = NULL;
     _cleanup_(call_release) struct call c = {0};
@@ -57,7 +58,10 @@ static rc forget(struct cx *cx, struct engine *e, const struct queue_keys *k, co
     call_begin(&c, e, &SCRIPT_FORGET, k, KEYS_OF(QK_LEASE), false, n);
     for (size_t i = 0; i < n; i++)
         call_token(&c, &l[i]);
-    return call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
+    rc r = call_run(cx, &c, REDIS_REPLY_INTEGER, &reply);
+    if (r != OK)
+        log_fail(LOG_WARN, "lease.not_forgotten", cx, r, kv_str("queue", k->queue),
+                 kv_int("leases", (int64_t)n));
 }
 
 /* What is no envelope was not written by us: kept in the dead letters with its reason, gone from the
@@ -125,7 +129,9 @@ static rc take_jobs(struct cx *cx, struct engine *e, const struct queue_keys *k,
         j->storage = TAKE_PTR(b->str); /* the reader allocated it for this element alone */
         ret->n++;
     }
-    return nforeign ? forget(cx, e, k, foreign, nforeign) : OK;
+    if (nforeign > 0)
+        forget(cx, e, k, foreign, nforeign);
+    return OK;
 }
 
 #define LAST_MAX 256

@@ -234,6 +234,18 @@ QTEST(claim_forgets_tokens_of_another_generation, false)
     return OK;
 }
 
+/* Redis takes a moment off, or its connection breaks, behind a claim: those that it handed out are here. */
+QTEST(claim_brings_the_neighbours_of_what_cannot_be_forgotten, false)
+{
+    ck_ok(push1(cx, t, qjob('a', false)));
+    redis_one(stores.redis_url, "LPUSH mw:{t}:ready5 %s:7.1.0", qid('a'));
+    redis_one(stores.redis_url, "ACL SETUSER default -zrem");
+    const char *got = claimed(cx, t, 5);
+    redis_one(stores.redis_url, "ACL SETUSER default +zrem");
+    ck_assert_str_eq(got, "a:0.1.0");
+    return OK;
+}
+
 QTEST(claim_acks_on_its_way, false)
 {
     struct job_new j[] = {qjob('a', false), qjob('b', false), qjob('c', false)};
@@ -598,6 +610,7 @@ static Suite *suite(void)
     tcase_add_test(tc, claim_of_a_paused_queue);
     tcase_add_test(tc, claim_drops_tokens_without_a_job);
     tcase_add_test(tc, claim_forgets_tokens_of_another_generation);
+    tcase_add_test(tc, claim_brings_the_neighbours_of_what_cannot_be_forgotten);
     tcase_add_test(tc, claim_acks_on_its_way);
     tcase_add_test(tc, a_claim_leaves_a_note);
     tcase_add_test(tc, an_envelope_that_is_none_is_buried);
