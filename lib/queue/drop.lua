@@ -11,6 +11,7 @@
 -- The first one takes the epoch away: from then on nobody pushes durable jobs but the rebuild, and whoever trusts an epoch claims
 -- nothing. Somebody who knows broker jobs only goes on, hence the order: leases and what is scheduled go before the lists that
 -- they would return to. A list is turned round once, so what stays keeps its order; whoever stops halfway begins again.
+-- An epoch that is there again is somebody else's, who has rebuilt it all: an error, and nothing is dropped.
 -- include: token
 -- include: options
 -- include: shape/lanes
@@ -109,6 +110,8 @@ if at == '' then
     redis.call('DEL', KEYS[4])
     drop_members(KEYS[2], redis.call('ZRANGE', KEYS[2], 0, -1), 1, 1) -- as many as workers carry
     return {'sched 0', 0}
+elseif redis.call('EXISTS', KEYS[4]) == 1 then
+    return redis.error_reply('ERR the queue was rebuilt by somebody else between two steps of drop.lua')
 elseif at == 'sched' then
     local page = redis.call('ZSCAN', KEYS[3], rest, 'COUNT', STEP)
     drop_members(KEYS[3], page[2], 2, 2)

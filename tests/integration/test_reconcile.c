@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/inject.h"
 #include "queue/end.h"
+#include "queue/internal.h"
 #include "queue/reconcile.h"
 #include "tests/integration/queue_state.h"
 #include <stdio.h>
@@ -201,6 +202,28 @@ QTEST(a_long_queue_is_dropped_step_by_step, true)
                 "sched 1250 0 in order; lease 1250 0 in order; jobs 6250 0");
     ck_assert_int_ge(drop_steps(), 3 * 2500 / 1000);
     ck_assert_str_eq(redis_one(stores.redis_url, "GET mw:{t}:epoch"), "3");
+    return OK;
+}
+
+/* Whoever stood still between two steps has lost the lock, and somebody else has rebuilt it. */
+QTEST(what_was_rebuilt_meanwhile_is_not_dropped, true)
+{
+    static const char *const steps[] = {"sched 0", "list 0 ", "jobs 0"};
+    const struct queue_keys *k;
+
+    qenqueue(cx, t, qjob('a', true));
+    ck_ok(engine_keys(cx, t->e, Q, &k));
+    for (size_t i = 0; i < COUNT(steps); i++) {
+        _cleanup_(redis_reply_freep) redisReply *reply = NULL;
+        _cleanup_(call_release) struct call c = {0};
+        call_begin(&c, t->e, &SCRIPT_DROP, k,
+                   KEYS_OF(QK_JOBS, QK_LEASE, QK_SCHED, QK_EPOCH, QK_CANCEL), true, 1);
+        call_str(&c, steps[i]);
+        ck_rc(call_run(cx, &c, REDIS_REPLY_ARRAY, &reply), E_REDIS);
+    }
+    struct job j = claim1(cx, t);
+    ck_assert_int_eq(j.lease.generation, 1);
+    job_release(&j);
     return OK;
 }
 
@@ -421,6 +444,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_pause_survives_the_rebuild);
     tcase_add_test(tc, an_old_redis_is_not_trusted);
     tcase_add_test(tc, a_long_queue_is_dropped_step_by_step);
+    tcase_add_test(tc, what_was_rebuilt_meanwhile_is_not_dropped);
     tcase_add_test(tc, one_step_behind_is_trusted);
     tcase_add_test(tc, many_rebuild_at_once_and_one_does_it);
     tcase_add_test(tc, a_push_without_an_epoch_waits_for_the_rebuild);
