@@ -6,7 +6,7 @@
 -- ARGV[2] '1': bytes and tenants' jobs are counted from now on, '0': they are not  ARGV[3..] tenant, weight, tenant, weight ...
 -- returns 1
 --   What still lies in lanes or is held keeps a queue shaped until a claim has folded it back (claim_shaped.lua).
---   The first count of a queue that is full already is one step: half a second for a million jobs, when somebody asks for it.
+--   The first count of a queue that is full already is one step: two to four seconds for a million jobs, when somebody asks for it.
 -- include: ../options
 -- include: tally
 local prefix = string.sub(KEYS[1], 1, -5)
