@@ -3,6 +3,7 @@
  * First blocks come and go with every request: a thread keeps some of them, wiped, because malloc has no short way for pieces of
  * this size. Not under a sanitizer, which would miss who uses them too late. */
 #include "base/arena.h"
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,10 +34,41 @@ struct arena_defer { /* lives in the arena itself */
 #endif
 #define FIRST_SIZE (2304 - sizeof(struct arena_block))
 
-static _Thread_local struct {
+static _Thread_local struct spare {
     struct arena_block *blocks;
     int n;
+    bool known; /* to its thread's end */
 } spare;
+
+static pthread_key_t at_thread_end;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void free_spare(void *arg)
+{
+    struct spare *s = arg;
+
+    for (struct arena_block *b = s->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    s->blocks = NULL;
+    s->n =
+        SPARE_MAX; /* other ends of the thread may come behind this one: they keep nothing more */
+}
+
+static void make_key(void)
+{
+    if (pthread_key_create(&at_thread_end, free_spare) != 0)
+        abort();
+}
+
+static void know_end(void)
+{
+    pthread_once(&once, make_key);
+    if (pthread_setspecific(at_thread_end, &spare) != 0)
+        abort();
+    spare.known = true;
+}
 
 static struct arena_block *take_block(size_t size)
 {
@@ -55,6 +87,8 @@ static void give_block(struct arena_block *b)
         free(b);
         return;
     }
+    if (!spare.known)
+        know_end();
     memset(b->bytes, 0, b->used);
     b->used = 0;
     b->next = spare.blocks;
