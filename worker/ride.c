@@ -152,12 +152,12 @@ static rc went_wrong(struct cx *cx, struct pool *p, rc r)
 
     if (r != E_CANCELLED)
         log_fail(LOG_WARN, "wait.failed", cx, r);
-    if (may_lie)
-        try(lose_sight(cx, p));
     p->ride.doubtful = r != E_STORE_DOWN;
     p->ride.promised = 0;
     only_place(p)->hot = true;
     pool_look(p);
+    if (may_lie)
+        try(lose_sight(cx, p)); /* should it fail, what there is to do is noted above */
     if (r == E_CANCELLED)
         return r;
     return r == E_STORE_DOWN ? fiber_sleep(cx, PAUSE_MS) : ride_settle(cx, p);
