@@ -204,6 +204,8 @@ static MW_OWN_FRAME rc wait_for(struct cx *cx, int fd, short what)
 
 static void drop_first(size_t n)
 {
+    if (n == 0)
+        return;
     for (size_t i = 0; i < n; i++)
         close(plain.list[i].fd);
     plain.n -= n;
