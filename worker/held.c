@@ -89,6 +89,11 @@ void held_begin(struct held *h, int child, size_t slot)
     slot_at(h, child, slot)->held.begun = true;
 }
 
+void held_end(struct held *h, int child, size_t slot)
+{
+    slot_at(h, child, slot)->held.ended = true;
+}
+
 void held_drop(struct held *h, int child, size_t slot)
 {
     atomic_store_explicit(&slot_at(h, child, slot)->used, false, memory_order_release);

@@ -1,7 +1,7 @@
 /* held.h - the leases of each child, in memory that the parent sees too.
  *
  *      parent: mmap(MAP_SHARED) --fork--> child: writes a token when it claims,
- *         ^                                 |    wipes it when the job has ended
+ *         ^                                 |    wipes it when the job's end is acknowledged
  *         `-- it died: what stands there <--'
  *             is given back at once
  *
@@ -13,8 +13,10 @@
 #include "queue/queue.h"
 
 struct held;
-#define HELD_CHILDREN   128
-#define HELD_QUEUES_MAX 4096 /* of worker_queues */
+#define HELD_CHILDREN 128
+/* As many as may be aboard, and as many that have ended and are not acknowledged yet. */
+#define HELD_SLOTS(concurrency) (2 * (size_t)(concurrency))
+#define HELD_QUEUES_MAX         4096 /* of worker_queues */
 /* Before the fork: room for `slots` leases at most of each of `children`; what is not used costs no
  * memory. Aborts without any. */
 struct held *held_new(int children, size_t slots);
@@ -30,11 +32,14 @@ const char *held_queues_of(const struct held *h, int child);
 size_t held_put(struct held *h, int child, size_t queue, int shard, const struct lease *l);
 /* Its task begins now. */
 void held_begin(struct held *h, int child, size_t slot);
+/* It has ended, and Redis does not know that yet. */
+void held_end(struct held *h, int child, size_t slot);
 void held_drop(struct held *h, int child, size_t slot);
 
 /* In the parent, after a child's death: its tokens, copied and wiped. The caller frees. */
 struct held_lease {
-    bool begun; /* its task was under way */
+    bool begun; /* its task was under way, or */
+    bool ended; /* over */
     size_t queue;
     int shard;
     struct lease lease;

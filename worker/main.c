@@ -189,7 +189,7 @@ static enum reload on_reload(void *arg)
 static int run_parent(struct program *p)
 {
     http_global_init();
-    p->held = held_new(2 * (int)p->settings.worker_processes, CONCURRENCY_MAX);
+    p->held = held_new(2 * (int)p->settings.worker_processes, HELD_SLOTS(CONCURRENCY_MAX));
     int status = supervisor_run(&(struct supervisor_opts){
         .name = "worker",
         .children = (int)p->settings.worker_processes,

@@ -54,6 +54,7 @@ static void release(struct pool_queue *q)
 {
     free((void *)(uintptr_t)q->name);
     free(q->acks);
+    free(q->slots);
 }
 
 void places_close(struct pool *p)

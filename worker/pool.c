@@ -58,6 +58,34 @@ void pool_has_room(struct pool *p)
 
 /* ---------------------------------------------------------------- what ends */
 
+/* Its lease stands in `held` until it is acknowledged: should this process die before, it is not leased to nobody. */
+static size_t keep_slot(struct pool *p, struct job_run *run)
+{
+    if (run->slot == NO_SLOT || p->unacked >= p->concurrency)
+        return NO_SLOT;
+    held_end(p->held, p->child, run->slot);
+    p->unacked++;
+    size_t slot = run->slot;
+    run->slot = NO_SLOT;
+    return slot;
+}
+
+/* The first n ends are known to Redis. */
+static void acknowledged(struct pool *p, struct pool_queue *q, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (q->slots[i] == NO_SLOT)
+            continue;
+        held_drop(p->held, p->child, q->slots[i]);
+        p->unacked--;
+    }
+    q->nacks -= n;
+    if (q->nacks > 0) {
+        memmove(q->acks, q->acks + n, q->nacks * sizeof *q->acks);
+        memmove(q->slots, q->slots + n, q->nacks * sizeof *q->slots);
+    }
+}
+
 void pool_ack(struct pool *p, struct job_run *run)
 {
     struct pool_queue *q = run->queue;
@@ -65,8 +93,10 @@ void pool_ack(struct pool *p, struct job_run *run)
     if (q->nacks == q->acks_cap) {
         q->acks_cap = MAX(q->acks_cap * 2, (size_t)256);
         q->acks = xrealloc(q->acks, q->acks_cap * sizeof *q->acks);
+        q->slots = xrealloc(q->slots, q->acks_cap * sizeof *q->slots);
     }
-    q->acks[q->nacks++] = run->job.lease;
+    q->acks[q->nacks] = run->job.lease;
+    q->slots[q->nacks++] = keep_slot(p, run);
     wake_pump(p);
 }
 
@@ -117,7 +147,8 @@ static void begin_suspect(struct pool *p)
 
 void pool_done(struct pool *p, struct job_run *run)
 {
-    held_drop(p->held, p->child, run->slot);
+    if (run->slot != NO_SLOT)
+        held_drop(p->held, p->child, run->slot);
     TAILQ_REMOVE(&p->runs, run, link);
     recycle_count(p);
     if (p->running-- + p->ride.promised == p->concurrency)
@@ -257,9 +288,7 @@ static rc claim_from(struct cx *cx, struct pool *p, struct pool_queue *q, size_t
         q->doubtful |= max > 0;
         return r;
     }
-    q->nacks -= acked;
-    if (q->nacks > 0)
-        memmove(q->acks, q->acks + acked, q->nacks * sizeof *q->acks);
+    acknowledged(p, q, acked);
     if (refused > 0)
         log_ev(LOG_WARN, "ack.refused", kv_str("queue", q->name), kv_int("jobs", (int64_t)refused));
     pool_claimed(p, q, max, heard, &c);
@@ -518,7 +547,7 @@ static rc open_stores(struct cx *cx, struct pool *p)
     p->env.timeline = timeline_new(p->env.db);
     p->env.engine = engine_new(p->redis, p->env.db);
     engine_name(p->env.engine, p->claimer);
-    held_name(p->held, p->child, p->claimer, p->concurrency, s->worker_queues);
+    held_name(p->held, p->child, p->claimer, HELD_SLOTS(p->concurrency), s->worker_queues);
     p->env.providers = provider_pool_new(p->env.db, p->env.seal, s);
     p->env.orders = order_gather_new(p->env.db, p->env.engine);
     return OK;

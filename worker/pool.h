@@ -22,6 +22,7 @@
 #define CLAIM_BATCH 256
 
 /* A queue, or one of its shards (places.h). */
+#define NO_SLOT SIZE_MAX
 struct pool_queue {
     const char *name;        /* "orders", "orders#1" */
     size_t index;            /* in worker_queues */
@@ -35,6 +36,7 @@ struct pool_queue {
     int64_t resume_mono_ms;  /* Redis refused a claim of this queue: nothing is claimed before */
     int64_t due_ms;          /* wall; look again then; 0: never */
     struct lease *acks;      /* ended, to be told to Redis */
+    size_t *slots;           /* theirs in `held`, or NO_SLOT */
     size_t nacks, acks_cap;
 };
 
@@ -51,6 +53,7 @@ struct pool {
     struct redis *redis, *blocking;
     struct pool_queue *queues;
     size_t nqueues, nplaces, concurrency, running;
+    size_t unacked; /* slots of jobs that have ended */
     struct job_run_list runs;
     struct job_run *suspect; /* the one under way of those that a worker crashed over */
     size_t waiting;          /* of them, aboard and not begun */

@@ -30,26 +30,30 @@ struct returner {
     bool unhurt;  /* ended by its supervisor for no fault of what it did */
 };
 
-/* Those of one place, in two heaps. */
+/* Those of one place, in heaps. */
 struct heaps {
-    struct lease *begun, *idle;
-    size_t nbegun, nidle;
+    struct lease *begun, *ended, *idle;
+    size_t nbegun, nended, nidle;
 };
 
 static void heaps_release(struct heaps *h)
 {
     free(h->begun);
+    free(h->ended);
     free(h->idle);
 }
 
 static void sort_out(const struct returner *r, size_t queue, int shard, struct heaps *h)
 {
     h->begun = xmalloc((r->n + 1) * sizeof *h->begun);
+    h->ended = xmalloc((r->n + 1) * sizeof *h->ended);
     h->idle = xmalloc((r->n + 1) * sizeof *h->idle);
     for (size_t i = 0; i < r->n; i++) {
         if (r->held[i].queue != queue || r->held[i].shard != shard)
             continue;
-        if (r->held[i].begun && !r->unhurt)
+        if (r->held[i].ended)
+            h->ended[h->nended++] = r->held[i].lease;
+        else if (r->held[i].begun && !r->unhurt)
             h->begun[h->nbegun++] = r->held[i].lease;
         else
             h->idle[h->nidle++] = r->held[i].lease;
@@ -91,7 +95,7 @@ static rc return_place(struct cx *cx, struct engine *e, const struct returner *r
                        int shard, const char *name)
 {
     _cleanup_(heaps_release) struct heaps h = {0};
-    size_t back = 0, unseen = 0;
+    size_t back = 0, unseen = 0, ended = 0;
     char ride[RIDE_NAME];
 
     sort_out(r, queue, shard, &h);
@@ -101,13 +105,15 @@ static rc return_place(struct cx *cx, struct engine *e, const struct returner *r
         try(engine_crashed(cx, e, name, h.begun, h.nbegun, &back));
     else if (h.nbegun > 0)
         try(engine_return(cx, e, name, h.begun, h.nbegun, &back));
+    if (h.nended > 0) /* one claim more: whoever gets it asks whether it has ended */
+        try(engine_return(cx, e, name, h.ended, h.nended, &ended));
     if (h.nidle > 0)
         try(engine_release(cx, e, name, h.idle, h.nidle));
     try(return_noted(cx, e, r, name, r->name, &unseen));
     try(return_noted(cx, e, r, name, ride_name(r->name, ride), &unseen));
-    if (back + unseen + h.nidle > 0)
+    if (back + unseen + ended + h.nidle > 0)
         log_ev(LOG_WARN, "leases.returned", kv_str("queue", name), kv_str("worker", r->name),
-               kv_int("jobs", (int64_t)(back + unseen)), kv_int("unseen", (int64_t)unseen),
+               kv_int("jobs", (int64_t)(back + unseen + ended)), kv_int("unseen", (int64_t)unseen),
                kv_int("idle", (int64_t)h.nidle), kv_bool("crashed", r->crashed));
     return engine_wake(cx, e, name); /* it may have taken a marker with it */
 }

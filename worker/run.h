@@ -11,7 +11,7 @@ struct job_run {
     const struct task *task; /* NULL: nobody knows it here */
     struct fiber *fiber;     /* NULL: not begun */
     struct claim_check check;
-    size_t slot; /* in pool->held */
+    size_t slot; /* in pool->held; NO_SLOT: whoever acknowledges it has it */
     int64_t started_ms;
     int64_t began_us;   /* the same moment; wall */
     bool lost;          /* the lease is another's, or expired */

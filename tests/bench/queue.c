@@ -158,7 +158,7 @@ static int idle_worker(void)
         settings_set(&cx, &s, "worker_queues", Q, "bench") != OK || loop_init(&cx) != OK)
         return 1;
     registry_init(&s);
-    if (pool_open(&cx, &s, held_new(1, (size_t)s.worker_concurrency), 0, &pool) != OK)
+    if (pool_open(&cx, &s, held_new(1, HELD_SLOTS(s.worker_concurrency)), 0, &pool) != OK)
         return 1;
     child_signals(pool_drain, NULL, &pool);
     pool_start(&pool);

@@ -27,7 +27,8 @@ START_TEST(a_dead_child_leaves_its_leases)
         size_t first = held_put(h, 1, 0, /* shard= */ 0, &l[0]);
         held_put(h, 1, 7, /* shard= */ 3, &l[1]);
         held_drop(h, 1, first);
-        held_put(h, 1, 2, /* shard= */ 0, &l[2]);
+        held_begin(h, 1, held_put(h, 1, 2, /* shard= */ 0, &l[2]));
+        held_end(h, 1, 1);
         _exit(0);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -40,6 +41,10 @@ START_TEST(a_dead_child_leaves_its_leases)
     ck_assert_int_eq(all[0].shard + all[1].shard, 3);
     ck_assert_int_eq(all[0].lease.claim + all[1].lease.claim, 5);
     ck_assert_str_eq(all[0].lease.id, lease(0).id);
+    for (int i = 0; i < 2; i++) { /* one has ended, the other one is under way */
+        ck_assert(all[i].ended == (all[i].queue == 7));
+        ck_assert(all[i].begun == (all[i].queue == 2));
+    }
     free(all);
     ck_assert_uint_eq(held_take(h, 1, &all), 0); /* taken once */
     free(all);
