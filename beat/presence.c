@@ -8,7 +8,6 @@
 #include "rt/fiber.h"
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 5000
@@ -40,15 +39,6 @@ static void put_card(struct buf *out, const struct presence *s)
     buf_putc(out, '}');
 }
 
-static int64_t cpu_us(void)
-{
-    struct rusage u;
-
-    getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000) + u.ru_utime.tv_usec +
-           u.ru_stime.tv_usec;
-}
-
 /* A batch whose answer was lost is handed in again under its number. */
 static rc register_now(struct cx *cx, struct presence *s, int64_t within_ms, bool leaves)
 {
@@ -61,7 +51,7 @@ static rc register_now(struct cx *cx, struct presence *s, int64_t within_ms, boo
 
     if (s->batch_us == 0) {
         s->batch++;
-        s->batch_us = cpu_us() - s->told_us;
+        s->batch_us = program_cpu_us() - s->told_us;
     }
     snprintf(n, sizeof n, "%lld", (long long)s->batch_us);
     if (!leaves)

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define CARD_JOBS   5
@@ -100,15 +99,6 @@ static void put_card(struct buf *out, const struct presence *s)
 
 /* ---------------------------------------------------------------- the counts */
 
-static int64_t cpu_us(void)
-{
-    struct rusage u;
-
-    getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000) + u.ru_utime.tv_usec +
-           u.ru_stime.tv_usec;
-}
-
 static void put_count(struct presence *s, const char *what, int64_t n)
 {
     if (n == 0)
@@ -122,7 +112,7 @@ static void put_count(struct presence *s, const char *what, int64_t n)
 
 static void next_batch(struct presence *s)
 {
-    int64_t cpu = cpu_us();
+    int64_t cpu = program_cpu_us();
 
     s->batch++;
     s->ncounts = tally_take(s->pool->tally, &s->counts);

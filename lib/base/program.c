@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Above every character: getopt says '?' (63) for what it does not know. */
@@ -193,4 +194,13 @@ bool program_reread(struct settings *live, bool (*may_change)(const char *name))
     if (settings_adopt(live, &fresh, may_change) == 0)
         log_ev(LOG_INFO, "settings.unchanged");
     return true;
+}
+
+int64_t program_cpu_us(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000) + u.ru_utime.tv_usec +
+           u.ru_stime.tv_usec;
 }

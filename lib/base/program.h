@@ -23,3 +23,5 @@ bool setting_in(const char *name, const char *const *list);
 const char *program_version(void);
 /* Memory of this process that is in RAM; 0: not to be learnt. */
 int64_t program_resident_bytes(void);
+/* Processor time of this process so far, all threads, user and system, in microseconds. */
+int64_t program_cpu_us(void);

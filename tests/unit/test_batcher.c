@@ -84,13 +84,27 @@ static struct fiber *spawn(int number)
     return f;
 }
 
-static void open_gate(struct cx *cx)
+/* The batch that is on its way; it stays there until it is woken. */
+static struct fiber *under_way(struct cx *cx)
 {
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
     struct fiber *f = the.gate;
     the.gate = NULL;
-    fiber_wake(f);
+    return f;
+}
+
+/* Those who came are not worth a second batch. */
+static void none_starts(struct cx *cx)
+{
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(fiber_yield(cx), OK);
+    ck_assert_ptr_null(the.gate);
+}
+
+static void open_gate(struct cx *cx)
+{
+    fiber_wake(under_way(cx));
 }
 
 static void let_all_end(struct cx *cx)
@@ -98,6 +112,13 @@ static void let_all_end(struct cx *cx)
     while (the.waiting > 0)
         ck_assert_int_eq(fiber_yield(cx), OK);
     ck_assert_int_eq(fiber_yield(cx), OK);
+}
+
+static void both_end(struct cx *cx, struct fiber *first)
+{
+    fiber_wake(first);
+    open_gate(cx);
+    let_all_end(cx);
 }
 
 static void begin(size_t max, size_t at_once, size_t worth, size_t worth_most)
@@ -138,22 +159,15 @@ static rc worth(struct cx *cx, void *arg)
     (void)arg;
     begin(8, 2, 3, 0);
     spawn(1);
-    while (!the.gate)
-        ck_assert_int_eq(fiber_yield(cx), OK);
-    struct fiber *first = the.gate;
-    the.gate = NULL;
+    struct fiber *first = under_way(cx);
     spawn(3);
     spawn(5);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(fiber_yield(cx), OK);
-    ck_assert_ptr_null(the.gate); /* two are not */
+    none_starts(cx); /* two are not */
     spawn(7);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
     ck_assert_str_eq(the.log, "[1][3 5 7]");
-    fiber_wake(first);
-    open_gate(cx);
-    let_all_end(cx);
+    both_end(cx, first);
     ck_assert_int_eq(the.freed, 4);
     batcher_free(the.b);
     return OK;
@@ -166,21 +180,14 @@ static rc worth_of_many(struct cx *cx, void *arg)
     begin(8, 2, 1, 2);
     for (int i = 1; i <= 7; i += 2)
         spawn(i);
-    while (!the.gate)
-        ck_assert_int_eq(fiber_yield(cx), OK);
-    struct fiber *first = the.gate;
-    the.gate = NULL;
+    struct fiber *first = under_way(cx);
     spawn(9);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(fiber_yield(cx), OK);
-    ck_assert_ptr_null(the.gate); /* one of five is not */
+    none_starts(cx); /* one of five is not */
     spawn(11);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
     ck_assert_str_eq(the.log, "[1 3 5 7][9 11]");
-    fiber_wake(first);
-    open_gate(cx);
-    let_all_end(cx);
+    both_end(cx, first);
     ck_assert_int_eq(the.freed, 6);
     batcher_free(the.b);
     return OK;
@@ -193,22 +200,15 @@ static rc worth_of_most(struct cx *cx, void *arg)
     begin(8, 2, 1, 8);
     for (int i = 1; i <= 7; i += 2)
         spawn(i);
-    while (!the.gate)
-        ck_assert_int_eq(fiber_yield(cx), OK);
-    struct fiber *first = the.gate;
-    the.gate = NULL;
+    struct fiber *first = under_way(cx);
     for (int i = 11; i <= 19; i += 2)
         spawn(i);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(fiber_yield(cx), OK);
-    ck_assert_ptr_null(the.gate);
+    none_starts(cx);
     spawn(21);
     while (!the.gate)
         ck_assert_int_eq(fiber_yield(cx), OK);
     ck_assert_str_eq(the.log, "[1 3 5 7][11 13 15 17 19 21]");
-    fiber_wake(first);
-    open_gate(cx);
-    let_all_end(cx);
+    both_end(cx, first);
     ck_assert_int_eq(the.freed, 10);
     batcher_free(the.b);
     return OK;
