@@ -236,26 +236,28 @@ static rc key_expired(struct cx *cx, struct request *q, const char *identity)
                                 .known = true});
 }
 
+static const char *claimed_key(struct cx *cx, const struct request *q, const struct token_ask *ask)
+{
+    if (q->who.id[0])
+        return arena_printf(&cx->arena, "key:%s:%s", ask->prefix, q->who.name);
+    return ask->prefix[0] ? arena_printf(&cx->arena, "key:%s", ask->prefix) : "";
+}
+
 static rc ask_key(struct cx *cx, struct request *q)
 {
     const char *text = bearer(q);
     struct check k = {.q = q, .kind = "key"};
     struct token_ask ask = {.may_spend = may_spend, .arg = &k};
-    char claimed[CLAIMED_MAX];
 
     if (!text)
         return no_credentials(cx, q, "send 'Authorization: Bearer mwk_…' with an API key");
     limiter_source(q->peer, k.source);
     rc r = credentials_key(cx, q->hub->credentials, text, &ask, &q->who); /* parks */
-    if (q->who.id[0])
-        snprintf(claimed, sizeof claimed, "key:%s:%s", ask.prefix, q->who.name);
-    else
-        snprintf(claimed, sizeof claimed, "%s%s", ask.prefix[0] ? "key:" : "", ask.prefix);
     if (r != OK)
-        return token_refused(cx, q, &k, &ask, claimed, q->who.tenant_id, r);
+        return token_refused(cx, q, &k, &ask, claimed_key(cx, q, &ask), q->who.tenant_id, r);
     give_back(&k);
     if (q->who.expires_ms && q->who.expires_ms <= clock_ms())
-        return key_expired(cx, q, claimed);
+        return key_expired(cx, q, claimed_key(cx, q, &ask));
     key_used(q->hub->usage, q->who.key_id);
     return OK;
 }

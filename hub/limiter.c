@@ -1,6 +1,7 @@
 /* limiter.c - buckets by digest; the table's order is the order of use. */
 #include "hub/limiter.h"
 #include "base/id.h"
+#include "base/text.h"
 #include "secure/hmac_key.h"
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -137,8 +138,8 @@ void limiter_source(const char *address, char *out)
     unsigned char raw[16];
     char text[INET6_ADDRSTRLEN];
 
-    if (inet_pton(AF_INET6, address, raw) != 1) {
-        snprintf(out, LIMITER_SOURCE_MAX, "%.*s", LIMITER_SOURCE_MAX - 1, address);
+    if (!strchr(address, ':') || inet_pton(AF_INET6, address, raw) != 1) {
+        text_copy(out, LIMITER_SOURCE_MAX, address);
     } else if (memcmp(raw, mapped, sizeof mapped) == 0) {
         snprintf(out, LIMITER_SOURCE_MAX, "%u.%u.%u.%u", raw[12], raw[13], raw[14], raw[15]);
     } else {

@@ -150,7 +150,7 @@ static rc place(struct cx *cx, struct request *q, const struct names *n)
     if (r != OK && n != &names_v1)
         rename_pointer(cx, n);
     try(r);
-    reply_header(q, "Location", arena_printf(&cx->arena, "/v1/orders/%s", id));
+    reply_header(q, "Location", arena_join(&cx->arena, "/v1/orders/", id, ""));
     if (replayed)
         reply_header(q, "Idempotency-Replayed", "true");
     return reply_json(cx, q, 201);

@@ -138,6 +138,17 @@ char *arena_strdup(struct arena *a, const char *s)
     return s ? arena_strndup(a, s, strlen(s)) : NULL;
 }
 
+char *arena_join(struct arena *a, const char *p, const char *q, const char *r)
+{
+    size_t np = strlen(p), nq = strlen(q), nr = strlen(r);
+    char *out = arena_alloc(a, np + nq + nr + 1);
+
+    memcpy(out, p, np);
+    memcpy(out + np, q, nq);
+    memcpy(out + np + nq, r, nr);
+    return out;
+}
+
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
     char text[128]; /* mostly it fits */

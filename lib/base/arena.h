@@ -19,6 +19,8 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t n);
 char *arena_strdup(struct arena *a, const char *s); /* NULL gives NULL */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
+char *arena_join(struct arena *a, const char *p, const char *q,
+                 const char *r); /* one behind the other */
 char *arena_printf(struct arena *a, const char *fmt, ...) _printf_(2, 3);
 /* Calls free_fn(p) when the arena is released, latest first: for what a library allocated. */
 void arena_defer(struct arena *a, void (*free_fn)(void *), void *p);

@@ -1,6 +1,7 @@
 /* buf.c - growing by doubling, never past max. */
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,11 @@ static bool reserve(struct buf *b, size_t n)
     return true;
 }
 
+void buf_room(struct buf *b, size_t n)
+{
+    reserve(b, MIN(n, b->max - b->len));
+}
+
 bool buf_append(struct buf *b, const void *p, size_t n)
 {
     if (!reserve(b, n))
@@ -42,6 +48,13 @@ bool buf_puts(struct buf *b, const char *s)
 bool buf_putc(struct buf *b, char c)
 {
     return buf_append(b, &c, 1);
+}
+
+bool buf_int(struct buf *b, int64_t n)
+{
+    char text[INT_TEXT_LEN + 1];
+
+    return buf_append(b, text, int_text(n, text));
 }
 
 bool buf_printf(struct buf *b, const char *fmt, ...)
@@ -91,7 +104,9 @@ bool buf_json_str(struct buf *b, const char *s)
 
 bool buf_json_field(struct buf *b, const char *name, const char *s)
 {
-    buf_printf(b, ",\"%s\":", name);
+    buf_puts(b, ",\"");
+    buf_puts(b, name);
+    buf_puts(b, "\":");
     return buf_json_str(b, s);
 }
 

@@ -20,11 +20,14 @@ struct buf {
 
 #define BUF(max_) ((struct buf){.max = (max_)})
 
+/* Memory for n more bytes, or as many as the ceiling allows, at once: where many small appends follow. */
+void buf_room(struct buf *b, size_t n);
 /* Append. False (and `full` from then on) when the ceiling would be passed; what was there stays.
  */
 bool buf_append(struct buf *b, const void *p, size_t n);
 bool buf_puts(struct buf *b, const char *s);
 bool buf_putc(struct buf *b, char c);
+bool buf_int(struct buf *b, int64_t n); /* in decimal */
 bool buf_printf(struct buf *b, const char *fmt, ...) _printf_(2, 3);
 /* A JSON string with its quotes; s must be UTF-8; NULL gives null. */
 bool buf_json_str(struct buf *b, const char *s);

@@ -33,18 +33,32 @@ int64_t clock_mono_us(void)
     return now_ns(CLOCK_MONOTONIC) / 1000;
 }
 
+static void put_digits(char *out, int width, int n)
+{
+    for (; width-- > 0; n /= 10)
+        out[width] = (char)('0' + n % 10);
+}
+
 char *clock_format(int64_t ms, char *out)
 {
     int64_t part = ((ms % 1000) + 1000) % 1000;
     time_t s = (time_t)((ms - part) / 1000);
     struct tm tm;
-    char text[64];
 
     gmtime_r(&s, &tm);
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)part);
-    memcpy(out, text, CLOCK_TEXT_LEN);
-    out[CLOCK_TEXT_LEN] = 0;
+    if (tm.tm_year < -1900 || tm.tm_year > 9999 - 1900) { /* cut, but not taken for another */
+        snprintf(out, CLOCK_TEXT_LEN + 1, "%d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)part);
+        return out;
+    }
+    memcpy(out, "YYYY-MM-DDThh:mm:ss.mmmZ", CLOCK_TEXT_LEN + 1);
+    put_digits(out, 4, tm.tm_year + 1900);
+    put_digits(out + 5, 2, tm.tm_mon + 1);
+    put_digits(out + 8, 2, tm.tm_mday);
+    put_digits(out + 11, 2, tm.tm_hour);
+    put_digits(out + 14, 2, tm.tm_min);
+    put_digits(out + 17, 2, tm.tm_sec);
+    put_digits(out + 20, 3, (int)part);
     return out;
 }
 

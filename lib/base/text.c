@@ -222,6 +222,32 @@ bool decimal_valid(const char *s, int decimals)
     return whole > 0 && whole <= 15 && frac != 0 && frac <= decimals;
 }
 
+size_t text_copy(char *out, size_t size, const char *s)
+{
+    size_t n = strnlen(s, size - 1);
+
+    memcpy(out, s, n);
+    out[n] = 0;
+    return n;
+}
+
+size_t int_text(int64_t n, char *out)
+{
+    uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
+    char digits[INT_TEXT_LEN];
+    size_t at = sizeof digits, len = 0;
+
+    do
+        digits[--at] = (char)('0' + left % 10);
+    while (left /= 10);
+    if (n < 0)
+        out[len++] = '-';
+    memcpy(out + len, digits + at, sizeof digits - at);
+    len += sizeof digits - at;
+    out[len] = 0;
+    return len;
+}
+
 bool str_empty(const char *s)
 {
     return !s || !*s;

@@ -27,6 +27,12 @@ bool parse_duration_ms(const char *s, int64_t *ret_ms);
 /* "12.50", "-3", "0.1": digits with at most one point and at most `decimals` places. */
 bool decimal_valid(const char *s, int decimals);
 
+/* As much of s as fits into `size` bytes with its NUL; returns how many bytes without it. */
+size_t text_copy(char *out, size_t size, const char *s);
+#define INT_TEXT_LEN 20
+/* In decimal; out holds INT_TEXT_LEN + 1 bytes; returns how many without the NUL. */
+size_t int_text(int64_t n, char *out);
+
 bool str_empty(const char *s);             /* NULL or "" */
 bool str_eq(const char *a, const char *b); /* NULL equals NULL */
 bool starts_with(const char *s, const char *prefix);

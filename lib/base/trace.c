@@ -38,9 +38,14 @@ void trace_start(struct cx *cx)
 char *trace_parent(const struct cx *cx, char *out)
 {
     out[0] = 0;
-    if (cx->trace[0]) /* a context that was given only a trace id has it for its span, too */
-        snprintf(out, TRACEPARENT_LEN + 1, "00-%.32s-%.16s-%s", cx->trace,
-                 cx->span[0] ? cx->span : cx->trace, cx->sampled ? "01" : "00");
+    if (!cx->trace[0])
+        return out;
+    memcpy(out, "00-", 3);
+    memcpy(out + 3, cx->trace, 32);
+    out[35] = '-';
+    /* a context that was given only a trace id has it for its span, too */
+    memcpy(out + 36, cx->span[0] ? cx->span : cx->trace, 16);
+    memcpy(out + 52, cx->sampled ? "-01" : "-00", 4);
     return out;
 }
 

@@ -13,18 +13,28 @@ static size_t text_len(const char *s)
     return s ? strlen(s) : 0;
 }
 
+static void put_number(struct buf *out, int64_t n)
+{
+    buf_putc(out, ' ');
+    buf_int(out, n);
+}
+
 void envelope_write(struct buf *out, const struct job_new *j, int generation, int64_t due_ms)
 {
     _cleanup_(buf_release) struct buf options = BUF(JOB_OPTIONS_MAX);
     const char *strings[TEXTS] = {j->task, j->subject, j->tenant_id, j->trace};
 
-    buf_printf(out, "1 %d %d %d %" PRId64 " %" PRId64 " %zu %zu %zu %zu", generation, j->priority,
-               j->max_attempts, j->timeout_ms, due_ms, text_len(strings[0]), text_len(strings[1]),
-               text_len(strings[2]), text_len(strings[3]));
+    const int64_t numbers[] = {generation, j->priority, j->max_attempts, j->timeout_ms, due_ms};
+
+    buf_putc(out, '1');
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        put_number(out, numbers[i]);
+    for (size_t i = 0; i < TEXTS; i++)
+        put_number(out, (int64_t)text_len(strings[i]));
     if (j->options)
         job_options_write(j->options, &options);
     if (options.len > 2) /* more than {} */
-        buf_printf(out, " %zu", options.len);
+        put_number(out, (int64_t)options.len);
     buf_putc(out, '\n');
     for (size_t i = 0; i < TEXTS; i++) {
         buf_append(out, strings[i] ? strings[i] : "", text_len(strings[i]));

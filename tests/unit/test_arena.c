@@ -36,6 +36,8 @@ START_TEST(strings)
     ck_assert_str_eq(arena_strndup(&a, "pinned", 3), "pin");
     ck_assert_str_eq(arena_strndup(&a, "pi", 3), "pi");
     ck_assert_str_eq(arena_printf(&a, "%d-%s", 7, "x"), "7-x");
+    ck_assert_str_eq(arena_join(&a, "order", ".", "dispatch"), "order.dispatch");
+    ck_assert_str_eq(arena_join(&a, "", "", ""), "");
 }
 END_TEST
 

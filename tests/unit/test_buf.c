@@ -107,6 +107,23 @@ START_TEST(consumes)
 }
 END_TEST
 
+START_TEST(room_is_made_at_once)
+{
+    _cleanup_(buf_release) struct buf b = BUF(1000);
+
+    buf_room(&b, 700);
+    const char *p = b.p;
+    for (int i = 0; i < 70; i++)
+        buf_int(&b, 1000000000 + i); /* ten digits each */
+    ck_assert_ptr_eq(b.p, p);
+    ck_assert_int_eq(memcmp(b.p + 690, "1000000069", 11), 0);
+    buf_room(&b, 5000); /* no more than fits, and that is no failure */
+    ck_assert(buf_ok(&b) && b.len == 700);
+    ck_assert(buf_append(&b, b.p, 300));
+    ck_assert(!buf_int(&b, 0));
+}
+END_TEST
+
 START_TEST(takes)
 {
     struct buf b = BUF(100);
@@ -123,4 +140,5 @@ END_TEST
 
 UNIT(buf, {"grow", grows_and_ends_with_nul}, {"ceiling", the_ceiling_holds},
      {"no ceiling", without_a_ceiling_nothing_fits}, {"json", json_strings, COUNT(strings)},
-     {"json fields", json_fields}, {"consume", consumes, COUNT(consumed)}, {"take", takes})
+     {"json fields", json_fields}, {"consume", consumes, COUNT(consumed)}, {"take", takes},
+     {"room", room_is_made_at_once})

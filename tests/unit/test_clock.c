@@ -54,6 +54,16 @@ START_TEST(times_are_read_and_written)
 }
 END_TEST
 
+/* What has no such text is cut, and looks like nothing else. */
+START_TEST(moments_far_off)
+{
+    char text[CLOCK_TEXT_LEN + 1];
+
+    ck_assert_str_eq(clock_format(INT64_C(253402300800000), text), "10000-01-01T00:00:00.000");
+    ck_assert_str_eq(clock_format(-1, text), "1969-12-31T23:59:59.999Z");
+}
+END_TEST
+
 START_TEST(clocks_go_forward)
 {
     int64_t wall = clock_ms(), mono = clock_mono_us();
@@ -68,4 +78,5 @@ START_TEST(clocks_go_forward)
 }
 END_TEST
 
-UNIT(clock, {"RFC 3339", times_are_read_and_written, COUNT(times)}, {"forward", clocks_go_forward})
+UNIT(clock, {"RFC 3339", times_are_read_and_written, COUNT(times)}, {"forward", clocks_go_forward},
+     {"far off", moments_far_off})

@@ -203,6 +203,40 @@ START_TEST(decimals_are_judged)
 }
 END_TEST
 
+static const struct {
+    int64_t in;
+    const char *want;
+} written[] = {
+    {0, "0"},
+    {7, "7"},
+    {-1, "-1"},
+    {1000000, "1000000"},
+    {INT64_MAX, "9223372036854775807"},
+    {INT64_MIN, "-9223372036854775808"},
+};
+
+START_TEST(integers_are_written)
+{
+    char out[INT_TEXT_LEN + 1];
+
+    ck_assert_uint_eq(int_text(written[_i].in, out), strlen(written[_i].want));
+    ck_assert_str_eq(out, written[_i].want);
+}
+END_TEST
+
+START_TEST(copies_stop_at_the_end)
+{
+    char out[4] = "xyz";
+
+    ck_assert_uint_eq(text_copy(out, sizeof out, ""), 0);
+    ck_assert_str_eq(out, "");
+    ck_assert_uint_eq(text_copy(out, sizeof out, "abc"), 3);
+    ck_assert_str_eq(out, "abc");
+    ck_assert_uint_eq(text_copy(out, sizeof out, "abcd"), 3);
+    ck_assert_str_eq(out, "abc");
+}
+END_TEST
+
 START_TEST(small_things)
 {
     char padded[] = " \t name = x \n", blank[] = "  ";
@@ -222,5 +256,6 @@ UNIT(text, {"utf8", utf8_is_judged, COUNT(utf8)},
      {"utf8 cut", utf8_is_cut_between_characters, COUNT(cuts)}, {"utf8 length", utf8_is_counted},
      {"hex", hex}, {"base64url", base64url, COUNT(base64)},
      {"base64url refused", base64url_has_one_spelling, 8}, {"integers", integers, COUNT(ints)},
+     {"integers written", integers_are_written, COUNT(written)}, {"copies", copies_stop_at_the_end},
      {"durations", durations_are_read, COUNT(durations)},
      {"decimals", decimals_are_judged, COUNT(decimals)}, {"small things", small_things})

@@ -182,8 +182,11 @@ static rc put_pin(struct cx *cx, const struct seal_keys *seal, const struct orde
     return OK;
 }
 
+#define JSON_MOSTLY 768 /* bytes of an order */
+
 rc order_json(struct cx *cx, const struct seal_keys *seal, const struct order *o, struct buf *out)
 {
+    buf_room(out, JSON_MOSTLY);
     buf_puts(out, "{\"id\":");
     buf_json_str(out, o->id);
     buf_json_field(out, "tenant_id", o->tenant_id);
@@ -191,7 +194,8 @@ rc order_json(struct cx *cx, const struct seal_keys *seal, const struct order *o
     buf_json_field(out, "package_id", o->package_id);
     buf_json_field(out, "user_identifier", o->user_identifier);
     buf_json_field(out, "extra_field", o->extra_field);
-    buf_printf(out, ",\"quantity\":%d", o->quantity);
+    buf_puts(out, ",\"quantity\":");
+    buf_int(out, o->quantity);
     buf_json_field(out, "status", order_status_word(o->status));
     buf_json_field(out, "provider", o->provider);
     buf_json_field(out, "provider_referans", o->provider_referans);
@@ -214,7 +218,8 @@ rc order_json(struct cx *cx, const struct seal_keys *seal, const struct order *o
     } else {
         buf_puts(out, ",\"cost\":null");
     }
-    buf_printf(out, ",\"attempts\":%d", o->attempts);
+    buf_puts(out, ",\"attempts\":");
+    buf_int(out, o->attempts);
     buf_json_time(out, "created_at", o->created_ms);
     buf_json_time(out, "sent_at", o->sent_ms);
     buf_json_time(out, "completed_at", o->completed_ms);
