@@ -474,6 +474,11 @@ void door_unwatch(struct door *d, struct evhttp_connection *conn)
     visitors_unwatch(d->visitors, conn);
 }
 
+void door_write(struct door *d, struct evhttp_connection *conn)
+{
+    visitors_write(d->visitors, conn);
+}
+
 bool door_unsent(const struct door *d)
 {
     return d->visitors && visitors_unsent(d->visitors);

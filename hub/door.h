@@ -62,6 +62,7 @@ struct visitor *door_detach(struct door *d, struct evhttp_connection *conn,
 void door_watch(struct door *d, struct evhttp_connection *conn, void (*on_hangup)(void *arg),
                 void *arg);
 void door_unwatch(struct door *d, struct evhttp_connection *conn);
+void door_write(struct door *d, struct evhttp_connection *conn);
 /* Does any connection have bytes of a reply that are not written yet? */
 bool door_unsent(const struct door *d);
 /* No request may be under way, no connection detached, no fiber be left. NULL in, NULL out. */

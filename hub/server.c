@@ -188,6 +188,7 @@ static const char *phrase(int status)
 
 static void send_out(struct request *q)
 {
+    struct evhttp_connection *conn = evhttp_request_get_connection(q->ev);
     struct evbuffer *out = evbuffer_new();
     char len[24];
 
@@ -206,6 +207,10 @@ static void send_out(struct request *q)
     evhttp_send_reply(q->ev, q->status, phrase(q->status), out);
     if (out)
         evbuffer_free(out);
+    /* A connection that ends is left to the loop, which reads what has come meanwhile first: closed with bytes unread the kernel
+     * would send a reset, and some callers then throw the reply away. */
+    if (conn && !q->hub->draining && !q->last)
+        door_write(q->hub->server->doors[q->door], conn);
 }
 
 static rc serve(struct cx *cx, void *arg)
@@ -315,9 +320,9 @@ static void on_request(struct door *door, struct evhttp_request *ev, void *arg)
     q->started_mono_us = clock_mono_us();
     q->out = BUF(REPLY_MAX);
     evhttp_connection_get_peer(conn, &peer, &port);
-    snprintf(q->peer, sizeof q->peer, "%s", peer ? peer : "");
+    text_copy(q->peer, sizeof q->peer, peer ? peer : "");
     q->door = door_kind(door);
-    snprintf(q->cert_name, sizeof q->cert_name, "%s", cert_name);
+    text_copy(q->cert_name, sizeof q->cert_name, cert_name);
     s->in_flight++;
     metric_add(s->hub->metrics, METRIC_IN_FLIGHT, 1);
     fiber_detach(fiber_spawn(&(struct fiber_opts){.name = "request"}, serve, q));

@@ -25,9 +25,11 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #define PAUSE_MS       100
+#define REPLIES_MAX    16     /* that wait for each other before they are written */
 #define WATCHED_MAX    KiB(4) /* what a caller may say while its request waits */
 #define CROWD_SHARE    10     /* of handshake_ms, when nobody else is accepted */
 #define RECHECK_STRIDE 16     /* a certificate takes 0.2 ms */
@@ -38,6 +40,8 @@ struct visitor {
     struct visitors *of;
     struct bufferevent *bev;
     struct evbuffer_cb_entry *on_input, *on_output;
+    TAILQ_ENTRY(visitor) reply;
+    bool replied; /* its reply waits to be written, with those of others */
     int64_t
         since_mono_ms; /* the first byte of a request that is not complete yet, or the begin of the handshake; 0: neither */
     int fd;            /* its place in by_fd; -1: nothing was sent yet */
@@ -57,6 +61,9 @@ struct visitors {
     struct visitors *next; /* among all doors */
     struct visitors_opts o;
     struct visitor *first, *detached;
+    TAILQ_HEAD(, visitor) replied;
+    size_t nreplied;
+    bool writes_soon;
     struct visitor *cursor; /* of a walk: whom it comes to next */
     struct visitor **by_fd; /* those that have sent something */
     size_t fds;
@@ -125,12 +132,14 @@ static void unwatch(struct visitor *it)
 }
 
 static void shaken(struct visitor *it);
+static void forget_reply(struct visitor *it);
 
 void visitor_leave(struct visitor *it)
 {
     it->handshake = handshake_free(it->handshake);
     if (it->shaking)
         shaken(it);
+    forget_reply(it);
     unwatch(it);
     pull(it);
     bufferevent_decref(it->bev);
@@ -457,11 +466,70 @@ void visitors_unwatch(struct visitors *v, struct evhttp_connection *conn)
     bufferevent_set_timeouts(it->bev, &limit, &limit);
 }
 
+/* What is left of it goes out when the socket takes more; a failure is evhttp's, which meets it there. May free it. */
+static void write_now(struct visitor *it)
+{
+    struct evbuffer *out = bufferevent_get_output(it->bev);
+
+    if (evbuffer_get_length(out) == 0)
+        return;
+    evbuffer_unfreeze(out, /* at_front= */ 1);
+    evbuffer_write(out, it->fd);
+    evbuffer_freeze(out, /* at_front= */ 1);
+    if (evbuffer_get_length(out) == 0)
+        bufferevent_trigger(it->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS);
+}
+
+static void forget_reply(struct visitor *it)
+{
+    if (it->replied) {
+        TAILQ_REMOVE(&it->of->replied, it, reply);
+        it->replied = false;
+        it->of->nreplied--;
+    }
+}
+
+static void write_all(struct visitors *v)
+{
+    struct visitor *it;
+
+    while ((it = TAILQ_FIRST(&v->replied))) {
+        forget_reply(it);
+        write_now(it);
+    }
+}
+
+static void write_soon(void *arg)
+{
+    struct visitors *v = arg;
+
+    v->writes_soon = false;
+    write_all(v);
+}
+
+/* Many at once: who waits for the first of them is woken once, and not by each. */
+void visitors_write(struct visitors *v, struct evhttp_connection *conn)
+{
+    struct visitor *it = visitor_of(v, conn);
+
+    if (v->o.tls || it->replied)
+        return;
+    TAILQ_INSERT_TAIL(&v->replied, it, reply);
+    it->replied = true;
+    v->nreplied++;
+    if (!v->writes_soon)
+        loop_soon(write_soon, v);
+    v->writes_soon = true;
+    if (v->nreplied == REPLIES_MAX)
+        write_all(v);
+}
+
 struct visitor *visitors_detach(struct visitors *v, struct evhttp_connection *conn,
                                 void (*on_unwelcome)(void *arg), void *arg)
 {
     struct visitor *it = visitor_of(v, conn);
 
+    assert(!it->replied);
     evhttp_connection_set_closecb(conn, NULL, NULL);
     unwatch(it);
     pull(it);
@@ -529,6 +597,7 @@ struct visitors *visitors_new(struct evhttp *http, const struct visitors_opts *o
     struct visitors *v = xcalloc(1, sizeof *v);
 
     v->o = *o;
+    TAILQ_INIT(&v->replied);
     v->sweep = evtimer_new(loop_base(), on_sweep, v);
     v->resume = evtimer_new(loop_base(), on_resume, v);
     v->settle = event_new(loop_base(), -1, 0, on_settle, v);
@@ -553,7 +622,7 @@ struct visitors *visitors_free(struct visitors *v)
 
     if (!v)
         return NULL;
-    assert(!v->detached);
+    assert(!v->detached && !v->writes_soon);
     while (v->first)
         visitor_leave(v->first);
     while (*p != v)

@@ -45,6 +45,10 @@ const char *visitors_asked(struct visitors *v, struct evhttp_connection *conn);
 void visitors_watch(struct visitors *v, struct evhttp_connection *conn,
                     void (*on_hangup)(void *arg), void *arg);
 void visitors_unwatch(struct visitors *v, struct evhttp_connection *conn);
+/* A fiber has given a reply to evhttp: on a plain door it is written before the loop polls again, with those of others, instead of
+ * by it, which would cost two changes of what the kernel watches. The connection may be gone afterwards. Fibers only: were the loop
+ * to write the reply in between, evhttp would be told of its end twice. */
+void visitors_write(struct visitors *v, struct evhttp_connection *conn);
 
 /* Somebody else looks after this connection from now on (detached.h); only its certificate is still watched. */
 struct visitor *visitors_detach(struct visitors *v, struct evhttp_connection *conn,
