@@ -188,6 +188,7 @@ static int child_main(int index, void *arg)
     metrics_child(p->metrics, index);
     child_raise_files((long)p->settings.hub_connections_max + 512);
     loop_never_forks();
+    loop_serves_many();
     r = loop_init(&cx);
     if (r == OK && *p->settings.otlp_url) {
         http_init(/* max_host_connections= */ 1);

@@ -408,6 +408,7 @@ static void begin_session(struct pg_conn *c)
     unwatch(c);
     c->io = event_new(loop_base(), PQsocket(c->pq), EV_READ | EV_PERSIST, on_readable, c);
     c->write = event_new(loop_base(), PQsocket(c->pq), EV_WRITE, on_writable, c);
+    loop_first(c->io);
     event_add(c->io, NULL);
     if (PQsetnonblocking(c->pq, 1) != 0 || !PQenterPipelineMode(c->pq)) {
         conn_close(c, PQerrorMessage(c->pq));

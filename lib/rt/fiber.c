@@ -157,6 +157,7 @@ static void make_ready(struct fiber *f)
     f->ready_next = NULL;
     *rt.ready_tail = f;
     rt.ready_tail = &f->ready_next;
+    loop_is_wanted();
 }
 
 bool fibers_ready(void)

@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct fiber *spawn(const char *name, fiber_fn fn, void *arg)
 {
@@ -542,6 +543,110 @@ START_TEST(a_busy_fiber_does_not_starve_the_poll)
 }
 END_TEST
 
+/* A crowd of visitors, all of whom have said something; the third one's callback lets the store answer. */
+#define CROWD 40
+
+static struct {
+    int seen, seen_before_answer, answer[2];
+} crowd;
+
+static void on_visitor(evutil_socket_t fd, short what, void *arg)
+{
+    if (++crowd.seen == 3)
+        ck_assert_int_eq(write(crowd.answer[1], "x", 1), 1);
+    if (crowd.seen == CROWD && crowd.seen_before_answer)
+        loop_stop();
+}
+
+static void on_answer(evutil_socket_t fd, short what, void *arg)
+{
+    crowd.seen_before_answer = crowd.seen;
+    if (crowd.seen == CROWD)
+        loop_stop();
+}
+
+static const struct {
+    bool many;
+    int least, most; /* callbacks of visitors before the answer is heard */
+} crowds[] = {{true, 3, 16}, {false, CROWD, CROWD}};
+
+START_TEST(an_answer_goes_before_the_crowd)
+{
+    struct event *ev[CROWD + 1];
+    int fds[CROWD][2];
+    struct cx cx = CX_PLAIN("test");
+
+    if (crowds[_i].many)
+        loop_serves_many();
+    ck_assert_int_eq(loop_init(&cx), OK);
+    for (int i = 0; i < CROWD; i++) {
+        ck_assert_int_eq(pipe(fds[i]), 0);
+        ck_assert_int_eq(write(fds[i][1], "x", 1), 1);
+        ev[i] = event_new(loop_base(), fds[i][0], EV_READ, on_visitor, NULL);
+        event_add(ev[i], NULL);
+    }
+    ck_assert_int_eq(pipe(crowd.answer), 0);
+    ev[CROWD] = event_new(loop_base(), crowd.answer[0], EV_READ, on_answer, NULL);
+    loop_first(ev[CROWD]);
+    event_add(ev[CROWD], NULL);
+    loop_run();
+    ck_assert_int_ge(crowd.seen_before_answer, crowds[_i].least);
+    ck_assert_int_le(crowd.seen_before_answer, crowds[_i].most);
+    for (int i = 0; i <= CROWD; i++)
+        event_free(ev[i]);
+    loop_free();
+    cx_release(&cx);
+}
+END_TEST
+
+/* Sockets that always have something to say again: a crowd that is refused, and comes back at once. */
+static int chatter[CROWD][2];
+
+static void on_chatter(evutil_socket_t fd, short what, void *arg)
+{
+    char c;
+
+    ck_assert_int_eq(read(fd, &c, 1), 1);
+    ck_assert_int_eq(write((int)(intptr_t)arg, "x", 1), 1);
+}
+
+static rc sleep_through_it(struct cx *cx, void *arg)
+{
+    rc r = OK;
+
+    for (int i = 0; i < 5 && r == OK; i++)
+        r = fiber_sleep(cx, 2);
+    *(rc *)arg = r;
+    loop_stop();
+    return OK;
+}
+
+START_TEST(a_crowd_does_not_starve_fibers)
+{
+    struct event *ev[CROWD];
+    struct cx cx = CX_PLAIN("test");
+    rc slept = E_INTERNAL;
+
+    if (_i)
+        loop_serves_many();
+    ck_assert_int_eq(loop_init(&cx), OK);
+    for (int i = 0; i < CROWD; i++) {
+        ck_assert_int_eq(pipe(chatter[i]), 0);
+        ck_assert_int_eq(write(chatter[i][1], "x", 1), 1);
+        ev[i] = event_new(loop_base(), chatter[i][0], EV_READ | EV_PERSIST, on_chatter,
+                          (void *)(intptr_t)chatter[i][1]);
+        event_add(ev[i], NULL);
+    }
+    fiber_detach(spawn("sleeper", sleep_through_it, &slept));
+    loop_run();
+    ck_assert_int_eq(slept, OK);
+    for (int i = 0; i < CROWD; i++)
+        event_free(ev[i]);
+    loop_free();
+    cx_release(&cx);
+}
+END_TEST
+
 static rc dump_one(struct cx *cx, void *arg)
 {
     struct fiber *f = spawn("order.check", sleep_for_ever, NULL);
@@ -579,4 +684,6 @@ UNIT(fiber, {"turns", fibers_take_turns}, {"registers", registers_survive_a_swit
      {"sleep", sleep_is_never_short}, {"wake", wakes_are_kept_not_counted},
      {"join", join_tells_how_it_ended}, {"loop end", the_loop_waits_for_its_fibers},
      {"cancel all", cancel_all_reaches_everybody}, {"soon", soon_runs_in_order_and_before_the_end},
-     {"fairness", a_busy_fiber_does_not_starve_the_poll}, {"dump", dump_names_what_waits})
+     {"fairness", a_busy_fiber_does_not_starve_the_poll},
+     {"answers first", an_answer_goes_before_the_crowd, COUNT(crowds)},
+     {"crowd", a_crowd_does_not_starve_fibers, 2}, {"dump", dump_names_what_waits})
