@@ -106,6 +106,16 @@ static void push(struct cx *cx, struct gather *g, void **rows, size_t n)
              kv_int("rows", (int64_t)n));
 }
 
+/* The order in which things leave matters where cores are few: first what gives PostgreSQL something to do, then what gives
+ * the callers something to do, and Redis last. Whoever is out of time goes on at once. */
+static void let_others_run(struct cx *cx)
+{
+    struct err err = cx->err;
+
+    (void)fiber_yield(cx);
+    cx->err = err;
+}
+
 static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item **items, size_t n)
 {
     struct gather *g = arg;
@@ -117,9 +127,11 @@ static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item
     rc r = g->kind->insert(cx, g->hub->db, rows, n);
     metric_add(g->hub->metrics, g->kind->batches, 1);
     metric_add(g->hub->metrics, g->kind->rows, (int64_t)n);
+    batch_on_its_way_back(b);
+    let_others_run(cx); /* the next batch leaves */
     for (size_t i = 0; i < n; i++)
         finish(cx, g, (struct waiting *)items[i], r);
-    batch_on_its_way_back(b);
+    let_others_run(cx); /* the callers write their answers */
 
     for (size_t i = 0; i < n; i++) {
         struct waiting *w = (struct waiting *)items[i];
