@@ -25,11 +25,22 @@ local epoch_gate = redis.call('MGET', KEYS[5], KEYS[10])
 local closed, policy = ARGV[2] ~= '1' and not epoch_gate[1], policy_of(epoch_gate[2])
 local count = (#ARGV - 2) / 6
 
-local ids = {}
+local ids, keys, holders = {}, nil, {} -- holders: of each unique key that is taken, the id
 for i = 1, count do
-    ids[i] = ARGV[i * 6 - 3]
+    local at = i * 6 - 3
+    local key = ARGV[at + 4]
+    ids[i] = ARGV[at]
+    if key ~= '' and byte(key) ~= 1 then
+        keys = keys or {}
+        keys[#keys + 1] = key
+    end
 end
 local known = redis.call('HMGET', jobs, unpack(ids))
+if keys then
+    for i, id in ipairs(redis.call('HMGET', unique, unpack(keys))) do
+        holders[keys[i]] = id or nil
+    end
+end
 local prefix, counted = string.sub(jobs, 1, -5), nil
 if policy and policy.c and ARGV[2] == '0' then
     return {-2, policy.x or 1}
@@ -40,7 +51,7 @@ if policy and (policy.d or policy.n or policy.b or policy.t) then
     for i = 1, count do
         local at = i * 6 - 3
         if not known[i] and string.sub(ARGV[at + 1], 1, 2) == '0.' and
-           not (ARGV[at + 4] ~= '' and redis.call('HGET', unique, ARGV[at + 4])) then
+           not holders[ARGV[at + 4]] then
             asked.n = asked.n + 1
             tally_job(asked, ARGV[at + 5], 1)
         end
@@ -55,7 +66,7 @@ if policy then
 end
 
 local answer, fields, later, ready, seen, fresh, refused, old = {0}, {}, {}, {}, {}, 0, false, nil
-local lanes, tenants
+local lanes, tenants, taken, taken_by
 local function stands_for(i, id)
     answer[#answer + 1] = i
     answer[#answer + 1] = id
@@ -73,7 +84,7 @@ for i = 1, count do
             window = {string.gsub(unique, 'unique$', 'window:') .. name, ms}
             first = redis.call('GET', window[1])
         else
-            first = redis.call('HGET', unique, key)
+            first = holders[key]
         end
     end
 
@@ -88,8 +99,13 @@ for i = 1, count do
         if window then
             redis.call('SET', window[1], id, 'PX', window[2])
         elseif key ~= '' then
-            redis.call('HSET', unique, key, id)
-            redis.call('HSET', unique_of, id, key)
+            holders[key] = id
+            taken = taken or {}
+            taken_by = taken_by or {}
+            taken[#taken + 1] = key
+            taken[#taken + 1] = id
+            taken_by[#taken_by + 1] = id
+            taken_by[#taken_by + 1] = key
         end
         if known[i] then
             old = old or {}
@@ -128,6 +144,10 @@ end
 
 if fresh > 0 then
     redis.call('HSET', jobs, unpack(fields))
+    if taken then
+        redis.call('HSET', unique, unpack(taken))
+        redis.call('HSET', unique_of, unpack(taken_by))
+    end
     if old then
         -- Whoever still holds an older generation may not end this one, and nobody has wished this one away.
         for _, token in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do

@@ -93,6 +93,28 @@ QTEST(unique_key_answers_with_the_first, false)
     return OK;
 }
 
+QTEST(unique_keys_of_a_batch, false)
+{
+    struct job_new first = qjob('a', false),
+                   j[] = {qjob('b', false), qjob('c', false), qjob('d', false), qjob('e', false),
+                          qjob('f', false)};
+
+    first.unique_key = "taken";
+    ck_ok(push1(cx, t, first));
+    j[0].unique_key = "one";
+    j[1].unique_key = "taken";
+    j[3].unique_key = "two";
+    j[4].unique_key = "one"; /* as the first of this batch */
+    ck_ok(engine_push(cx, t->e, j, COUNT(j)));
+    ck_assert(!j[0].existed && j[1].existed && !j[2].existed && !j[3].existed && j[4].existed);
+    ck_assert_str_eq(j[1].id, qid('a'));
+    ck_assert_str_eq(j[4].id, qid('b'));
+    ck_state(
+        "jobs a=0.5 b=0.5 d=0.5 e=0.5\nready5 a:0.1.0 b:0.1.0 d:0.1.0 e:0.1.0\nstats pushed=4\n"
+        "unique one=b taken=a two=e\nunique_of a=taken b=one e=two\nwait m");
+    return OK;
+}
+
 QTEST(two_queues_in_one_batch, false)
 {
     struct job_new j[] = {qjob('a', false), qjob('b', false), qjob('c', false)};
@@ -601,6 +623,7 @@ static Suite *suite(void)
     tcase_add_test(tc, push_of_one_id_twice_in_a_batch);
     tcase_add_test(tc, push_spreads_priorities_and_times);
     tcase_add_test(tc, unique_key_answers_with_the_first);
+    tcase_add_test(tc, unique_keys_of_a_batch);
     tcase_add_test(tc, two_queues_in_one_batch);
     tcase_add_test(tc, claim_takes_a_lease);
     tcase_add_test(tc, claim_is_strict_about_priority);
