@@ -157,22 +157,22 @@ static rc look_up(struct cx *cx, struct pg *db, struct order_new **rows, const c
 struct columns { /* the parameters of orders_insert, in its order */
     struct pg_array id, job_id, tenant, package, product, user, extra, quantity, callback,
         reference, key, hash, trace;
+    bool keyless; /* nobody has a key or a reference */
 };
 
 static void columns_init(struct columns *c)
 {
-    struct pg_array *a = &c->id;
-    for (size_t i = 0; i < sizeof(*c) / sizeof(*a); i++)
-        a[i] = PG_ARRAY_OF(PG_TEXTS, BATCH_MAX);
+    for (struct pg_array *a = &c->id; a <= &c->trace; a++)
+        *a = PG_ARRAY_OF(PG_TEXTS, BATCH_MAX);
     c->id.of = c->job_id.of = c->tenant.of = c->package.of = c->product.of = PG_UUIDS;
     c->quantity.of = PG_INT4S;
+    c->keyless = true;
 }
 
 static void columns_release(struct columns *c)
 {
-    struct pg_array *a = &c->id;
-    for (size_t i = 0; i < sizeof(*c) / sizeof(*a); i++)
-        pg_array_release(&a[i]);
+    for (struct pg_array *a = &c->id; a <= &c->trace; a++)
+        pg_array_release(a);
 }
 
 static void columns_add(struct columns *c, const struct order_new *r)
@@ -190,6 +190,20 @@ static void columns_add(struct columns *c, const struct order_new *r)
     pg_array_s(&c->key, r->idempotency_key);
     pg_array_s(&c->hash, r->idempotency_key ? r->body_hash : NULL);
     pg_array_s(&c->trace, r->trace);
+    c->keyless = c->keyless && !r->idempotency_key && !r->reference;
+}
+
+static rc insert(struct cx *cx, struct pg *db, struct columns *c, bool late, struct pg_result **ret)
+{
+    if (c->keyless && !late)
+        return pg_do(cx, db, SQL_ORDERS_INSERT_KEYLESS, ret, pg_a(&c->id), pg_a(&c->job_id),
+                     pg_a(&c->tenant), pg_a(&c->package), pg_a(&c->product), pg_a(&c->user),
+                     pg_a(&c->extra), pg_a(&c->quantity), pg_a(&c->callback), pg_a(&c->trace));
+    return pg_query(cx, db, late ? &SQL_ORDERS_INSERT_LATE : &SQL_ORDERS_INSERT, ret,
+                    PG_ARGS(pg_a(&c->id), pg_a(&c->job_id), pg_a(&c->tenant), pg_a(&c->package),
+                            pg_a(&c->product), pg_a(&c->user), pg_a(&c->extra), pg_a(&c->quantity),
+                            pg_a(&c->callback), pg_a(&c->reference), pg_a(&c->key), pg_a(&c->hash),
+                            pg_a(&c->trace)));
 }
 
 static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
@@ -201,11 +215,7 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
     columns_init(&c);
     for (size_t i = 0; i < n; i++)
         columns_add(&c, rows[i]);
-    try(pg_query(cx, db, late ? &SQL_ORDERS_INSERT_LATE : &SQL_ORDERS_INSERT, &res,
-                 PG_ARGS(pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant), pg_a(&c.package),
-                         pg_a(&c.product), pg_a(&c.user), pg_a(&c.extra), pg_a(&c.quantity),
-                         pg_a(&c.callback), pg_a(&c.reference), pg_a(&c.key), pg_a(&c.hash),
-                         pg_a(&c.trace))));
+    try(insert(cx, db, &c, late, &res));
     assert((size_t)pg_rows(res) == n);
 
     int64_t created_ms = pg_ms(res, 0, 2); /* of all of them: the transaction's now() */
@@ -289,13 +299,13 @@ rc orders_push(struct cx *cx, struct engine *e, struct order_new *const *rows, s
         *j = (struct job_new){
             .queue = ORDER_QUEUE,
             .task = ORDER_DISPATCH_TASK,
-            .args = arena_printf(&cx->arena, "{\"order_id\" : \"%s\"}", r->id),
+            .args = arena_join(&cx->arena, "{\"order_id\" : \"", r->id, "\"}"),
             .durable = true,
             .priority = JOB_PRIORITY,
             .subject = r->id,
             .tenant_id = r->tenant_id,
             .trace = r->trace,
-            .unique_key = arena_printf(&cx->arena, ORDER_DISPATCH_TASK ":%s", r->id),
+            .unique_key = arena_join(&cx->arena, ORDER_DISPATCH_TASK, ":", r->id),
         };
         memcpy(j->id, r->job_id, sizeof(j->id));
     }

@@ -52,6 +52,39 @@ WITH input AS MATERIALIZED (
 )
 SELECT verdict, good_product_id, CASE WHEN ord = 1 THEN now() END FROM judged ORDER BY ord;
 
+-- name: orders_insert_keyless
+-- The same for a batch in which nobody has a key or a reference: nothing to look for, no order of locks. It takes a tenth less.
+WITH goods AS MATERIALIZED (
+    SELECT p.tenant_id, p.id AS package_id, p.product_id,
+           EXISTS (SELECT FROM package_routing r JOIN integrations i ON i.id IN (r.primary_id, r.fallback_id)
+                    WHERE r.package_id = p.id AND i.enabled) AS routed
+      FROM packages p JOIN products d ON d.id = p.product_id
+     WHERE p.id = ANY ($4::uuid[]) AND p.id::text LIKE '_%' AND p.enabled AND d.enabled
+), judged AS MATERIALIZED (
+    SELECT i.*, g.product_id AS good_product_id,
+           CASE WHEN g.package_id IS NULL THEN 'unknown'
+                WHEN i.product_id <> g.product_id THEN 'product'
+                WHEN NOT g.routed THEN 'unrouted'
+                ELSE 'ok' END AS verdict
+      FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::int[], $9::text[],
+                  $10::text[]) WITH ORDINALITY
+               AS i (id, job_id, tenant_id, package_id, product_id, user_identifier, extra_field, quantity, callback_url, trace,
+                     ord)
+           LEFT JOIN goods g ON g.tenant_id = i.tenant_id AND g.package_id = i.package_id
+), made AS (
+    INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, extra_field, quantity, callback_url)
+    SELECT id, tenant_id, good_product_id, package_id, user_identifier, extra_field, quantity, callback_url
+      FROM judged
+     WHERE verdict = 'ok'
+), queued AS (
+    INSERT INTO jobs (id, queue, task, args, unique_key, subject, tenant_id, trace)
+    SELECT job_id, 'orders', 'order.dispatch', ('{"order_id" : "' || id || '"}')::json, 'order.dispatch:' || id, id::text,
+           tenant_id, trace
+      FROM judged
+     WHERE verdict = 'ok'
+)
+SELECT verdict, good_product_id, CASE WHEN ord = 1 THEN now() END FROM judged ORDER BY ord;
+
 -- name: orders_insert_late
 -- The same for a batch that met somebody, or itself: who comes second is skipped, and looked up by orders_first.
 WITH input AS MATERIALIZED (
