@@ -49,24 +49,47 @@ static int connect_to(void)
     return fd;
 }
 
+#define DIGITS 9
+
+/* Its length; *ret_nth: where the number of the order stands. */
+static int print(char *request, size_t size, int *ret_nth)
+{
+    char body[2048];
+    int n = given
+                ? snprintf(body, sizeof body, "%s", given)
+                : snprintf(body, sizeof body,
+                           "{\"package_id\":\"%s\",\"extra_field\":\"654321\",\"user_identifier\":"
+                           "\"5%0*d\"}",
+                           package, DIGITS, 0);
+    int length = snprintf(request, size,
+                          "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+                          "%s\r\nContent-Type: application/json\r\n"
+                          "Content-Length: %d\r\n\r\n%s",
+                          path, key, n, body);
+
+    if (n >= (int)sizeof body || length >= (int)size) {
+        fprintf(stderr, "bench_post: the request is too long\n");
+        exit(2);
+    }
+    *ret_nth = length - DIGITS - 2;
+    return length;
+}
+
 static void post(struct client *c)
 {
-    char body[1024], request[2048];
+    static char request[4096]; /* the same for all, but for the number of the order */
+    static int head, length;
     long long nth = ++asked;
-    int n = given ? snprintf(body, sizeof body, "%s", given)
-                  : snprintf(body, sizeof body,
-                             "{\"package_id\":\"%s\",\"user_identifier\":\"5%09lld\","
-                             "\"extra_field\":\"654321\"}",
-                             package, nth);
-    int len = snprintf(request, sizeof request,
-                       "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
-                       "%s\r\nContent-Type: application/json\r\n"
-                       "Content-Length: %d\r\n\r\n%s",
-                       path, key, n, body);
 
+    if (!length)
+        length = print(request, sizeof request, &head);
+    if (!given) {
+        for (int at = head + DIGITS; at-- > head; nth /= 10)
+            request[at] = (char)('0' + nth % 10);
+    }
     c->sent_us = clock_mono_us();
     c->len = 0;
-    if (write(c->fd, request, (size_t)len) != len) {
+    if (write(c->fd, request, (size_t)length) != length) {
         fprintf(stderr, "bench_post: the request could not be written\n");
         exit(1);
     }
