@@ -58,12 +58,18 @@ class Peers:
         p = subprocess.Popen(["setpriv", "--pdeathsig", "SIGINT", "--", PYTHON, "-B", f"{self.dir}/{part}/bench.py", *args],
                              cwd=ROOT, env=dict(os.environ, PEERS_RESULTS=self.results, PEERS_NODE=NODE),
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             start_new_session=True)
+                             start_new_session=True,
+                             # a shell's background jobs ignore it, and so would the peer
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         try:
             out, _ = p.communicate(timeout=1800)
         except BaseException:
             p.send_signal(signal.SIGINT)
-            p.wait(30)
+            try:
+                p.wait(30)
+            except subprocess.TimeoutExpired:  # what it started may be left behind, but we end
+                p.kill()
+                p.wait()
             raise
         with open(self.results) as f:
             rows = [json.loads(line) for line in f]
