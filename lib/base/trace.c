@@ -2,7 +2,6 @@
 #include "base/trace.h"
 #include "base/id.h"
 #include "base/text.h"
-#include <stdio.h>
 #include <string.h>
 
 bool trace_adopt(struct cx *cx, const char *s)

@@ -2,7 +2,6 @@
 #include "queue/envelope.h"
 #include "queue/options.h"
 #include <ctype.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 

@@ -4,9 +4,9 @@
  *      `----------------------------------------------------------------------------------'
  *
  * The poll blocks only when nobody is ready. A loop that serves many looks several times in one poll, every eight callbacks; it
- * ends when nothing is left, or two rounds after the first fiber was woken: new events alone cannot keep fibers from running. Callbacks of libevent run inside it, on this stack,
- * and wake fibers; these run in the next turn, so that a callback never meets the code that it
- * wakes. */
+ * ends when nothing is left, or two rounds after the first fiber was woken: new events alone cannot keep fibers from running.
+ * Callbacks of libevent run inside it, on this stack, and wake fibers; these run in the next turn, so that a callback never
+ * meets the code that it wakes. */
 #include "rt/loop.h"
 #include "rt/fiber.h"
 #include "rt/internal.h"
