@@ -11,7 +11,7 @@ import time
 
 from house import PGBIN, ROOT, Failed, children, cpu_ns, memory_kib, shared_out_kib, wait_for
 
-BATCH = 256  # as many as a worker claims at once
+BATCH = 160  # as many as a worker claims at once
 
 
 class Size:
@@ -63,7 +63,7 @@ def engine(h, size, probes):
 
 def durable(h, size):
     """Row, push, claim, fenced end with its record, ack (tests/bench/durable.c says how)."""
-    (r,) = h.program("bench_durable", "--jobs", size.durable, "--batch", BATCH)
+    (r,) = h.program("bench_durable", "--jobs", size.durable)
     return {"rate": r["value"], "redis_us": r["redis_us_per_job"], "ours_us": r["ours_us_per_job"]}
 
 
