@@ -179,7 +179,8 @@ struct request *request_end(struct pg_conn *c, struct request *rq)
     *c->tail = rq;
     c->tail = &rq->next;
     c->inflight++;
-    if (PQpipelineSync(c->pq))
+    /* With Flush the rows leave before the commit, not behind it. */
+    if ((!rq->soon.fn || PQsendFlushRequest(c->pq)) && PQpipelineSync(c->pq))
         flush(c);
     else
         conn_close(c, PQerrorMessage(c->pq));
@@ -193,6 +194,7 @@ rc request_wait(struct cx *cx, struct request *rq)
 
         if (r != OK && rq->state == RQ_WAITING) {
             rq->fiber = NULL;
+            rq->soon.fn = NULL;
             return r;
         }
     }
@@ -242,12 +244,16 @@ static void answer_statement(struct pg_conn *c, struct request *rq, PGresult *re
 /* NULL is the end of one statement, and of an error at Sync. */
 static void answer_end(struct pg_conn *c, struct request *rq)
 {
-    if (rq->at < rq->n)
-        rq->at++;
-    else if (rq->at_sync && !rq->at_sync_ended)
+    if (rq->at < rq->n) {
+        if (++rq->at == rq->n && rq->soon.fn && !rq->error) {
+            rq->committing_mono_ms = clock_mono_ms();
+            rq->soon.fn(rq->soon.arg);
+        }
+    } else if (rq->at_sync && !rq->at_sync_ended) {
         rq->at_sync_ended = true;
-    else
+    } else {
         conn_close(c, "libpq is out of step with what was sent");
+    }
 }
 
 static void answer(struct pg_conn *c, PGresult *res)

@@ -51,9 +51,11 @@ struct request {
     struct fiber *fiber;                                 /* who waits; NULL: nobody */
     void (*done)(struct pg_conn *c, struct request *rq); /* instead of a fiber; may be NULL */
     enum request_state state;
-    bool broken;               /* libpq refused to take a part of it */
-    const PGresult *error;     /* the first one, owned by its item or by at_sync; or NULL */
-    const struct sql *error_q; /* the statement that failed; NULL: the commit at Sync */
+    struct pg_soon soon;        /* fn NULL: nobody wants to hear of the commit */
+    int64_t committing_mono_ms; /* since when; 0: nobody has heard of it */
+    bool broken;                /* libpq refused to take a part of it */
+    const PGresult *error;      /* the first one, owned by its item or by at_sync; or NULL */
+    const struct sql *error_q;  /* the statement that failed; NULL: the commit at Sync */
     PGresult *at_sync;
     bool at_sync_ended;
     size_t n, at, max; /* items put, items answered, room */

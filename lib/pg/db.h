@@ -12,6 +12,7 @@
 #define CONNECT_WAIT_MS     5000  /* how long a caller waits for a connection that is not there */
 #define CONNECT_WAIT_MIN_MS 1000  /* the same, when there has been none for long */
 #define POOL_WAIT_MS        30000 /* how long for its turn, when its context has no deadline */
+#define BEHIND_MS           20    /* a commit that takes longer may hang: nobody is put behind it */
 #define TRIES               5
 
 enum lane { LANE_READS, LANE_WRITES, LANES };
@@ -37,8 +38,10 @@ struct pg {
     char why[200]; /* its words */
 };
 
-/* A READY connection of the lane with room. STORE_DOWN, OVERLOADED, CANCELLED. Parks. */
-rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret) MW_PARKS;
+/* A READY connection of the lane with room; soon (or NULL): preferably one that has just begun to commit a request with the same.
+ * STORE_DOWN, OVERLOADED, CANCELLED. Parks. */
+rc lane_take(struct cx *cx, struct pg *db, enum lane lane, const struct pg_soon *soon,
+             struct pg_conn **ret) MW_PARKS;
 /* A READY connection that nobody else uses until pool_give. STORE_DOWN, OVERLOADED, CANCELLED.
  * Parks. */
 rc pool_take(struct cx *cx, struct pg *db, struct pg_conn **ret) MW_PARKS;

@@ -67,6 +67,17 @@ struct pg *pg_free(struct pg *db);
  * Not inside fn of pg_tx_run: it would wait for rows that the transaction itself holds. */
 rc pg_query(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result **ret,
             const struct pg_arg *args) MW_PARKS;
+/* pg_query of a write that says when its rows are here and its commit is under way: `fn` is called, once a try, from the loop; it
+ * must not park. Not when the statement failed, nor when the caller has given up. It is a hint: the commit can still fail, and
+ * what pg_query returns decides. A write that is sent with the same `arg` within the next moments (20 ms) goes right behind, on the
+ * same connection, so that the server finds it there when it has committed. */
+struct pg_soon {
+    void (*fn)(void *arg);
+    void *arg;
+};
+rc pg_query_soon(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result **ret,
+                 const struct pg_arg *args,
+                 const struct pg_soon *soon) MW_PARKS; /* NULL: pg_query */
 #define pg_do(cx, db, q, ret, ...) pg_query((cx), (db), &(q), (ret), PG_ARGS(__VA_ARGS__))
 
 /* fn's failure rolls back and is returned; after a serialization failure, a deadlock or a

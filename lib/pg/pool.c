@@ -135,6 +135,20 @@ static rc still_wanted(struct cx *cx)
     return OK;
 }
 
+/* One that has just begun to commit a request of the same caller, who still waits for it, and has no other. */
+static struct pg_conn *lane_committing(struct lane_of *lane, const struct pg_soon *soon)
+{
+    for (int i = 0; i < lane->width; i++) {
+        struct pg_conn *c = &lane->conns[i];
+
+        if (c->state == CONN_READY && !c->stale && c->inflight == 1 && c->head->soon.fn &&
+            c->head->soon.arg == soon->arg && c->head->committing_mono_ms &&
+            clock_mono_ms() - c->head->committing_mono_ms < BEHIND_MS)
+            return c;
+    }
+    return NULL;
+}
+
 /* The connection with the fewest requests; wants another one when all that are open have work. */
 static struct pg_conn *lane_best(struct lane_of *lane, bool *ret_open)
 {
@@ -167,15 +181,16 @@ static int64_t patience(const struct pg *db)
     return MAX(CONNECT_WAIT_MS - gone, CONNECT_WAIT_MIN_MS);
 }
 
-rc lane_take(struct cx *cx, struct pg *db, enum lane lane, struct pg_conn **ret)
+rc lane_take(struct cx *cx, struct pg *db, enum lane lane, const struct pg_soon *soon,
+             struct pg_conn **ret)
 {
-    struct pg_conn *c;
+    struct pg_conn *c = soon ? lane_committing(&db->lanes[lane], soon) : NULL;
     bool open;
 
     assert(cx->fiber);
     try(still_wanted(cx));
     _cleanup_(cx_deadline_restore) struct cx_deadline d = cx_deadline_within(cx, patience(db));
-    while (!(c = lane_best(&db->lanes[lane], &open))) {
+    while (!c && !(c = lane_best(&db->lanes[lane], &open))) {
         fiber_shrink(); /* thousands may stand here at once */
         rc r = waitq_wait(cx, &db->lanes[lane].wait);
 

@@ -49,12 +49,14 @@ static bool said_by_server(const PGresult *error)
 
 /* One try. *ret_again: nothing was kept, so the same may be sent once more. */
 static rc run_once(struct cx *cx, struct pg_conn *c, struct pg_step *steps, size_t n, bool reads,
-                   bool drop, bool *ret_again)
+                   bool drop, const struct pg_soon *soon, bool *ret_again)
 {
     struct request *rq = request_begin(cx->fiber, n);
     enum verdict verdict;
     rc r;
 
+    if (soon)
+        rq->soon = *soon;
     for (size_t i = 0; i < n; i++)
         request_put(c, rq, steps[i].q, steps[i].args);
     rq = request_end(c, rq);
@@ -91,7 +93,8 @@ static rc run_once(struct cx *cx, struct pg_conn *c, struct pg_step *steps, size
     return r;
 }
 
-static rc run(struct cx *cx, struct pg *db, struct pg_step *steps, size_t n, bool batch)
+static rc run(struct cx *cx, struct pg *db, struct pg_step *steps, size_t n, bool batch,
+              const struct pg_soon *soon)
 {
     bool reads = all_read(steps, n), again;
     struct pg_conn *c;
@@ -99,20 +102,20 @@ static rc run(struct cx *cx, struct pg *db, struct pg_step *steps, size_t n, boo
 
     try(pg_check_args(cx, steps, n));
     for (int tries = 1;; tries++) {
-        try(lane_take(cx, db, reads ? LANE_READS : LANE_WRITES, &c));
-        r = run_once(cx, c, steps, n, reads, batch && inject(PG_DROP_COMMIT), &again);
+        try(lane_take(cx, db, reads ? LANE_READS : LANE_WRITES, soon, &c));
+        r = run_once(cx, c, steps, n, reads, batch && inject(PG_DROP_COMMIT), soon, &again);
         if (r == OK || !again || tries == TRIES)
             return r;
         try(retry_pause(cx, tries));
     }
 }
 
-rc pg_query(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result **ret,
-            const struct pg_arg *args)
+rc pg_query_soon(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result **ret,
+                 const struct pg_arg *args, const struct pg_soon *soon)
 {
     struct pg_step step = {.q = q, .args = args};
 
-    try(run(cx, db, &step, 1, /* batch= */ false));
+    try(run(cx, db, &step, 1, /* batch= */ false, soon));
     if (ret)
         *ret = step.result;
     else
@@ -120,10 +123,16 @@ rc pg_query(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result 
     return OK;
 }
 
+rc pg_query(struct cx *cx, struct pg *db, const struct sql *q, struct pg_result **ret,
+            const struct pg_arg *args)
+{
+    return pg_query_soon(cx, db, q, ret, args, NULL);
+}
+
 rc pg_batch(struct cx *cx, struct pg *db, struct pg_step *steps, size_t n)
 {
     assert(n > 0);
     for (size_t i = 0; i < n; i++)
         steps[i].result = NULL;
-    return run(cx, db, steps, n, /* batch= */ true);
+    return run(cx, db, steps, n, /* batch= */ true, NULL);
 }

@@ -290,6 +290,169 @@ PG_TEST(a_batch_cut_off_is_in_doubt, 1)
     return OK;
 }
 
+/* ---------------------------------------------------------------- a commit under way */
+
+static const struct sql CHILD_PID = {
+    "t_child_pid", "INSERT INTO child VALUES ($1) RETURNING pg_backend_pid()", 1, false};
+
+static const struct sql PUT_NAP_MS = {
+    "t_put_nap_ms", "INSERT INTO t (id, note) SELECT $1, pg_sleep($2::float8 / 1000)::text", 2,
+    false};
+
+struct hears {
+    struct pg *db;
+    const struct sql *q;
+    int64_t id, n, within_ms;
+    bool wants;        /* to hear of the commit */
+    struct hears *arg; /* as whom; NULL: itself */
+    rc got;
+    int times;
+    int64_t told_ms, done_ms, pid;
+};
+
+static void told(void *arg)
+{
+    struct hears *h = arg;
+
+    h->times++;
+    h->told_ms = clock_mono_ms();
+}
+
+static rc put_and_hear(struct cx *cx, void *arg)
+{
+    struct hears *h = arg;
+    struct pg_soon soon = {told, h->arg ? h->arg : h};
+    _cleanup_(pg_result_freep) struct pg_result *r = NULL;
+    _cleanup_(cx_deadline_restore) struct cx_deadline d =
+        cx_deadline_within(cx, h->within_ms ? h->within_ms : 20000);
+
+    h->got =
+        pg_query_soon(cx, h->db, h->q, &r,
+                      h->q == &CHILD_PID ? PG_ARGS(pg_i(h->id)) : PG_ARGS(pg_i(h->id), pg_i(h->n)),
+                      h->wants ? &soon : NULL);
+    h->done_ms = clock_mono_ms();
+    if (h->got == OK && h->q == &CHILD_PID)
+        h->pid = pg_int(r, 0, 0);
+    return OK;
+}
+
+static struct fiber *hear(struct cx *cx, struct hears *h)
+{
+    return fiber_spawn(&(struct fiber_opts){.name = "hears", .inherit = cx}, put_and_hear, h);
+}
+
+static rc open_all(struct cx *cx, struct pg *db)
+{
+    for (int i = 0; i < 50 && SIDE_INT("SELECT count(*)" OTHERS) < 6; i++) {
+        SIDE("DELETE FROM t");
+        ck_ok(crowd_run(cx, db, ask_ten));
+    }
+    ck_assert_int_ge(SIDE_INT("SELECT count(*)" OTHERS), 6);
+    return OK;
+}
+
+/* The commit of a child takes 0.3 s. */
+static void slow_child(void)
+{
+    SIDE("CREATE OR REPLACE FUNCTION child_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+         "PERFORM pg_sleep(0.3); RETURN NULL; "
+         "END $$");
+    SIDE("CREATE CONSTRAINT TRIGGER child_slow AFTER INSERT ON child DEFERRABLE INITIALLY DEFERRED "
+         "FOR EACH ROW "
+         "EXECUTE FUNCTION child_slow()");
+}
+
+/* The rows are here and the commit takes 0.3 s: who asks to hear of it hears at once, and what is sent with the same wish
+ * stands right behind; others take another connection. */
+PG_TEST(a_commit_under_way_is_heard_of, 1)
+{
+    struct hears first = {.db = db, .q = &CHILD_PID, .id = 1, .wants = true};
+    struct hears behind = first, other = first;
+    struct fiber *f[3];
+
+    other.wants = false;
+    ck_ok(open_all(cx, db));
+    SIDE("INSERT INTO t (id) VALUES (1) ON CONFLICT DO NOTHING");
+    slow_child();
+    f[0] = hear(cx, &first);
+    while (first.times == 0 && first.done_ms == 0)
+        ck_ok(fiber_sleep(cx, 1));
+    ck_assert_int_eq(first.times, 1);
+    ck_assert_int_eq(first.done_ms, 0);
+    behind.arg = &first; /* the same caller */
+    f[1] = hear(cx, &behind);
+    f[2] = hear(cx, &other);
+    for (int i = 0; i < 3; i++)
+        ck_ok(fiber_join(cx, f[i], NULL));
+    ck_ok(first.got);
+    ck_ok(behind.got);
+    ck_ok(other.got);
+    ck_assert(behind.pid == first.pid && other.pid != first.pid);
+    ck_assert(first.times == 2 && other.times == 0); /* it hears of both */
+    return OK;
+}
+
+/* Nobody is put behind a commit that takes long, nor behind one whose caller has given up. */
+PG_TEST(nobody_stands_behind_a_slow_commit, 1)
+{
+    struct hears first = {.db = db, .q = &CHILD_PID, .id = 1, .wants = true};
+    struct hears later = first, gone = first, after = first;
+    struct fiber *f;
+
+    ck_ok(open_all(cx, db));
+    SIDE("INSERT INTO t (id) VALUES (1) ON CONFLICT DO NOTHING");
+    slow_child();
+    f = hear(cx, &first);
+    while (first.times == 0)
+        ck_ok(fiber_sleep(cx, 1));
+    while (clock_mono_ms() - first.told_ms < 30)
+        ck_ok(fiber_sleep(cx, 1));
+    ck_ok(fiber_join(cx, hear(cx, &later), NULL));
+    ck_ok(fiber_join(cx, f, NULL));
+    ck_assert(later.pid != 0 && later.pid != first.pid);
+
+    gone.arg = after.arg = &gone;
+    f = hear(cx, &gone);
+    while (gone.times == 0)
+        ck_ok(fiber_sleep(cx, 1));
+    fiber_cancel(f);
+    ck_ok(fiber_join(cx, f, NULL));
+    ck_rc(gone.got, E_STORE_DOUBT);
+    int64_t busy = SIDE_INT("SELECT pid" OTHERS " AND state <> 'idle'");
+    ck_ok(fiber_join(cx, hear(cx, &after), NULL));
+    ck_assert(after.pid != 0 && after.pid != busy);
+    return OK;
+}
+
+/* What is heard is not the outcome: the commit may fail. A statement that failed commits nothing, and who has given up hears
+ * nothing. */
+PG_TEST(a_commit_under_way_may_fail, 1)
+{
+    struct hears commit = {.db = db, .q = &CHILD_PID, .id = 99, .wants = true},
+                 statement = {.db = db, .q = &PUT, .id = 1, .n = -1, .wants = true},
+                 gave_up = {.db = db,
+                            .q = &PUT_NAP_MS,
+                            .id = 2,
+                            .n = 400,
+                            .wants = true,
+                            .within_ms = 100};
+
+    ck_ok(fiber_join(cx, hear(cx, &commit), NULL));
+    ck_rc(commit.got, E_PG_CONSTRAINT);
+    ck_assert_int_eq(commit.times, 1);
+    ck_ok(fiber_join(cx, hear(cx, &statement), NULL));
+    ck_rc(statement.got, E_PG_CONSTRAINT);
+    ck_assert_int_eq(statement.times, 0);
+    ck_ok(fiber_join(cx, hear(cx, &gave_up), NULL));
+    ck_rc(gave_up.got, E_STORE_DOUBT);
+    while (SIDE_INT("SELECT count(*) FROM t WHERE id = 2") == 0)
+        ck_ok(fiber_sleep(cx, 5));
+    ck_ok(pg_do(cx, db, PUT, NULL, pg_i(3),
+                pg_i(3))); /* its answer stands behind that one's, or the loop has turned */
+    ck_assert_int_eq(gave_up.times, 0);
+    return OK;
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("pg lanes");
@@ -305,6 +468,9 @@ static Suite *suite(void)
     tcase_add_test(tc, a_server_that_became_read_only_is_left);
     tcase_add_test(tc, a_batch_is_kept_or_refused_as_one);
     tcase_add_test(tc, a_batch_cut_off_is_in_doubt);
+    tcase_add_test(tc, a_commit_under_way_is_heard_of);
+    tcase_add_test(tc, nobody_stands_behind_a_slow_commit);
+    tcase_add_test(tc, a_commit_under_way_may_fail);
     suite_add_tcase(s, tc);
     return s;
 }
