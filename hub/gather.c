@@ -12,10 +12,8 @@
 #define BATCH_MAX   256
 #define BATCH_MS    10000
 #define COMMITS_MAX 4
-#define BATCH_WORTH 16 /* rows that may start a commit while another is under way */
-#define WORTH_MOST                                                                                 \
-    64 /* as many, when two thirds of those who wait are more than that: a statement costs as much as ten rows */
-#define PUSHES_MAX 16 /* at once: while Redis is away they take their time */
+#define BATCH_WORTH 16 /* rows: fewer are not divided, and start no second commit */
+#define PUSHES_MAX  16 /* at once: while Redis is away they take their time */
 
 struct waiting {
     struct batch_item item;
@@ -116,6 +114,11 @@ static void let_others_run(struct cx *cx)
     cx->err = err;
 }
 
+static void commits(void *arg)
+{
+    batch_nearly_back(arg);
+}
+
 static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item **items, size_t n)
 {
     struct gather *g = arg;
@@ -124,7 +127,7 @@ static void carry(struct cx *cx, struct batcher *b, void *arg, struct batch_item
 
     for (size_t i = 0; i < n; i++)
         rows[i] = ((struct waiting *)items[i])->row;
-    rc r = g->kind->insert(cx, g->hub->db, rows, n);
+    rc r = g->kind->insert(cx, g->hub->db, rows, n, &(struct pg_soon){commits, b});
     metric_add(g->hub->metrics, g->kind->batches, 1);
     metric_add(g->hub->metrics, g->kind->rows, (int64_t)n);
     batch_on_its_way_back(b);
@@ -152,7 +155,7 @@ struct gather *gather_new(struct hub *hub, const struct gather_kind *kind)
                                                     .max = BATCH_MAX,
                                                     .at_once = COMMITS_MAX,
                                                     .worth = BATCH_WORTH,
-                                                    .worth_most = WORTH_MOST,
+                                                    .turns = true,
                                                     .timeout_ms = BATCH_MS,
                                                     .carry = carry,
                                                     .free_item = waiting_free,

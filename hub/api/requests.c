@@ -82,9 +82,9 @@ static void take(struct arena *a, void *row, const void *given)
     r->trace = arena_strdup(a, o->trace);
 }
 
-static rc insert(struct cx *cx, struct pg *db, void *rows, size_t n)
+static rc insert(struct cx *cx, struct pg *db, void *rows, size_t n, const struct pg_soon *soon)
 {
-    return requests_insert(cx, db, rows, n);
+    return requests_insert(cx, db, rows, n, soon);
 }
 
 static rc push(struct cx *cx, struct engine *e, void *rows, size_t n)

@@ -1,20 +1,29 @@
 /* batcher.c - a list that fills while a batch is on its way; see batcher.h.
  *
- *   idle --first item--> under way --items meanwhile--> under way (the list, `max` at most) ...
- *    ^------------------------------- list empty --------------------------------------'
+ *   idle --first item--> under way --items meanwhile--> under way (the list, or as many as may go) ...
+ *    ^------------------------------- list empty ----------------------------------------------'
  */
 #include "rt/batcher.h"
+#include "rt/loop.h"
 #include <assert.h>
+#include <event2/event.h>
 #include <stdlib.h>
+
+#define CROWD_FADES 8   /* an eighth with each batch, down to those who are here */
+#define SLOW_MS     100 /* a batch that takes turns and is not back by then is not waited for */
 
 struct batcher {
     struct batcher_opts o;
     struct batch_item *head, **tail;
     size_t nwaiting; /* items in the list */
     size_t here;     /* fibers that wait: for the next batch, or for one that is on its way */
+    size_t crowd;    /* the most of them lately: those who were just answered come back */
     size_t out;      /* batches that have not said that they are on their way back */
     size_t alive;
-    bool starting; /* one was spawned and has not taken its items yet */
+    bool nearly_back;    /* the only one that is on its way has said so */
+    bool starting;       /* one was spawned and has not taken its items yet */
+    bool slow;           /* with turns: none came back or left for SLOW_MS */
+    struct event *timer; /* says so; NULL: none has left yet, or no turns */
     bool stopped;
     struct err why; /* of the stop */
     rc why_rc;
@@ -24,7 +33,7 @@ struct batcher *batcher_new(const struct batcher_opts *o)
 {
     struct batcher *b = xcalloc(1, sizeof *b);
 
-    assert(o->max > 0 && o->at_once > 0 && o->carry && o->free_item);
+    assert(o->max > 0 && o->at_once > 0 && o->carry && o->free_item && (o->worth > 0 || !o->turns));
     b->o = *o;
     b->tail = &b->head;
     return b;
@@ -34,6 +43,8 @@ struct batcher *batcher_free(struct batcher *b)
 {
     if (b) {
         assert(!b->head && b->alive == 0);
+        if (b->timer)
+            event_free(b->timer);
         free(b);
     }
     return NULL;
@@ -69,24 +80,65 @@ void batch_done(struct batch_item *item, rc result, const struct err *err)
 
 static void start_if_worth(struct batcher *b);
 
+/* With turns, no more than half: who takes all leaves nothing to gather for the time of its journey, and whoever carries
+ * and whoever gathers then wait for each other. */
+static size_t most(const struct batcher *b)
+{
+    return b->o.turns ? MIN(b->o.max, MAX(b->o.worth, (b->crowd + 1) / 2)) : b->o.max;
+}
+
+static void on_slow(evutil_socket_t fd, short what, void *arg)
+{
+    struct batcher *b = arg;
+
+    (void)fd;
+    (void)what;
+    b->slow = true;
+    start_if_worth(b);
+}
+
+static void expect_back(struct batcher *b)
+{
+    const struct timeval in = {.tv_usec = SLOW_MS * 1000};
+
+    b->slow = false;
+    if (!b->timer)
+        b->timer = evtimer_new(loop_base(), on_slow, b);
+    if (!b->timer || evtimer_add(b->timer, &in) != 0)
+        abort(); /* as everywhere: no memory */
+}
+
 static size_t take_items(struct batcher *b, struct batch_item **items)
 {
-    size_t n = 0;
+    size_t n = 0, may = most(b);
 
     b->starting = false;
-    for (; b->head && n < b->o.max; n++) {
+    for (; b->head && n < may; n++) {
         items[n] = b->head;
         b->head = b->head->next;
     }
     b->nwaiting -= n;
+    b->crowd = MAX(b->here, b->crowd - (b->crowd + CROWD_FADES - 1) / CROWD_FADES);
     if (!b->head)
         b->tail = &b->head;
+    b->nearly_back = false;
+    if (b->o.turns)
+        expect_back(b);
     return n;
+}
+
+void batch_nearly_back(struct batcher *b)
+{
+    b->nearly_back = b->out == 1;
+    start_if_worth(b);
 }
 
 void batch_on_its_way_back(struct batcher *b)
 {
     b->out--;
+    b->slow = b->nearly_back = false;
+    if (b->o.turns && b->out > 0)
+        expect_back(b); /* the others, too */
     start_if_worth(b);
 }
 
@@ -109,11 +161,17 @@ static rc run_batch(struct cx *cx, void *arg)
     return OK;
 }
 
-/* Two batches that take turns carry the most: while one is on its way the other gathers as many, and leaves when that one
- * is back. More than half of all, so that two are not on their way at once: they would only share the processors. */
+/* With turns, more than half of all, so that two are not on their way at once: they would only share the processors. But
+ * none stands behind one that hangs for long. */
 static size_t worth(const struct batcher *b)
 {
-    return MAX(b->o.worth, MIN(b->here * 2 / 3, b->o.worth_most));
+    return b->o.turns && !b->slow ? MAX(b->o.worth, (2 * b->crowd + 2) / 3) : b->o.worth;
+}
+
+/* How many may start while others are on their way. */
+static size_t enough(const struct batcher *b)
+{
+    return b->o.turns && b->nearly_back ? MIN(most(b), worth(b)) : worth(b);
 }
 
 /* A batch that was spawned takes its items when it runs: those that arrive in the same turn of the
@@ -121,7 +179,7 @@ static size_t worth(const struct batcher *b)
 static void start_if_worth(struct batcher *b)
 {
     if (b->stopped || b->nwaiting == 0 || b->starting || b->out >= b->o.at_once ||
-        (b->out > 0 && b->nwaiting < worth(b)))
+        (b->out > 0 && b->nwaiting < enough(b)))
         return;
     b->starting = true;
     b->out++;
@@ -163,6 +221,7 @@ rc batch_wait(struct cx *cx, struct batcher *b, struct batch_item *item, bool *r
     b->tail = &item->next;
     b->nwaiting++;
     b->here++;
+    b->crowd = MAX(b->crowd, b->here);
     item->waiter = cx->fiber;
     start_if_worth(b);
     if (b->nwaiting > b->o.max) /* it will take a while, and many stand like this one */

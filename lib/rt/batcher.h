@@ -4,7 +4,7 @@
  *   fiber B ---+--> [ gathered ] --- one journey for all ---> B
  *   fiber C --'       <= max           `--> C
  *
- * One round trip and one fsync carry as much as arrived during the last one: no timer, and no added
+ * One round trip and one fsync carry what arrived during the last one: nobody waits for a timer, no added
  * delay when the house is quiet. Each batch is a fiber of its own, so that its memory ends with it.
  * An item has two owners, the fiber that waits and the batch that carries it: who gives up leaves
  * his item behind, it belongs to the batch. */
@@ -28,8 +28,10 @@ struct batcher_opts {
     size_t max;       /* items of one batch */
     size_t at_once;   /* batches on their way */
     size_t worth;     /* items that may start a batch while another is on its way */
-    /* Many who wait are worth larger batches: two thirds of all that are here, but no more than this asked for. 0: `worth` */
-    size_t worth_most;
+    /* Two batches take turns: one carries half of those who were here lately (no fewer than `worth`, which is not 0 then),
+     * the other half gathers and leaves when it is back; while one is on its way, no other leaves but with two thirds of
+     * all, or with `worth` when it takes long (100 ms). For callers who come back when they were answered. */
+    bool turns;
     int64_t timeout_ms;
     /* Carries items: gives each its outcome (batch_done), and says once that the next batch may
      * start (batch_on_its_way_back), also if this one has more to do. Parks. */
@@ -56,5 +58,7 @@ void batch_leave(struct batcher *b, struct batch_item *item);
 
 /* For carry: the outcome of an item; err may be NULL. */
 void batch_done(struct batch_item *item, rc result, const struct err *err);
+/* For carry: this batch will be back in a moment. The next one may leave at once if it is as large as it may be. */
+void batch_nearly_back(struct batcher *b);
 /* For carry: the next batch may start. */
 void batch_on_its_way_back(struct batcher *b);

@@ -133,7 +133,7 @@ static rc make_shop(struct cx *cx, void *arg)
         try(order_new_check(cx, &rows[i]));
     }
     if (s->n)
-        try(orders_insert(cx, db, list, s->n));
+        try(orders_insert(cx, db, list, s->n, NULL));
     for (size_t i = 0; i < s->n; i++) {
         ck_assert_msg(rows[i].made == ORDER_CREATED, "%s: %s", s->ways[i].title, rows[i].err.text);
         memcpy(s->ids[i], rows[i].id, sizeof s->ids[i]);

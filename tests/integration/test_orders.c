@@ -80,7 +80,7 @@ static rc insert(struct cx *cx, struct pg *db, struct order_new *o, size_t n)
 
     for (size_t i = 0; i < n; i++)
         rows[i] = &o[i];
-    return orders_insert(cx, db, rows, n);
+    return orders_insert(cx, db, rows, n, NULL);
 }
 
 #define ck_made(o, want)                                                                           \
@@ -517,7 +517,7 @@ static rc push_and_claim(struct cx *cx, struct pg *db)
     ck_assert(c.lost);
     claim_result_release(&c);
     ck_ok(engine_recover(cx, engine, &none)); /* as a worker does */
-    ck_ok(orders_insert(cx, db, rows, 2));
+    ck_ok(orders_insert(cx, db, rows, 2, NULL));
     ck_ok(orders_push(cx, engine, rows, 2));
     ck_ok(orders_push(cx, engine, rows, 2)); /* known already */
     ck_ok(engine_claim(cx, engine, "orders", 10, 30000, NULL, 0, &c, &refused));

@@ -43,7 +43,7 @@ static void insert(struct cx *cx, struct request_row *rows, size_t n, const char
 
     for (size_t i = 0; i < n; i++)
         list[i] = &rows[i];
-    ck_ok(requests_insert(cx, db, list, n));
+    ck_ok(requests_insert(cx, db, list, n, NULL));
     _cleanup_(freep) char *got = outcomes(rows, n);
     ck_assert_str_eq(got, want);
 }
@@ -153,7 +153,7 @@ static rc race(struct cx *cx, void *arg)
 
     for (size_t i = 0; i < COUNT(list); i++)
         list[i] = &r->rows[i];
-    r->result = requests_insert(cx, db, list, COUNT(list));
+    r->result = requests_insert(cx, db, list, COUNT(list), NULL);
     return OK;
 }
 

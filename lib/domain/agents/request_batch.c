@@ -108,7 +108,8 @@ static rc columns_add(struct cx *cx, struct columns *c, const struct request_new
     return OK;
 }
 
-static rc send_batch(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n)
+static rc send_batch(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n,
+                     const struct pg_soon *soon)
 {
     _cleanup_(columns_release) struct columns c;
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
@@ -119,10 +120,12 @@ static rc send_batch(struct cx *cx, struct pg *db, struct request_row *const *ro
     columns_init(&c);
     for (size_t i = 0; i < n; i++)
         try(columns_add(cx, &c, &rows[i]->new));
-    try(pg_do(cx, db, SQL_REQUESTS_INSERT, &res, pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant),
-              pg_a(&c.by), pg_a(&c.by_name), pg_a(&c.command), pg_a(&c.payload), pg_a(&c.masked),
-              pg_a(&c.agent), pg_a(&c.type), pg_a(&c.match), pg_a(&c.timeout), pg_a(&c.key),
-              pg_a(&c.hash), pg_a(&c.trace), pg_a(&c.admitted)));
+    try(pg_query_soon(cx, db, &SQL_REQUESTS_INSERT, &res,
+                      PG_ARGS(pg_a(&c.id), pg_a(&c.job_id), pg_a(&c.tenant), pg_a(&c.by),
+                              pg_a(&c.by_name), pg_a(&c.command), pg_a(&c.payload), pg_a(&c.masked),
+                              pg_a(&c.agent), pg_a(&c.type), pg_a(&c.match), pg_a(&c.timeout),
+                              pg_a(&c.key), pg_a(&c.hash), pg_a(&c.trace), pg_a(&c.admitted)),
+                      soon));
     assert((size_t)pg_rows(res) == n);
     for (size_t i = 0; i < n; i++) {
         if (pg_bool(res, (int)i, 1)) {
@@ -139,20 +142,23 @@ struct batch {
     struct pg *db;
     struct request_row *const *rows;
     size_t n;
+    const struct pg_soon *soon;
 };
 
 static rc send_rows(struct cx *cx, void *arg)
 {
     const struct batch *b = arg;
-    return send_batch(cx, b->db, b->rows, b->n);
+    return send_batch(cx, b->db, b->rows, b->n, b->soon);
 }
 
-static rc send_surely(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n)
+static rc send_surely(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n,
+                      const struct pg_soon *soon)
 {
-    return surely(cx, send_rows, &(struct batch){db, rows, n}, surely_of_a_row);
+    return surely(cx, send_rows, &(struct batch){db, rows, n, soon}, surely_of_a_row);
 }
 
-rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n)
+rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n,
+                   const struct pg_soon *soon)
 {
     if (n == 0)
         return OK;
@@ -163,13 +169,13 @@ rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows
         if (!r->job_id[0])
             id_new(r->job_id);
     }
-    rc r = send_surely(cx, db, rows, n);
+    rc r = send_surely(cx, db, rows, n, soon);
     if (!surely_of_a_row(r))
         return r;
     if (n > 1)
         log_fail(LOG_WARN, "requests.one_by_one", cx, r, kv_int("rows", (int64_t)n));
     for (size_t i = 0; i < n; i++) {
-        r = n > 1 ? send_surely(cx, db, &rows[i], 1) : r;
+        r = n > 1 ? send_surely(cx, db, &rows[i], 1, NULL) : r;
         if (r != OK) { /* with the store's code when it is the store: a 503 for this row alone */
             rows[i]->made = REQUEST_REFUSED;
             rows[i]->err = cx->err;

@@ -24,9 +24,9 @@ struct request_row {
 };
 
 /* OK: every row has its outcome. Otherwise (STORE_DOWN, STORE_DOUBT, DEADLINE, …) nothing is known to
- * have been accepted. n up to QUEUE_BATCH. Parks. */
-rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows,
-                   size_t n) MW_PARKS;
+ * have been accepted. n up to QUEUE_BATCH. `soon` (or NULL) hears when the commit of all is under way. Parks. */
+rc requests_insert(struct cx *cx, struct pg *db, struct request_row *const *rows, size_t n,
+                   const struct pg_soon *soon) MW_PARKS;
 /* As orders_room, of the queue of requests. Parks. */
 rc requests_room(struct cx *cx, struct engine *e, const struct request_new *new) MW_PARKS;
 /* Tell Redis of the created ones. A failure may be logged and left to the reconciler. Parks. */

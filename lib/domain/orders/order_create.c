@@ -193,21 +193,27 @@ static void columns_add(struct columns *c, const struct order_new *r)
     c->keyless = c->keyless && !r->idempotency_key && !r->reference;
 }
 
-static rc insert(struct cx *cx, struct pg *db, struct columns *c, bool late, struct pg_result **ret)
+static rc insert(struct cx *cx, struct pg *db, struct columns *c, bool late,
+                 const struct pg_soon *soon, struct pg_result **ret)
 {
     if (c->keyless && !late)
-        return pg_do(cx, db, SQL_ORDERS_INSERT_KEYLESS, ret, pg_a(&c->id), pg_a(&c->job_id),
-                     pg_a(&c->tenant), pg_a(&c->package), pg_a(&c->product), pg_a(&c->user),
-                     pg_a(&c->extra), pg_a(&c->quantity), pg_a(&c->callback), pg_a(&c->trace));
-    return pg_query(cx, db, late ? &SQL_ORDERS_INSERT_LATE : &SQL_ORDERS_INSERT, ret,
-                    PG_ARGS(pg_a(&c->id), pg_a(&c->job_id), pg_a(&c->tenant), pg_a(&c->package),
-                            pg_a(&c->product), pg_a(&c->user), pg_a(&c->extra), pg_a(&c->quantity),
-                            pg_a(&c->callback), pg_a(&c->reference), pg_a(&c->key), pg_a(&c->hash),
-                            pg_a(&c->trace)));
+        return pg_query_soon(cx, db, &SQL_ORDERS_INSERT_KEYLESS, ret,
+                             PG_ARGS(pg_a(&c->id), pg_a(&c->job_id), pg_a(&c->tenant),
+                                     pg_a(&c->package), pg_a(&c->product), pg_a(&c->user),
+                                     pg_a(&c->extra), pg_a(&c->quantity), pg_a(&c->callback),
+                                     pg_a(&c->trace)),
+                             soon);
+    return pg_query_soon(cx, db, late ? &SQL_ORDERS_INSERT_LATE : &SQL_ORDERS_INSERT, ret,
+                         PG_ARGS(pg_a(&c->id), pg_a(&c->job_id), pg_a(&c->tenant),
+                                 pg_a(&c->package), pg_a(&c->product), pg_a(&c->user),
+                                 pg_a(&c->extra), pg_a(&c->quantity), pg_a(&c->callback),
+                                 pg_a(&c->reference), pg_a(&c->key), pg_a(&c->hash),
+                                 pg_a(&c->trace)),
+                         soon);
 }
 
 static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
-                     bool late)
+                     bool late, const struct pg_soon *soon)
 {
     _cleanup_(columns_release) struct columns c;
     _cleanup_(pg_result_freep) struct pg_result *res = NULL;
@@ -215,7 +221,7 @@ static rc send_batch(struct cx *cx, struct pg *db, struct order_new *const *rows
     columns_init(&c);
     for (size_t i = 0; i < n; i++)
         columns_add(&c, rows[i]);
-    try(insert(cx, db, &c, late, &res));
+    try(insert(cx, db, &c, late, soon, &res));
     assert((size_t)pg_rows(res) == n);
 
     int64_t created_ms = pg_ms(res, 0, 2); /* of all of them: the transaction's now() */
@@ -240,6 +246,7 @@ struct batch {
     struct order_new *const *rows;
     size_t n;
     bool late; /* it may meet what is there, or is being made: itself included */
+    const struct pg_soon *soon;
 };
 
 static rc send_rows(struct cx *cx, void *arg)
@@ -248,20 +255,21 @@ static rc send_rows(struct cx *cx, void *arg)
 
     if (!b->late) {
         b->late = true;
-        rc r = send_batch(cx, b->db, b->rows, b->n, /* late= */ false);
+        rc r = send_batch(cx, b->db, b->rows, b->n, /* late= */ false, b->soon);
         if (r != E_PG_UNIQUE)
             return r;
     }
-    return send_batch(cx, b->db, b->rows, b->n, /* late= */ true);
+    return send_batch(cx, b->db, b->rows, b->n, /* late= */ true, NULL);
 }
 
 static rc send_surely(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
-                      bool late)
+                      bool late, const struct pg_soon *soon)
 {
-    return surely(cx, send_rows, &(struct batch){db, rows, n, late}, surely_of_a_row);
+    return surely(cx, send_rows, &(struct batch){db, rows, n, late, soon}, surely_of_a_row);
 }
 
-rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n)
+rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
+                 const struct pg_soon *soon)
 {
     if (n == 0)
         return OK;
@@ -271,13 +279,13 @@ rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, si
         if (!rows[i]->job_id[0])
             id_new(rows[i]->job_id);
     }
-    rc r = send_surely(cx, db, rows, n, /* late= */ false);
+    rc r = send_surely(cx, db, rows, n, /* late= */ false, soon);
     if (!surely_of_a_row(r))
         return r;
     if (n > 1)
         log_fail(LOG_WARN, "orders.one_by_one", cx, r, kv_int("rows", (int64_t)n));
     for (size_t i = 0; i < n; i++) {
-        r = n > 1 ? send_surely(cx, db, &rows[i], 1, /* late= */ true) : r;
+        r = n > 1 ? send_surely(cx, db, &rows[i], 1, /* late= */ true, NULL) : r;
         if (r != OK)
             refuse(
                 cx,

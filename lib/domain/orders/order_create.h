@@ -58,8 +58,9 @@ rc order_new_check(struct cx *cx, const struct order_new *o);
 
 /* OK: every row has its outcome (r->made, r->err). Otherwise (STORE_DOWN, STORE_DOUBT, DEADLINE, …)
  * nothing is known to have been accepted, and every row may be answered 503; sent again with the
- * same Idempotency-Key it is found. n up to QUEUE_BATCH. Parks. */
-rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n) MW_PARKS;
+ * same Idempotency-Key it is found. n up to QUEUE_BATCH. `soon` (or NULL) hears when the commit of all is under way. Parks. */
+rc orders_insert(struct cx *cx, struct pg *db, struct order_new *const *rows, size_t n,
+                 const struct pg_soon *soon) MW_PARKS;
 /* Does the queue of orders take this one? QUEUE_FULL when an operator has bounded or drains it, before anything is
  * stored; an order that was accepted before is let through: it is answered again. Asks nobody while that queue has no
  * bounds (engine_room). Parks. */
