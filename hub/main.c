@@ -280,7 +280,8 @@ int main(int argc, char **argv)
     status = migrate_gate(p.settings.database_url, "mihwar-hub");
     if (status == 0) {
         p.metrics = metrics_new();
-        http_global_init();
+        if (*p.settings.otlp_url)
+            http_global_init(); /* curl's TLS: a megabyte that nobody else here asks for */
         r = server_reserve(&cx, &p.settings, p.at);
         if (r == OK) {
             status = supervisor_run(&(struct supervisor_opts){
