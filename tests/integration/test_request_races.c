@@ -2,6 +2,7 @@
  * both cancelled and sent, never ends twice; and the one who chooses does it by the index at 10 000 agents. */
 #include "agents_world.h"
 #include "base/clock.h"
+#include "domain/agents/agents.sql.h"
 #include "domain/agents/request_move.sql.h"
 #include <stdatomic.h>
 
@@ -457,6 +458,74 @@ WORLD_TEST(the_index_finds_one_of_ten_thousand)
     return OK;
 }
 
+/* ---------------------------------------------------------------- who waited for a lock */
+
+/* A transaction that waits for a row began before what it then finds: its times must not say so. */
+enum { GREETED, TAKEN };
+static const struct {
+    const char *title;
+    int what;
+} waited[] = {
+    {"a request that came while its agent was greeted", GREETED},
+    {"sent by who waited for it to be assigned", TAKEN},
+};
+
+static rc waits(struct cx *cx, void *arg)
+{
+    const char *ids[] = {q[0].request_id};
+    const char *const *got;
+    struct pg *own; /* nobody stands behind it on a connection */
+    struct command c;
+    size_t n;
+
+    (void)arg;
+    ck_ok(pg_new(cx, stores.database_url, 1, &own));
+    if (waited[world_row].what == GREETED)
+        ck_ok(request_assign_waiting(cx, own, "a1", 8, &got, &n));
+    else
+        ck_ok(requests_take(cx, own, HUB, ids, 1, &c, &n));
+    ck_assert_uint_eq(n, 1);
+    pg_free(own);
+    return OK;
+}
+
+/* Lets the other one begin, and does what that one then finds. */
+static rc holds(struct cx *cx, struct pg_tx *tx, void *arg)
+{
+    struct fiber **other = arg;
+
+    if (waited[world_row].what == GREETED)
+        ck_ok(pg_tx_do(cx, tx, SQL_AGENT_LOCK, NULL, pg_s("a1"), pg_s(NULL)));
+    else
+        ck_ok(pg_tx_do(cx, tx, SQL_REQUEST_LOCK, NULL, pg_s(q[0].request_id)));
+    *other = fiber_spawn(&(struct fiber_opts){.name = "waits"}, waits, NULL);
+    while (SIDE_INT("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") < 1)
+        ck_ok(fiber_sleep(cx, 2));
+    if (waited[world_row].what == GREETED)
+        put_all(cx, 1, "a1");
+    else
+        ck_ok(pg_tx_do(cx, tx, SQL_REQUEST_ASSIGN, NULL, pg_s(q[0].request_id), pg_i(8)));
+    return OK;
+}
+
+WORLD_LOOP_TEST(who_waited_for_a_lock_is_later)
+{
+    struct fiber *other = NULL;
+
+    agent_put("a1", "CPE", "{}");
+    put_all(cx, waited[world_row].what == GREETED ? 0 : 1, NULL);
+    ck_ok(pg_tx_run(cx, db, holds, &other));
+    ck_ok(fiber_join(cx, other, NULL));
+    ck_assert_msg(
+        str_eq(SIDE("SELECT (created_at <= assigned_at AND coalesce(assigned_at <= sent_at, "
+                    "true))::text FROM requests"),
+               "true"),
+        "%s: %s", waited[world_row].title,
+        SIDE("SELECT concat_ws(' ', created_at, assigned_at, sent_at) FROM requests"));
+    world_is_sound();
+    return OK;
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("request_races");
@@ -473,6 +542,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, gathered_ends_count_in_their_order, 0, COUNT(batches));
     tcase_add_test(tc, while_it_rests_only_the_probe_counts);
     tcase_add_test(tc, the_index_finds_one_of_ten_thousand);
+    tcase_add_loop_test(tc, who_waited_for_a_lock_is_later, 0, COUNT(waited));
     suite_add_tcase(s, tc);
     return s;
 }

@@ -44,7 +44,8 @@ WITH input AS (
     UPDATE requests r
        SET status = j."to", result = j.response, error_code = CASE WHEN j."to" <> 'completed' THEN nullif(j.code, '') END,
            error = left(j.error, 1000), command_payload = coalesce(r.masked_payload, r.command_payload), masked_payload = NULL,
-           completed_at = greatest(clock_timestamp(), r.created_at), version = r.version + 1, updated_at = now()
+           completed_at = greatest(clock_timestamp(), r.created_at, r.assigned_at, r.sent_at, r.delivered_at),
+           version = r.version + 1, updated_at = now()
       FROM judged j
      WHERE j.verdict = 'done' AND r.request_id = j.request_id
     RETURNING r.*, j.ord, j.masked

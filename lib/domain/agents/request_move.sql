@@ -1,4 +1,5 @@
--- An agent for a request. Each step is a few statements in one round trip; what the first ones lock, the last one judges.
+-- An agent for a request. Each step is a few statements in one round trip; what the first ones lock, the last one judges. A request's times are
+-- the clock's, not now(): who waited for a lock began before what it then finds; and none is before the last one, whatever the clock does.
 
 -- name: request_lock
 SELECT request_id FROM requests WHERE request_id = $1::uuid FOR NO KEY UPDATE;
@@ -67,8 +68,8 @@ WITH r AS MATERIALIZED (
      LIMIT 1
 ), moved AS (
     UPDATE requests q
-       SET status = 'assigned', assigned_agent_id = c.agent_id, assigned_at = now(), probe = c.status = 'cooldown',
-           version = q.version + 1, updated_at = now()
+       SET status = 'assigned', assigned_agent_id = c.agent_id, assigned_at = greatest(clock_timestamp(), q.created_at),
+           probe = c.status = 'cooldown', version = q.version + 1, updated_at = now()
       FROM r, chosen c
      WHERE q.request_id = r.request_id AND c.agent_id IS DISTINCT FROM r.assigned_agent_id
     RETURNING q.request_id, r.had, r.assigned_agent_id AS old, r.probe AS old_probe, c.agent_id
@@ -121,8 +122,8 @@ WITH me AS MATERIALIZED (
      ORDER BY request_id LIMIT (SELECT room FROM me)
 ), moved AS (
     UPDATE requests q
-       SET status = 'assigned', assigned_agent_id = $1, assigned_at = now(), probe = me.status = 'cooldown',
-           version = q.version + 1, updated_at = now()
+       SET status = 'assigned', assigned_agent_id = $1, assigned_at = greatest(clock_timestamp(), q.created_at),
+           probe = me.status = 'cooldown', version = q.version + 1, updated_at = now()
       FROM taken t, me
      WHERE q.request_id = t.request_id
     RETURNING q.request_id
@@ -146,7 +147,7 @@ SELECT request_id FROM requests WHERE request_id = ANY ($1::uuid[]) ORDER BY req
 -- Only the hub that holds the agent's session may write to it. What was sent before is on the timeline as sent again.
 WITH sent AS (
     UPDATE requests r
-       SET status = 'sent', sends = r.sends + 1, sent_at = coalesce(r.sent_at, now()),
+       SET status = 'sent', sends = r.sends + 1, sent_at = coalesce(r.sent_at, greatest(clock_timestamp(), r.assigned_at)),
            version = r.version + 1, updated_at = now()
       FROM agents a
      WHERE r.request_id = ANY ($1::uuid[]) AND r.status IN ('assigned', 'sent') AND r.deadline > clock_timestamp()
@@ -169,4 +170,4 @@ WITH input AS (
      WHERE r.status = 'sent' AND r.delivered_at IS NULL
      ORDER BY r.request_id FOR NO KEY UPDATE OF r
 )
-UPDATE requests r SET delivered_at = now(), updated_at = now() FROM held h WHERE r.request_id = h.request_id;
+UPDATE requests r SET delivered_at = greatest(clock_timestamp(), r.sent_at), updated_at = now() FROM held h WHERE r.request_id = h.request_id;
