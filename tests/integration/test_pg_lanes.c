@@ -351,12 +351,12 @@ static rc open_all(struct cx *cx, struct pg *db)
     return OK;
 }
 
-/* The commit of a child takes 0.3 s. */
+/* The commit of a child takes 0.3 s, and that of number 7 fails then. */
 static void slow_child(void)
 {
     SIDE("CREATE OR REPLACE FUNCTION child_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-         "PERFORM pg_sleep(0.3); RETURN NULL; "
-         "END $$");
+         "PERFORM pg_sleep(0.3); IF NEW.parent = 7 THEN RAISE EXCEPTION 'not 7'; END IF; RETURN "
+         "NULL; END $$");
     SIDE("CREATE CONSTRAINT TRIGGER child_slow AFTER INSERT ON child DEFERRABLE INITIALLY DEFERRED "
          "FOR EACH ROW "
          "EXECUTE FUNCTION child_slow()");
@@ -453,6 +453,48 @@ PG_TEST(a_commit_under_way_may_fail, 1)
     return OK;
 }
 
+/* Who stands behind a commit that fails is not touched by it; when the connection is lost in it, both are in doubt. */
+PG_TEST(a_commit_fails_and_somebody_stands_behind, 1)
+{
+    static const struct {
+        const char *title;
+        int64_t id;
+        bool cut;
+        rc first, behind;
+        int kept;
+    } rows[] = {
+        {"the commit fails", 7, false, E_PG_CONSTRAINT, OK, 1},
+        {"the connection is lost", 1, true, E_STORE_DOUBT, E_STORE_DOUBT, 0},
+    };
+
+    ck_ok(open_all(cx, db));
+    SIDE("INSERT INTO t (id) VALUES (1), (7) ON CONFLICT DO NOTHING");
+    slow_child();
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct hears first = {.db = db, .q = &CHILD_PID, .id = rows[i].id, .wants = true};
+        struct hears behind = {.db = db, .q = &CHILD_PID, .id = 1, .wants = true, .arg = &first};
+        struct fiber *f[2];
+
+        SIDE("DELETE FROM child");
+        f[0] = hear(cx, &first);
+        while (first.times == 0)
+            ck_ok(fiber_sleep(cx, 1));
+        f[1] = hear(cx, &behind);
+        int64_t busy = SIDE_INT("SELECT pid" OTHERS " AND state <> 'idle'");
+        if (rows[i].cut) {
+            ck_ok(fiber_sleep(cx, 0)); /* it has been sent */
+            SIDE("SELECT pg_terminate_backend(%d)", (int)busy);
+        }
+        ck_ok(fiber_join(cx, f[0], NULL));
+        ck_ok(fiber_join(cx, f[1], NULL));
+        ck_assert_msg(first.got == rows[i].first && behind.got == rows[i].behind, "%s: %d and %d",
+                      rows[i].title, (int)first.got, (int)behind.got);
+        ck_assert(behind.got != OK || behind.pid == busy);
+        ck_assert_int_eq(SIDE_INT("SELECT count(*) FROM child"), rows[i].kept);
+    }
+    return OK;
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("pg lanes");
@@ -471,6 +513,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_commit_under_way_is_heard_of);
     tcase_add_test(tc, nobody_stands_behind_a_slow_commit);
     tcase_add_test(tc, a_commit_under_way_may_fail);
+    tcase_add_test(tc, a_commit_fails_and_somebody_stands_behind);
     suite_add_tcase(s, tc);
     return s;
 }
