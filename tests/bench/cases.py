@@ -86,8 +86,8 @@ PENDING = """
 INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier, created_at)
 SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, p.tenant_id, p.product_id, p.id, 'bench', now() - interval '1 hour'
   FROM generate_series(1, {n}) AS n, (SELECT id, tenant_id, product_id FROM packages LIMIT 1) AS p;
-INSERT INTO jobs (id, queue, task, subject, run_at)
-SELECT gen_random_uuid(), 'orders', 'order.dispatch', id, now() + interval '1 hour' FROM product_orders"""
+INSERT INTO jobs (id, queue, task, unique_key, subject, run_at)
+SELECT gen_random_uuid(), 'orders', 'order.dispatch', 'order.dispatch:' || id, id, now() + interval '1 hour' FROM product_orders"""
 PAGE = 500  # ORDER_SWEEP_PAGE
 
 

@@ -429,14 +429,21 @@ DB_TEST(the_sweep_sees_who_is_alone)
     SWEPT("06", "cancelled", ", completed_at", ", now()");
     SWEPT("07", "sent", ", integration_id, provider_referans, sent_at",
           ", '" ALPHA "', '4', now()"); /* has a live check */
-    SIDE("INSERT INTO jobs (id, queue, task, subject) VALUES (gen_random_uuid(), 'orders', "
+    SIDE("INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'orders', "
          "'order.check',"
-         " '01900000-0000-7000-8000-000000000107')");
+         " 'order.check:01900000-0000-7000-8000-000000000107')");
     SWEPT("08", "sent", ", integration_id, provider_referans, sent_at",
           ", '" ALPHA "', '5', now()"); /* its check died */
-    SIDE("INSERT INTO jobs (id, queue, task, subject, state, finished_at) VALUES "
+    SIDE("INSERT INTO jobs (id, queue, task, unique_key, state, finished_at) VALUES "
          "(gen_random_uuid(), 'orders', 'order.check',"
-         " '01900000-0000-7000-8000-000000000108', 'dead', now())");
+         " 'order.check:01900000-0000-7000-8000-000000000108', 'dead', now())");
+    SWEPT("10", "sent", ", integration_id, provider_referans, sent_at",
+          ", '" ALPHA "', '6', now()"); /* a dispatch does not stand for its check */
+    SIDE("INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'orders', "
+         "'order.dispatch', 'order.dispatch:01900000-0000-7000-8000-000000000110')");
+    SWEPT("11", "pending", "", ""); /* but a check for its dispatch */
+    SIDE("INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'orders', "
+         "'order.check', 'order.check:01900000-0000-7000-8000-000000000111')");
     SIDE(
         "INSERT INTO product_orders (id, tenant_id, product_id, package_id, user_identifier) VALUES"
         " ('01900000-0000-7000-8000-000000000109', '" TENANT "', '" PRODUCT "', '" PACKAGE
@@ -450,7 +457,8 @@ DB_TEST(the_sweep_sees_who_is_alone)
                 {"02", "order.dispatch"},
                 {"03", "order.check"},
                 {"04", "order.check"},
-                {"08", "order.check"}};
+                {"08", "order.check"},
+                {"10", "order.check"}};
     ck_assert_uint_eq(n, COUNT(want));
     for (size_t i = 0; i < n; i++) {
         ck_assert_str_eq(u[i].id + 34, want[i].id);
@@ -459,7 +467,7 @@ DB_TEST(the_sweep_sees_who_is_alone)
     }
     strcpy(after, u[2].id);
     ck_ok(orders_unchecked(cx, db, clock_ms() - 60000, after, &u, &n));
-    ck_assert_uint_eq(n, 2);
+    ck_assert_uint_eq(n, 3);
     return OK;
 }
 
@@ -476,8 +484,8 @@ DB_TEST(the_sweep_walks_in_batches)
          " FROM generate_series(1, %d)",
          ORDER_SWEEP_PAGE + 7);
     /* All of the first page are looked after: the next one is looked at all the same. */
-    SIDE("INSERT INTO jobs (id, queue, task, subject) SELECT gen_random_uuid(), 'orders', "
-         "'order.check', id FROM (SELECT id FROM product_orders ORDER BY id LIMIT %d) o",
+    SIDE("INSERT INTO jobs (id, queue, task, unique_key) SELECT gen_random_uuid(), 'orders', "
+         "'order.check', 'order.check:' || id FROM (SELECT id FROM product_orders ORDER BY id LIMIT %d) o",
          ORDER_SWEEP_PAGE);
     ck_ok(orders_unchecked(cx, db, clock_ms(), after, &u, &n));
     ck_assert_uint_eq(n, 0);

@@ -10,10 +10,9 @@ WITH page AS MATERIALIZED (
      ORDER BY id LIMIT $3::int)
 SELECT o.id, o.tenant_id,
        CASE WHEN o.created_at >= $1::timestamptz
-              OR EXISTS (SELECT FROM jobs j
-                          WHERE j.live AND j.subject = o.id::text
-                            AND (j.task = 'order.check'
-                                 OR (j.task = 'order.dispatch' AND o.status IN ('pending', 'sending')))) THEN NULL
+              OR (o.status IN ('pending', 'sending')
+                  AND EXISTS (SELECT FROM jobs j WHERE j.live AND NOT j.key_free AND j.unique_key = 'order.dispatch:' || o.id))
+              OR EXISTS (SELECT FROM jobs j WHERE j.live AND NOT j.key_free AND j.unique_key = 'order.check:' || o.id) THEN NULL
             WHEN o.status IN ('pending', 'sending') THEN 'order.dispatch'
             ELSE 'order.check' END
   FROM page o ORDER BY o.id;
