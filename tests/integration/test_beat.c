@@ -339,8 +339,9 @@ START_TEST(orders_get_their_job_back)
         " '00000000-0000-7000-8000-000000000003', 'p' || n, now() - CASE WHEN n = 1 THEN interval "
         "'1 s' ELSE interval '2 minutes' END"
         " FROM generate_series(1, 250) n");
-    SQL("INSERT INTO jobs (id, queue, task, subject) SELECT gen_random_uuid(), 'orders', "
-        "'order.dispatch', id FROM product_orders WHERE user_identifier = 'p2'");
+    SQL("INSERT INTO jobs (id, queue, task, unique_key, subject) SELECT gen_random_uuid(), "
+        "'orders', 'order.dispatch', 'order.dispatch:' || id, id FROM product_orders WHERE "
+        "user_identifier = 'p2'");
     start_beats("1s");
     led();
     due_now("order-sweep");

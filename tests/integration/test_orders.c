@@ -441,6 +441,9 @@ DB_TEST(the_sweep_sees_who_is_alone)
           ", '" ALPHA "', '6', now()"); /* a dispatch does not stand for its check */
     SIDE("INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'orders', "
          "'order.dispatch', 'order.dispatch:01900000-0000-7000-8000-000000000110')");
+    SWEPT("12", "pending", "", ""); /* has a live dispatch */
+    SIDE("INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'orders', "
+         "'order.dispatch', 'order.dispatch:01900000-0000-7000-8000-000000000112')");
     SWEPT("11", "pending", "", ""); /* but a check for its dispatch */
     SIDE("INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'orders', "
          "'order.check', 'order.check:01900000-0000-7000-8000-000000000111')");
@@ -453,12 +456,8 @@ DB_TEST(the_sweep_sees_who_is_alone)
     ck_assert_str_eq(after, ""); /* that was all */
     static const struct {
         const char *id, *task;
-    } want[] = {{"01", "order.dispatch"},
-                {"02", "order.dispatch"},
-                {"03", "order.check"},
-                {"04", "order.check"},
-                {"08", "order.check"},
-                {"10", "order.check"}};
+    } want[] = {{"01", "order.dispatch"}, {"02", "order.dispatch"}, {"03", "order.check"},
+                {"04", "order.check"},    {"08", "order.check"},    {"10", "order.check"}};
     ck_assert_uint_eq(n, COUNT(want));
     for (size_t i = 0; i < n; i++) {
         ck_assert_str_eq(u[i].id + 34, want[i].id);
@@ -485,7 +484,8 @@ DB_TEST(the_sweep_walks_in_batches)
          ORDER_SWEEP_PAGE + 7);
     /* All of the first page are looked after: the next one is looked at all the same. */
     SIDE("INSERT INTO jobs (id, queue, task, unique_key) SELECT gen_random_uuid(), 'orders', "
-         "'order.check', 'order.check:' || id FROM (SELECT id FROM product_orders ORDER BY id LIMIT %d) o",
+         "'order.check', 'order.check:' || id FROM (SELECT id FROM product_orders ORDER BY id "
+         "LIMIT %d) o",
          ORDER_SWEEP_PAGE);
     ck_ok(orders_unchecked(cx, db, clock_ms(), after, &u, &n));
     ck_assert_uint_eq(n, 0);

@@ -208,10 +208,33 @@ END_TEST
     "', '" ALPHA "', '" values ")"
 #define REF(d) "00000000000000000" #d "'"
 
+/* Texts of so many characters, two bytes each. */
+#define LONG_ORDER(player, extra)                                                                  \
+    "UPDATE product_orders SET user_identifier = repeat('م', " #player                             \
+    "), extra_field = repeat('م', " #extra ")"
+#define LONG_JOB(queue, task, key, subject, trace)                                                 \
+    "INSERT INTO jobs (id, queue, task, unique_key, subject, trace) VALUES (gen_random_uuid(), "   \
+    "repeat('م', " #queue "), repeat('م', " #task "), repeat('م', " #key                           \
+    "), repeat('م', " #subject "), repeat('م', " #trace "))"
+
 static const struct {
     const char *title, *before, *sql;
     const char *words; /* part of the refusal; NULL: allowed */
 } rules[] = {
+    {"an order's texts as long as may be", ORDER("", ""), LONG_ORDER(255, 255), NULL},
+    {"a player too long", ORDER("", ""), LONG_ORDER(256, 255), "order_player"},
+    {"an extra field too long", ORDER("", ""), LONG_ORDER(255, 256), "order_extra"},
+    {"a job's texts as long as may be", NULL, LONG_JOB(64, 128, 255, 128, 128), NULL},
+    {"a queue's name too long", NULL, LONG_JOB(65, 128, 255, 128, 128), "job_queue"},
+    {"a task's name too long", NULL, LONG_JOB(64, 129, 255, 128, 128), "job_task"},
+    {"a job's key too long", NULL, LONG_JOB(64, 128, 256, 128, 128), "job_key"},
+    {"a job's subject too long", NULL, LONG_JOB(64, 128, 255, 129, 128), "job_subject"},
+    {"a job's trace too long", NULL, LONG_JOB(64, 128, 255, 128, 129), "job_trace"},
+    {"a job without a task's name", NULL,
+     "INSERT INTO jobs (id, queue, task) VALUES (gen_random_uuid(), 'q', '')", "job_task"},
+    {"a job with an empty key", NULL,
+     "INSERT INTO jobs (id, queue, task, unique_key) VALUES (gen_random_uuid(), 'q', 't', '')",
+     "job_key"},
     {"completed without a time", ORDER("", ""),
      "UPDATE product_orders SET status = 'completed', version = 2", "order_final_has_time"},
     {"a time without an end", ORDER("", ""), "UPDATE product_orders SET completed_at = now()",
