@@ -21,7 +21,8 @@
 #define TEMPLATE                                                                                   \
     "/tmp/mihwar-test-pg15-v1" /* -UID; raise the number when init_template changes                \
                                 */
-#define START_MS 20000
+#define START_MS                                                                                   \
+    60000 /* a crashed PostgreSQL flushes its whole folder first, beside whoever uses the disk */
 #define DATABASE "mihwar"
 
 struct account {
