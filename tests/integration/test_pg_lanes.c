@@ -480,11 +480,10 @@ PG_TEST(a_commit_fails_and_somebody_stands_behind, 1)
         while (first.times == 0)
             ck_ok(fiber_sleep(cx, 1));
         f[1] = hear(cx, &behind);
+        ck_ok(fiber_sleep(cx, 0)); /* it is sent now, while who stands behind may */
         int64_t busy = SIDE_INT("SELECT pid" OTHERS " AND state <> 'idle'");
-        if (rows[i].cut) {
-            ck_ok(fiber_sleep(cx, 0)); /* it has been sent */
+        if (rows[i].cut)
             SIDE("SELECT pg_terminate_backend(%d)", (int)busy);
-        }
         ck_ok(fiber_join(cx, f[0], NULL));
         ck_ok(fiber_join(cx, f[1], NULL));
         ck_assert_msg(first.got == rows[i].first && behind.got == rows[i].behind, "%s: %d and %d",
